@@ -1,0 +1,26 @@
+// The kernels of one instruction set, gathered for dispatch.cpp.
+#include "cpu/isa.h"
+#include "cpu/kernels.h"
+
+namespace stadx::STADX_ISA {
+
+void ensemble_score_planar_f32(const EnsembleScoreArgs&, int64_t, int64_t, int64_t);
+void ensemble_score_planar_bf16(const EnsembleScoreArgs&, int64_t, int64_t, int64_t);
+void ensemble_score_channels_last_f32(const EnsembleScoreArgs&, int64_t, int64_t, int64_t);
+void ensemble_score_channels_last_bf16(const EnsembleScoreArgs&, int64_t, int64_t, int64_t);
+int64_t count_runs(const MaskView&);
+int64_t label_regions(const MaskView&, bool, Run*, int64_t*, int32_t*);
+int64_t pro_curve_f32(const ProCurveArgs&);
+int64_t pro_curve_f64(const ProCurveArgs&);
+
+extern const KernelTable table;
+const KernelTable table = {ensemble_score_planar_f32,
+                           ensemble_score_planar_bf16,
+                           ensemble_score_channels_last_f32,
+                           ensemble_score_channels_last_bf16,
+                           count_runs,
+                           label_regions,
+                           pro_curve_f32,
+                           pro_curve_f64};
+
+}  // namespace stadx::STADX_ISA

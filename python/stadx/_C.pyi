@@ -1,0 +1,12 @@
+from typing import TypedDict
+
+class BuildInfo(TypedDict):
+    version: str
+    instruction_set: str
+    instruction_sets: list[str]
+    cuda_architectures: list[str]
+    compiler: str
+    torch_built_with: str
+
+def build_info() -> BuildInfo: ...
+def set_instruction_set(name: str) -> None: ...

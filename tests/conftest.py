@@ -1,0 +1,48 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from stadx import ops
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images; tests that need it are skipped where it is missing."""
+    path = Path(os.environ.get("STADX_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no data folder at {path}; set STADX_DATA to the folder that holds mvtec_ad/")
+    return path
+
+
+@pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """CPU always, CUDA where there is one."""
+    return torch.device(request.param)
+
+
+@pytest.fixture(params=["baseline", "avx2", "avx512"])
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Runs the test with each instruction set that this CPU has."""
+    info = ops.build_info()
+    if request.param not in info["instruction_sets"]:
+        pytest.skip(f"this CPU or build has no {request.param}")
+    ops.set_instruction_set(request.param)
+    yield request.param
+    ops.set_instruction_set(info["instruction_set"])
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Restores torch's number of threads after a test that changes it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
