@@ -1,0 +1,1 @@
+"""Images, folders in the MVTec AD layout, and a generated demo set."""
