@@ -1,0 +1,50 @@
+"""Detect defects in images, pixel by pixel, from good examples alone (student–teacher anomaly detection)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .version import package_version
+
+if TYPE_CHECKING:
+    from . import metrics, ops
+    from .detector import Detector, Prediction
+    from .errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
+    from .networks import PatchNetwork, dense_features, normalize_images
+
+__all__ = [
+    "DataError",
+    "Detector",
+    "MissingExtraError",
+    "ModelFileError",
+    "OutputError",
+    "PatchNetwork",
+    "Prediction",
+    "StadxError",
+    "dense_features",
+    "metrics",
+    "normalize_images",
+    "ops",
+]
+__version__ = package_version()
+
+_HOMES = {
+    "detector": ("Detector", "Prediction"),
+    "errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
+    "networks": ("PatchNetwork", "dense_features", "normalize_images"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: torch takes seconds, and `stadx --help` needs none of it."""
+    if name in ("metrics", "ops"):
+        return import_module(f".{name}", __name__)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f".{module}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

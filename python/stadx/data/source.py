@@ -1,0 +1,110 @@
+"""Images for training, from files or from memory, at the size that the detector works at."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import DataError
+from .images import read_image
+from .mvtec import training_images
+
+ImageSize = int | tuple[int, int] | None
+
+
+def resize(images: Tensor, size: ImageSize) -> Tensor:
+    """Images [B, C, H, W], uint8 or floating, at `size` (a square's side or (H, W)): antialiased bilinear.
+
+    None, or the size they have, returns them as they are.
+    """
+    if size is None:
+        return images
+    target = (size, size) if isinstance(size, int) else tuple(size)
+    if tuple(images.shape[2:]) == target:
+        return images
+    return F.interpolate(images, target, mode="bilinear", antialias=True, align_corners=False)
+
+
+class ImageSource:
+    """Training images as uint8 or floating [3, H, W], read when first asked for and then kept in memory.
+
+    Args:
+        data: a folder of good images, a category in MVTec AD layout, image files, or images [N, 3, H, W].
+        size: what they are resized to.
+        cache_bytes: memory for images; beyond it they are read again each time.
+
+    Raises:
+        DataError: if there is nothing to read, or a tensor is not [N, 3, H, W].
+    """
+
+    def __init__(
+        self,
+        data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor,
+        size: ImageSize,
+        cache_bytes: int = 4 << 30,
+    ) -> None:
+        self.size = size
+        self._room = cache_bytes
+        self._kept: dict[int, Tensor] = {}
+        self._tensor: Tensor | None = None
+        self._paths: list[Path] = []
+        if isinstance(data, Tensor):
+            self._tensor = check_images(data)
+        elif isinstance(data, str | os.PathLike):
+            self._paths = training_images(data)
+        else:
+            self._paths = [Path(path) for path in data]
+        if len(self) == 0:
+            raise DataError("there are no training images; give at least two good ones")
+
+    def __len__(self) -> int:
+        return len(self._paths) if self._tensor is None else len(self._tensor)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = self._kept.get(index)
+        if image is None:
+            if self._tensor is None:
+                image = torch.from_numpy(read_image(self._paths[index])).permute(2, 0, 1)
+            else:
+                image = self._tensor[index]
+            image = resize(image[None], self.size)[0]
+            if image.nbytes <= self._room:
+                self._room -= image.nbytes
+                self._kept[index] = image
+        return image
+
+    def fingerprint(self) -> str:
+        """Tells this set of images from another: a hash of names, sizes and times, or of the pixels."""
+        digest = hashlib.sha256(repr(self.size).encode())
+        if self._tensor is not None:
+            digest.update(self._tensor.contiguous().numpy().tobytes())
+        for path in self._paths:
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise DataError(f"{path}: there is no such image ({error.strerror}); check the name") from error
+            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+
+def check_images(images: Tensor) -> Tensor:
+    """Return `images` if they are [B, 3, H, W] with H, W >= 1, uint8 or floating in [0, 1].
+
+    Raises:
+        DataError: saying what they are instead.
+    """
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
+        shape = list(getattr(images, "shape", []))
+        raise DataError(f"images have shape {shape}, expected [B, 3, H, W] with H, W of at least 1")
+    if images.dtype.is_floating_point:
+        if images.numel() and not bool(((images >= 0) & (images <= 1)).all()):
+            raise DataError("images hold values outside [0, 1] or NaN; divide by their maximum, or pass uint8")
+    elif images.dtype != torch.uint8:
+        raise DataError(f"images are {images.dtype}; pass uint8, or floating point in [0, 1]")
+    return images

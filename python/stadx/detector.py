@@ -1,0 +1,299 @@
+"""The detector: fit on good images, score any image pixel by pixel, keep it all in one file."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .data.source import ImageSize, ImageSource, check_images, resize
+from .errors import DataError, ModelFileError
+from .files import read_model, write_model
+from .networks import PATCH_SIZES, PatchNetwork, channels_last
+from .progress import Progress, silent
+from .scoring import Ensemble, Normalization, fuse
+from .students import StudentSettings, train_students
+from .teacher import load_teacher, shipped_teacher
+from .training import Precision
+
+DETECTOR_VERSION = 1
+_THRESHOLD_LEVELS = 4096  # false-positive rates at which the held-out scores are kept
+
+
+class Prediction(NamedTuple):
+    """What `Detector.predict` finds.
+
+    Attributes:
+        maps: anomaly maps, float32 [B, H, W].
+        image_scores: the maximum of each map, float32 [B].
+        masks: where a map is above the threshold, bool [B, H, W].
+    """
+
+    maps: Tensor
+    image_scores: Tensor
+    masks: Tensor
+
+
+class Detector:
+    """Student–teacher anomaly detector (Bergmann et al., CVPR 2020).
+
+    Args:
+        scales: receptive fields p in pixels, of 17, 33, 65; their scores are averaged (Eq. 12).
+        students: M, students per scale.
+        image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
+        target_fpr: share of the pixels of good images that the threshold may flag.
+        held_out: share of the training images set aside for score statistics and the threshold, at least one.
+        steps: optimiser steps per scale, one image each. The paper: 100 epochs.
+        learning_rate, weight_decay: of Adam. The paper: 1e-4 and 1e-5.
+        schedule: "cosine" (5 % warm-up, then down to nothing) or, as in the paper, "constant".
+        dense: train on every pixel of an image at each step, as in the paper, instead of on one random phase of the
+            pooling grid (p = 17: on a random crop), which costs a sixth to a tenth.
+        precision: of training; "auto" is bfloat16 where the processor has it. Scoring is always float32.
+        teachers: teacher files; scales without one use the teacher that comes with stadx.
+        seed: of every random choice.
+
+    Attributes:
+        ensembles_: per scale, teacher, students, µ and σ.
+        normalizations_: per scale, mean and deviation of e and v on the held-out images.
+        threshold_: scores above it are anomalous; see `set_target_fpr`.
+        heldout_fprs_, heldout_scores_: float32 arrays; a threshold of heldout_scores_[i] flags the share
+            heldout_fprs_[i] of the held-out pixels.
+
+    Raises:
+        ValueError: for a setting that cannot be.
+    """
+
+    def __init__(
+        self,
+        scales: Sequence[int] = (33,),
+        students: int = 3,
+        image_size: ImageSize = 256,
+        target_fpr: float = 0.001,
+        *,
+        held_out: float = 0.1,
+        steps: int = 2000,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-5,
+        schedule: Literal["cosine", "constant"] = "cosine",
+        dense: bool = False,
+        precision: Precision = "auto",
+        teachers: Sequence[str | os.PathLike[str]] = (),
+        seed: int = 0,
+    ) -> None:
+        self.scales = tuple(int(p) for p in scales)
+        if not self.scales or len(set(self.scales)) < len(self.scales) or not set(self.scales) <= set(PATCH_SIZES):
+            raise ValueError(f"scales are {scales}; choose one or more of {PATCH_SIZES}, none twice")
+        if students < 1 or steps < 1:
+            raise ValueError(f"students = {students} and steps = {steps} must be at least 1")
+        if not 0 < held_out < 1:
+            raise ValueError(f"held_out is {held_out}; it must lie between 0 and 1")
+        self.students = students
+        self.image_size: ImageSize = tuple(image_size) if isinstance(image_size, list) else image_size
+        self.target_fpr = _checked_fpr(target_fpr)
+        self.held_out = held_out
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.schedule: Literal["cosine", "constant"] = schedule
+        self.dense = dense
+        self.precision: Precision = precision
+        self.teachers = tuple(str(path) for path in teachers)
+        self.seed = seed
+
+    def fit(
+        self,
+        data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor,
+        *,
+        progress: Progress = silent,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> Detector:
+        """Learn what good images look like.
+
+        Args:
+            data: a folder of good images, a category in MVTec AD layout, image files, or images [N, 3, H, W]
+                (uint8, or floating in [0, 1]); at least two.
+            progress: told how far it is.
+            checkpoint: prefix of the files to resume from; they go when training is complete.
+
+        Returns:
+            The detector itself.
+
+        Raises:
+            DataError, ModelFileError, OutputError: as their messages say.
+        """
+        teachers = self._load_teachers()
+        source = ImageSource(data, self.image_size)
+        if len(source) < 2:
+            raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
+        order = np.random.default_rng([self.seed, 3]).permutation(len(source)).tolist()
+        count = max(1, round(self.held_out * len(source)))
+        held_out, held_in = sorted(order[:count]), sorted(order[count:])
+        settings = StudentSettings(
+            self.students,
+            self.steps,
+            self.learning_rate,
+            self.weight_decay,
+            self.schedule,
+            self.dense,
+            self.precision,
+            self.seed,
+        )
+        files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
+        self.ensembles_ = [
+            train_students(teacher, source, held_in, settings, progress=progress, checkpoint_path=file)
+            for teacher, file in zip(teachers, files, strict=True)
+        ]
+        self._calibrate(source, held_out, progress)
+        for file in files:
+            if file is not None:
+                Path(file).unlink(missing_ok=True)
+        return self
+
+    def _load_teachers(self) -> list[PatchNetwork]:
+        given = {}
+        for path in self.teachers:
+            teacher = load_teacher(path)
+            if teacher.patch_size not in self.scales:
+                raise DataError(f"{path}: is a teacher for p = {teacher.patch_size}, the scales are {self.scales}")
+            given[teacher.patch_size] = teacher
+        return [given[p] if p in given else load_teacher(shipped_teacher(p)) for p in self.scales]
+
+    def _calibrate(self, source: ImageSource, held_out: Sequence[int], progress: Progress) -> None:
+        """Score statistics (Eq. 11) and the false-positive rates of every threshold, from the held-out images."""
+        maps: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.ensembles_]
+        for done, index in enumerate(held_out, 1):
+            for kept, ensemble in zip(maps, self.ensembles_, strict=True):
+                kept.append(ensemble.error_and_variance(source[index][None]))
+            progress("Held-out images", done, len(held_out), {})
+        self.normalizations_ = [Normalization.of(kept) for kept in maps]
+        fused = [
+            fuse([n.score(*pair) for n, pair in zip(self.normalizations_, pairs, strict=True)])
+            for pairs in zip(*maps, strict=True)
+        ]
+        scores = np.sort(torch.cat([s.flatten() for s in fused]).numpy())[::-1]
+        flagged = np.unique(np.geomspace(1, len(scores), _THRESHOLD_LEVELS).astype(np.int64)) - 1
+        self.heldout_fprs_ = (flagged / len(scores)).astype(np.float32)
+        self.heldout_scores_ = scores[flagged].astype(np.float32)
+        self.set_target_fpr(self.target_fpr)
+
+    def set_target_fpr(self, target_fpr: float) -> Detector:
+        """Choose the lowest threshold that flags at most this share of the held-out good pixels.
+
+        Args:
+            target_fpr: from 0 (nothing held out is flagged) to 1.
+
+        Returns:
+            The detector itself, `threshold_` changed.
+        """
+        self.target_fpr = _checked_fpr(target_fpr)
+        self._check_fitted()
+        last = int(np.searchsorted(self.heldout_fprs_, np.float32(self.target_fpr), side="right")) - 1
+        self.threshold_ = float(self.heldout_scores_[last])
+        return self
+
+    def score(self, images: Tensor) -> Tensor:
+        """Anomaly scores: ẽ + ṽ, the mean over the scales (Eqs. 11 and 12).
+
+        Args:
+            images: RGB [B, 3, H, W], uint8 or floating in [0, 1].
+
+        Returns:
+            float32 [B, H, W] at the input's own size; about 0 where all is well, higher where it is not.
+
+        Raises:
+            DataError: if `images` are something else.
+        """
+        self._check_fitted()
+        height, width = check_images(images).shape[2:]
+        maps = torch.empty(len(images), height, width)
+        for index, image in enumerate(images):
+            small = resize(image[None], self.image_size)
+            pairs = [ensemble.error_and_variance(small) for ensemble in self.ensembles_]
+            scores = fuse([n.score(*pair) for n, pair in zip(self.normalizations_, pairs, strict=True)])
+            if tuple(scores.shape) != (height, width):
+                scores = F.interpolate(scores[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
+            maps[index] = scores
+        return maps
+
+    def predict(self, images: Tensor) -> Prediction:
+        """Anomaly map, image score and mask at the threshold of each image; see `score` for `images`."""
+        maps = self.score(images)
+        return Prediction(maps, maps.flatten(1).amax(1), maps > self.threshold_)
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "heldout_scores_"):
+            raise DataError("the detector knows no good images yet; call fit, or Detector.load")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the detector to one safetensors file.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        self._check_fitted()
+        tensors = {
+            "heldout_fprs": torch.from_numpy(self.heldout_fprs_),
+            "heldout_scores": torch.from_numpy(self.heldout_scores_),
+        }
+        for p, ensemble in zip(self.scales, self.ensembles_, strict=True):
+            tensors |= {f"p{p}.mean": ensemble.mean, f"p{p}.std": ensemble.std}
+            for name, network in _named_networks(p, ensemble):
+                tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
+        header = {
+            "settings": {**self.settings, "teachers": [Path(file).name for file in self.teachers]},
+            "networks": [ensemble.teacher.settings for ensemble in self.ensembles_],
+            "normalizations": [asdict(n) for n in self.normalizations_],
+            "threshold": self.threshold_,
+        }
+        write_model(path, "detector", DETECTOR_VERSION, header, tensors)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Detector:
+        """Read a detector that `save` wrote; it scores exactly as that one did.
+
+        Raises:
+            ModelFileError: if the file is missing, damaged, of another version or something else.
+        """
+        header, tensors = read_model(path, "detector", DETECTOR_VERSION)
+        try:
+            detector = cls(**header["settings"])
+            detector.ensembles_ = []
+            for p, network in zip(detector.scales, header["networks"], strict=True):
+                networks = [PatchNetwork(**network) for _ in range(detector.students + 1)]
+                ensemble = Ensemble(networks[0], networks[1:], tensors[f"p{p}.mean"], tensors[f"p{p}.std"])
+                for name, net in _named_networks(p, ensemble):
+                    prefix = f"{name}."
+                    net.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+                    net.eval().requires_grad_(False)
+                    channels_last(net)
+                detector.ensembles_.append(ensemble)
+            detector.normalizations_ = [Normalization(**n) for n in header["normalizations"]]
+            detector.heldout_fprs_ = tensors["heldout_fprs"].numpy()
+            detector.heldout_scores_ = tensors["heldout_scores"].numpy()
+            detector.threshold_ = float(header["threshold"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelFileError(f"{path}: lacks a part of a detector ({error}); copy or train it again") from error
+        return detector
+
+
+def _named_networks(p: int, ensemble: Ensemble) -> list[tuple[str, PatchNetwork]]:
+    return [(f"p{p}.teacher", ensemble.teacher), *((f"p{p}.student{i}", s) for i, s in enumerate(ensemble.students))]
+
+
+def _checked_fpr(target_fpr: float) -> float:
+    if not 0 <= target_fpr <= 1:
+        raise ValueError(f"target_fpr is {target_fpr}; it must lie between 0 and 1")
+    return float(target_fpr)

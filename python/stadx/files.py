@@ -1,0 +1,112 @@
+"""Files on disk: one safetensors file each, its settings a versioned JSON in the metadata, written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .errors import ModelFileError, OutputError
+
+_KEY = "stadx"
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file whole or not at all: to a temporary name beside it, then rename.
+
+    Raises:
+        OutputError: naming `path`, if it cannot be written.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private; a result is not
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place or free this one"
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise `OutputError` now if `path` could not be written later, after long work. Leaves no file behind."""
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder; name a file")
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        write_bytes(probe, b"")
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(probe), str(path))) from error
+    probe.unlink()
+
+
+def write_model(
+    path: str | os.PathLike[str], kind: str, version: int, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> None:
+    """Write tensors and a JSON header as one safetensors file.
+
+    Args:
+        path: the file.
+        kind: what it is ("teacher", "detector", "checkpoint"): checked by `read_model`.
+        version: of the header's form; a reader refuses any other.
+        header: JSON-serialisable settings.
+        tensors: named tensors of any dtype.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    metadata = {_KEY: json.dumps({"kind": kind, "version": version, **header})}
+    write_bytes(path, save({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, metadata))
+
+
+def read_model(path: str | os.PathLike[str], kind: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file that `write_model` wrote.
+
+    Raises:
+        ModelFileError: if it is missing, damaged, not of stadx, of another kind or of another version.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{path}: there is no such file; give the path of a {kind} file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = (file.metadata() or {}).get(_KEY)
+            if metadata is None:
+                raise ModelFileError(f"{path}: is a safetensors file, but not one of stadx; give a {kind} file")
+            header: dict[str, Any] = json.loads(metadata)
+            found, found_version = header.pop("kind", None), header.pop("version", None)
+            if found != kind:
+                raise ModelFileError(f"{path}: is a {found} file; a {kind} file is needed here")
+            if found_version != version:
+                raise ModelFileError(
+                    f"{path}: was written in version {found_version} of the {kind} format, this stadx reads version "
+                    f"{version}; train it again or use the stadx that wrote it"
+                )
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, ValueError, OSError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(
+            f"{path}: cannot be read as a {kind} file, it is damaged or something else ({error}); "
+            "copy or train it again"
+        ) from error

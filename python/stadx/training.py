@@ -1,0 +1,123 @@
+"""What teacher and students share in training: settings in a checkpoint, optimiser state, arithmetic."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .errors import ModelFileError
+from .files import read_model, write_model
+
+Precision = Literal["auto", "float32", "bfloat16"]
+_VERSION = 1
+_KEPT = ("step", "exp_avg", "exp_avg_sq")  # Adam's state
+
+
+def autocast(precision: Precision) -> contextlib.AbstractContextManager[Any]:
+    """Convolutions in bfloat16 where that is asked for, or, with "auto", where the processor has it in hardware."""
+    fast = precision == "bfloat16" or (precision == "auto" and _has_bfloat16())
+    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+
+
+def _has_bfloat16() -> bool:
+    # without avx512_bf16 or amx, PyTorch emulates bfloat16 more slowly than float32
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return bool(supported())
+
+
+
+
+def learning_rate_factor(step: int, steps: int, schedule: str) -> float:
+    """Share of the learning rate that a step takes: linear over the first 5 %, then half a cosine."""
+    if schedule == "constant":
+        return 1.0
+    warm = max(1, steps // 20)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+class Checkpoint:
+    """Where long training stands, in one safetensors file that a killed run resumes from.
+
+    Args:
+        path: the file; None keeps nothing.
+        settings: everything the result depends on; a checkpoint of other settings is refused.
+        every: seconds between two savings.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, settings: Mapping[str, Any], every: float = 30) -> None:
+        self.path = None if path is None else Path(path)
+        self.settings = dict(settings)
+        self.every = every
+        self._last = time.monotonic()
+
+    def load(self) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """State and tensors as saved, None if nothing was.
+
+        Raises:
+            ModelFileError: if the file is damaged or of a run with other settings.
+        """
+        if self.path is None or not self.path.exists():
+            return None
+        header, tensors = read_model(self.path, "checkpoint", _VERSION)
+        other = [k for k in self.settings if header["settings"].get(k) != self.settings[k]]
+        if other:
+            raise ModelFileError(
+                f"{self.path}: is the checkpoint of a run with another {', '.join(other)}; "
+                "delete it to start anew, or give the settings it was started with"
+            )
+        return header["state"], tensors
+
+    def save(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Write both now."""
+        if self.path is not None:
+            header = {"settings": self.settings, "state": dict(state)}
+            write_model(self.path, "checkpoint", _VERSION, header, tensors)
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether `every` seconds have passed since the last saving."""
+        return self.path is not None and time.monotonic() - self._last >= self.every
+
+    def remove(self) -> None:
+        """Delete the file: training is complete."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def training_state(modules: Mapping[str, nn.Module], optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+    """Parameters and Adam's moments as named tensors."""
+    tensors = {f"{n}.{k}": v for n, m in modules.items() for k, v in m.state_dict().items()}
+    for name, parameter in _named_parameters(modules):
+        for key in _KEPT:
+            if parameter in optimizer.state:
+                tensors[f"adam.{name}.{key}"] = optimizer.state[parameter][key]
+    return tensors
+
+
+def restore_training_state(
+    modules: Mapping[str, nn.Module], optimizer: torch.optim.Adam, tensors: Mapping[str, Tensor]
+) -> None:
+    """Undo `training_state`."""
+    for name, module in modules.items():
+        prefix = f"{name}."
+        module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+    for name, parameter in _named_parameters(modules):
+        kept = {key: tensors[f"adam.{name}.{key}"] for key in _KEPT if f"adam.{name}.{key}" in tensors}
+        if kept:
+            optimizer.state[parameter] = {k: v.clone() for k, v in kept.items()}
+
+
+def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterable[tuple[str, nn.Parameter]]:
+    for name, module in modules.items():
+        for key, parameter in module.named_parameters():
+            yield f"{name}.{key}", parameter
