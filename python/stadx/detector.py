@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .allocation import keep_freed_memory
 from .data.source import ImageSize, ImageSource, check_images, resize
 from .errors import DataError, ModelFileError
 from .files import read_model, write_model
@@ -107,7 +108,9 @@ class Detector:
         self.precision: Precision = precision
         self.teachers = tuple(str(path) for path in teachers)
         self.seed = seed
+        self._checkpoints: list[Path] = []
 
+    @keep_freed_memory()
     def fit(
         self,
         data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor,
@@ -121,7 +124,7 @@ class Detector:
             data: a folder of good images, a category in MVTec AD layout, image files, or images [N, 3, H, W]
                 (uint8, or floating in [0, 1]); at least two.
             progress: told how far it is.
-            checkpoint: prefix of the files to resume from; they go when training is complete.
+            checkpoint: prefix of the files to resume from; `save` removes them when the model is safe.
 
         Returns:
             The detector itself.
@@ -152,9 +155,7 @@ class Detector:
             for teacher, file in zip(teachers, files, strict=True)
         ]
         self._calibrate(source, held_out, progress)
-        for file in files:
-            if file is not None:
-                Path(file).unlink(missing_ok=True)
+        self._checkpoints = [Path(file) for file in files if file is not None]
         return self
 
     def _load_teachers(self) -> list[PatchNetwork]:
@@ -199,6 +200,7 @@ class Detector:
         self.threshold_ = float(self.heldout_scores_[last])
         return self
 
+    @keep_freed_memory()
     def score(self, images: Tensor) -> Tensor:
         """Anomaly scores: ẽ + ṽ, the mean over the scales (Eqs. 11 and 12).
 
@@ -259,6 +261,9 @@ class Detector:
             "threshold": self.threshold_,
         }
         write_model(path, "detector", DETECTOR_VERSION, header, tensors)
+        for checkpoint in self._checkpoints:
+            checkpoint.unlink(missing_ok=True)
+        self._checkpoints = []
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Detector:

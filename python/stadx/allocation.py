@@ -1,0 +1,50 @@
+"""Large tensors that come and go many times a second, without a page fault for each of their pages."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+import threading
+from collections.abc import Iterator
+
+# of glibc's mallopt
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_lock = threading.Lock()
+_users = 0
+
+
+@contextlib.contextmanager
+def keep_freed_memory() -> Iterator[None]:
+    """Within, glibc reuses freed memory instead of giving it back to the system and faulting it in anew.
+
+    PyTorch's CPU allocator is plain malloc, which maps every block above 32 MB afresh; in training and dense
+    extraction, most time went into those page faults. Memory is given back at the end. Other platforms: no effect.
+    """
+    global _users
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
+    with _lock:
+        _users += 1
+        if _users == 1:
+            libc.mallopt(_MMAP_MAX, 0)
+            libc.mallopt(_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:  # what glibc's own adaptation arrives at after freeing one large block
+                libc.mallopt(_MMAP_MAX, 65536)
+                libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
+                libc.mallopt(_TRIM_THRESHOLD, 64 << 20)
+                libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "gnu_get_libc_version") else None

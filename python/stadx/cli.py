@@ -1,0 +1,258 @@
+"""The command line: one thin function per command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .console import RESUMABLE, ShownProgress, fail, metrics_table, printable, reported, say, show
+from .version import package_version
+
+# What a command needs is imported inside it: torch takes seconds, and help should not.
+
+DEMO_FOLDER = Path("stadx-demo")
+TargetFpr = Annotated[float, typer.Option(min=0, max=1, help="Share of good pixels that the threshold may flag.")]
+OtherTargetFpr = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Use another threshold than the model's, for this share.")
+]
+
+app = typer.Typer(
+    name="stadx",
+    help="Find defects in images, pixel by pixel, from good examples alone.",
+    epilog="Start with: [bold]stadx demo[/bold]",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stadx {package_version()}")
+        raise typer.Exit
+
+
+def _patch_sizes(text: str) -> tuple[int, ...]:
+    """Read "17,33,65" as patch sizes."""
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or len(set(sizes)) < len(sizes) or not set(sizes) <= {17, 33, 65}:
+        hint = "give one or more of 17, 33 and 65, separated by commas and none twice"
+        raise typer.BadParameter(hint, param_hint="--scales")
+    return sizes
+
+
+@app.callback()
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None: ...
+
+
+@app.command(epilog="Example: [bold]stadx demo --out stadx-demo[/bold]")
+@reported()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for images, models, maps and the report.")] = DEMO_FOLDER,
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds, not minutes, and worse results.")] = False,
+) -> None:
+    """Make a small data set with defects, train on its good images, evaluate, and write a report."""
+    from .files import check_writable
+
+    check_writable(out / "report.html")
+    from .demo import FULL, QUICK, REPORT, run_demo
+
+    with ShownProgress() as progress:
+        evaluations = run_demo(out, QUICK if quick else FULL, progress=progress)
+    show(metrics_table(evaluations))
+    say(f"Report: {(out / REPORT).resolve()}")
+
+
+@app.command(epilog="Example: [bold]stadx pretrain photos --patch-size 33 --out teacher33.safetensors[/bold]")
+@reported(RESUMABLE)
+def pretrain(
+    photos: Annotated[Path, typer.Argument(help="Folder of natural photos, sub-folders included.")],
+    out: Annotated[Path, typer.Option(help="Teacher file to write.")],
+    patch_size: Annotated[Literal["17", "33", "65"], typer.Option(help="Receptive field in pixels.")] = "33",
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 10_000,
+    batch: Annotated[int, typer.Option(min=2, help="Patches per step.")] = 64,
+    pretrained_network: Annotated[
+        Literal["efficientnet-lite0", "resnet18"], typer.Option(help="Network to distil.")
+    ] = "efficientnet-lite0",
+    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate of Adam.")] = 8e-4,
+    schedule: Annotated[
+        Literal["cosine", "constant"],
+        typer.Option(help="Course of the learning rate; constant in the paper."),
+    ] = "cosine",
+    compactness_weight: Annotated[
+        float, typer.Option(min=0, help="λc, the weight of the descriptors' correlation in the loss.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+) -> None:
+    """Train a teacher on natural photos. A stopped run resumes when the same command is run again."""
+    from .files import check_writable
+
+    check_writable(out)
+    from .teacher import PretrainSettings, pretrain
+
+    settings = PretrainSettings(
+        patch_size=int(patch_size),
+        pretrained_network=pretrained_network,
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        compactness_weight=compactness_weight,
+        seed=seed,
+    )
+    with ShownProgress() as progress:
+        card = pretrain(photos, settings, out, progress=progress)
+    say(f"Teacher: {out} (explains {card['explained_held_out']:.1%} of the variance on photos it never saw)")
+
+
+@app.command(epilog="Example: [bold]stadx train mvtec_ad/bottle --out bottle.safetensors[/bold]")
+@reported(RESUMABLE)
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder of good images, or a category in MVTec AD layout.")],
+    out: Annotated[Path, typer.Option(help="Model file to write.")],
+    scales: Annotated[str, typer.Option(help="Receptive fields in pixels, e.g. 33 or 17,33,65.")] = "33",
+    students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps per scale, one image each.")] = 2000,
+    image_size: Annotated[
+        int, typer.Option(min=0, help="Side in pixels that images are resized to; 0 keeps them as they are.")
+    ] = 256,
+    target_fpr: TargetFpr = 0.001,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate of Adam.")] = 1e-3,
+    schedule: Annotated[
+        Literal["cosine", "constant"],
+        typer.Option(help="Course of the learning rate; constant in the paper."),
+    ] = "cosine",
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Train on every pixel, as in the paper: 6 to 10 times slower.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(help="Teacher file, instead of the one that comes with stadx; once per scale."),
+    ] = None,
+) -> None:
+    """Train a detector on good images. A stopped run resumes when the same command is run again."""
+    sizes = _patch_sizes(scales)
+    from .data.mvtec import training_images
+    from .files import check_writable
+
+    images = training_images(data)
+    check_writable(out)
+    from .detector import Detector
+
+    detector = Detector(
+        sizes,
+        students,
+        image_size or None,
+        target_fpr,
+        steps=steps,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        dense=dense,
+        teachers=teacher or (),
+        seed=seed,
+    )
+    with ShownProgress() as progress:
+        detector.fit(images, progress=progress, checkpoint=f"{out}.part")
+    detector.save(out)
+    say(f"Model: {out} (threshold {detector.threshold_:.4g})")
+
+
+@app.command(epilog="Example: [bold]stadx predict bottle.safetensors photos/ new.png --out found[/bold]")
+@reported("stopped; the images scored so far are in the output folder")
+def predict(
+    model: Annotated[Path, typer.Argument(help="Model file from `stadx train`.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl.")],
+    target_fpr: OtherTargetFpr = None,
+) -> None:
+    """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each."""
+    from .detector import Detector
+    from .prediction import SCORES_FILE, collect_images, predict_files
+
+    paths = collect_images(images)
+    detector = Detector.load(model)
+    if target_fpr is not None:
+        detector.set_target_fpr(target_fpr)
+    with ShownProgress() as progress:
+        lines, failures = predict_files(detector, paths, out, progress=progress)
+    above = sum(line["is_anomalous"] for line in lines)
+    say(f"{above} of {len(lines)} images are anomalous.")
+    say(f"Scores: {out / SCORES_FILE}")
+    if failures:
+        for failure in failures:
+            fail(failure.message)
+        fail(f"{len(failures)} of {len(paths)} images could not be scored; the others are done")
+        raise typer.Exit(2)
+
+
+@app.command(epilog="Example: [bold]stadx evaluate bottle.safetensors mvtec_ad/bottle --report b.html[/bold]")
+@reported()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Model file from `stadx train`.")],
+    data: Annotated[Path, typer.Argument(help="Category in MVTec AD layout.")],
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help="Write metrics and image scores to this file."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write an HTML report to this file."),
+    ] = None,
+    target_fpr: OtherTargetFpr = None,
+) -> None:
+    """Measure image AUROC, pixel AUROC and AU-PRO on the test images, overall and per defect type."""
+    import json
+
+    from .data.mvtec import open_category
+    from .files import check_writable, write_bytes
+
+    category = open_category(data)
+    for file in (json_file, report):
+        if file is not None:
+            check_writable(file)
+    from .detector import Detector
+    from .evaluation import evaluate
+
+    detector = Detector.load(model)
+    if target_fpr is not None:
+        detector.set_target_fpr(target_fpr)
+    with ShownProgress() as progress:
+        evaluation = evaluate(detector, category, progress=progress)
+    show(metrics_table([evaluation]))
+    for note in (*evaluation.notes, evaluation.flagged_sentence()):
+        say(note)
+    if json_file is not None:
+        write_bytes(json_file, (json.dumps(evaluation.to_json(), indent=2) + "\n").encode("ascii"))
+        say(f"JSON: {json_file}")
+    if report is not None:
+        from .report.html import write_report
+
+        write_report(report, [evaluation], title=f"stadx: {printable(evaluation.name)}")
+        say(f"Report: {report.resolve()}")
+
+
+@app.command(epilog="Example: [bold]stadx info[/bold]")
+@reported()
+def info() -> None:
+    """Print versions, the instruction set in use, compiled CUDA architectures, and devices."""
+    from .console import facts_table
+    from .system import facts
+
+    show(facts_table(facts()))

@@ -1,0 +1,170 @@
+"""What a person sees of a command: progress, tables, and errors without a traceback."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from .errors import StadxError
+
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+STOPPED = "stopped"
+RESUMABLE = "stopped; run the same command to resume"
+# Of progress where the output is a file, in which bars make no sense.
+_SECONDS_TO_FIRST_LINE = 2.0
+_SECONDS_BETWEEN_LINES = 30.0
+
+Parameters = ParamSpec("Parameters")
+
+
+def say(message: str = "") -> None:
+    """Print a line about the work on standard error; square brackets are no markup."""
+    _errors().print(Text(printable(message)), soft_wrap=True)
+
+
+def fail(message: str) -> None:
+    """Print an error on standard error."""
+    _errors().print(Text.assemble(("Error: ", "bold red"), printable(message)), soft_wrap=True)
+
+
+def show(table: Table) -> None:
+    """Print a table on standard output."""
+    Console(highlight=False).print(table)
+
+
+def printable(text: str) -> str:
+    """Replace what UTF-8 cannot hold, as file names may contain it."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _errors() -> Console:
+    # Made anew for every line, so that it follows whatever the stream is at that moment.
+    return Console(stderr=True, highlight=False)
+
+
+def reported(stopped: str = STOPPED) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
+    """Make a command end with one clear line: 2 after an error a person can mend, 130 after Ctrl-C.
+
+    Errors of the program itself keep their traceback: they are for its authors.
+    """
+
+    def decorate(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
+        @functools.wraps(command)
+        def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
+            try:
+                command(*args, **kwargs)
+            except StadxError as error:
+                fail(str(error))
+                raise typer.Exit(BAD_INPUT) from error
+            except MemoryError as error:
+                fail("out of memory; use smaller images or fewer scales")
+                raise typer.Exit(BAD_INPUT) from error
+            except KeyboardInterrupt as error:
+                say(stopped)
+                raise typer.Exit(INTERRUPTED) from error
+
+        return run
+
+    return decorate
+
+
+class ShownProgress:
+    """The progress callback as bars with the time left; as a line now and then where no terminal shows them.
+
+    Use as a context manager, and pass the object itself as `progress`.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or _errors()
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._next_line: dict[str, float] = {}
+        self._spoken: set[str] = set()
+
+    def __enter__(self) -> ShownProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        stage = printable(stage)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        if not self._console.is_terminal:
+            self._line(stage, done, total, shown)
+            return
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, total=total, completed=done, figures=shown)
+        self._bars.update(self._tasks[stage], completed=done, total=total, figures=shown)
+
+    def _line(self, stage: str, done: int, total: int, shown: str) -> None:
+        now = time.monotonic()
+        due = now >= self._next_line.setdefault(stage, now + _SECONDS_TO_FIRST_LINE)
+        if due or (done >= total and stage in self._spoken):
+            self._next_line[stage] = now + _SECONDS_BETWEEN_LINES
+            self._spoken.add(stage)
+            self._console.print(Text(f"{stage} {done}/{total}  {shown}".rstrip()), soft_wrap=True)
+
+
+def metrics_table(evaluations: Sequence[Evaluation]) -> Table:
+    """The metrics of each category and of its defect types; a dash where one is undefined."""
+    table = Table()
+    table.add_column("category")
+    for heading in ("good", "defect", "image AUROC", "pixel AUROC", "AU-PRO@0.3"):
+        table.add_column(heading, justify="right")
+    for evaluation in evaluations:
+        good = str(sum(image.is_good for image in evaluation.images))
+        metrics = (evaluation.image_auroc, evaluation.pixel_auroc, evaluation.au_pro)
+        defects = str(int(evaluation.labels.sum()))
+        table.add_row(Text(printable(evaluation.name)), good, defects, *map(_figure, metrics), style="bold")
+        for name, result in evaluation.per_defect.items():
+            metrics = (result.image_auroc, result.pixel_auroc, result.au_pro)
+            table.add_row(Text(printable(f"  {name}")), good, str(result.count), *map(_figure, metrics))
+        table.add_section()
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def facts_table(facts: Mapping[str, str]) -> Table:
+    """Names and values in two columns."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in facts.items():
+        table.add_row(Text(name, style="bold"), Text(value))
+    return table

@@ -1,0 +1,250 @@
+"""Measure a detector on the test images of a category."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .data.images import read_image
+from .data.mvtec import GOOD, Category, read_mask
+from .errors import DataError
+from .metrics import ProCurve, au_pro, auroc, pro_curve
+from .progress import Progress, silent
+from .version import versions
+
+FPR_LIMIT = 0.3
+
+
+class Scorer(Protocol):
+    """What an evaluation needs of a detector."""
+
+    @property
+    def threshold_(self) -> float: ...
+
+    @property
+    def heldout_scores_(self) -> NDArray[np.float32]: ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]: ...
+
+    def score(self, images: torch.Tensor) -> torch.Tensor: ...
+
+
+def image_threshold(detector: Scorer) -> float:
+    """Return the image score above which a whole image counts as anomalous.
+
+    That is the highest score of any pixel of the held-out good images: the pixel threshold alone would flag most
+    good images, since it lets a share of their pixels pass. It is never below the pixel threshold.
+    """
+    return max(float(detector.threshold_), float(np.max(detector.heldout_scores_)))
+
+
+@dataclass(frozen=True)
+class DefectResult:
+    """The metrics of one defect type against all good test images; None where undefined."""
+
+    count: int
+    image_auroc: float | None
+    pixel_auroc: float | None
+    au_pro: float | None
+
+
+@dataclass(frozen=True)
+class TestScore:
+    """One scored test image: its map float32 [H, W] and its ground truth bool [H, W]."""
+
+    __test__ = False  # not a test class, whatever its name makes pytest think
+
+    path: Path
+    defect: str
+    score: float
+    pixel_auroc: float | None  # within this image alone: how well the map finds the defect's place
+    map: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+    @property
+    def is_good(self) -> bool:
+        return self.defect == GOOD
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The metrics of a detector on one category, and what they were computed from.
+
+    A metric is None where it is undefined, and `notes` then says why.
+    """
+
+    name: str
+    image_auroc: float | None
+    pixel_auroc: float | None
+    au_pro: float | None
+    per_defect: dict[str, DefectResult]
+    images: list[TestScore]
+    curve: ProCurve | None
+    threshold: float  # of a pixel
+    image_threshold: float
+    fpr_limit: float = FPR_LIMIT
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def image_scores(self) -> NDArray[np.float64]:
+        """The maximum of every map, float64 [N]."""
+        return np.array([image.score for image in self.images], dtype=np.float64)
+
+    @property
+    def labels(self) -> NDArray[np.bool_]:
+        """Which images have a defect, bool [N]."""
+        return np.array([not image.is_good for image in self.images], dtype=np.bool_)
+
+    @property
+    def flagged(self) -> dict[str, int]:
+        """How many good and how many defect images score above the image threshold."""
+        above = self.image_scores > self.image_threshold
+        return {"good": int((above & ~self.labels).sum()), "defect": int((above & self.labels).sum())}
+
+    def flagged_sentence(self) -> str:
+        """Say what `flagged` holds."""
+        defects = int(self.labels.sum())
+        good = len(self.images) - defects
+        return (
+            f"Above the image threshold of {self.image_threshold:.3g}: {self.flagged['defect']} of {defects} "
+            f"defect images, {self.flagged['good']} of {good} good ones."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the maps and the curve as values that `json.dumps` takes."""
+        return {
+            "category": self.name,
+            "image_auroc": self.image_auroc,
+            "pixel_auroc": self.pixel_auroc,
+            "au_pro": self.au_pro,
+            "fpr_limit": self.fpr_limit,
+            "threshold": self.threshold,
+            "image_threshold": self.image_threshold,
+            "flagged": self.flagged,
+            "per_defect": {name: asdict(result) for name, result in self.per_defect.items()},
+            "images": [
+                {
+                    "path": str(image.path),
+                    "defect": image.defect,
+                    "score": image.score,
+                    "pixel_auroc": image.pixel_auroc,
+                }
+                for image in self.images
+            ],
+            "notes": self.notes,
+            "settings": self.settings,
+            "versions": self.versions,
+        }
+
+
+def evaluate(detector: Scorer, category: Category, *, progress: Progress = silent) -> Evaluation:
+    """Score every test image of `category` at its own size and compute the metrics.
+
+    The image score is the maximum of the map. AU-PRO is exact, up to a false-positive rate of 0.3, overall
+    and per defect type (the images of that type and all good ones).
+
+    Raises:
+        DataError: the category has no test images, an image or mask cannot be read, or a score is not finite.
+    """
+    images: list[TestScore] = []
+    total = len(category.test)
+    if not total:
+        raise DataError(f"{category.name}: no test images to evaluate; put some into test/good and test/DEFECT")
+    progress("Test images", 0, total, {})
+    for done, item in enumerate(category.test, start=1):
+        pixels = read_image(item.path)
+        height, width = pixels.shape[:2]
+        scored = detector.score(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0))
+        anomaly_map = scored[0].float().cpu().numpy()
+        if not np.isfinite(anomaly_map).all():
+            raise DataError(f"{item.path}: the model's score is not a finite number here; train the model again")
+        mask = (
+            np.zeros((height, width), dtype=np.bool_)
+            if item.mask is None
+            else read_mask(item.mask, (height, width), item.path)
+        )
+        within = auroc(anomaly_map, mask) if mask.any() and not mask.all() else None
+        images.append(TestScore(item.path, item.defect, float(anomaly_map.max()), within, anomaly_map, mask))
+        progress("Test images", done, total, {})
+
+    defects = list(dict.fromkeys(image.defect for image in images if not image.is_good))
+    good = [image for image in images if image.is_good]
+    progress("Metrics", 0, 1 + len(defects), {})
+    overall = _measure(images)
+    curve = _curve(images)
+    per_defect: dict[str, DefectResult] = {}
+    for done, defect in enumerate(defects, start=1):
+        progress("Metrics", done, 1 + len(defects), {})
+        per_defect[defect] = _measure([image for image in images if image.defect == defect] + good)
+    progress("Metrics", 1 + len(defects), 1 + len(defects), {})
+
+    return Evaluation(
+        name=category.name,
+        image_auroc=overall.image_auroc,
+        pixel_auroc=overall.pixel_auroc,
+        au_pro=overall.au_pro,
+        per_defect=per_defect,
+        images=images,
+        curve=curve,
+        threshold=float(detector.threshold_),
+        image_threshold=image_threshold(detector),
+        settings={name: _plain(value) for name, value in detector.settings.items()},
+        versions=versions(),
+        notes=_notes(category.name, images),
+    )
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+def _measure(images: Sequence[TestScore]) -> DefectResult:
+    """Compute the three metrics over `images`, each None where it is undefined."""
+    labels = np.array([not image.is_good for image in images])
+    scores = np.array([image.score for image in images])
+    image_auroc = auroc(scores, labels) if labels.any() and not labels.all() else None
+    pixel_auroc = area = None
+    if _has_both_kinds_of_pixels(images):
+        maps, masks = [image.map for image in images], [image.mask for image in images]
+        pixel_auroc, area = auroc(maps, masks), au_pro(maps, masks, fpr_limit=FPR_LIMIT)
+    return DefectResult(int(labels.sum()), image_auroc, pixel_auroc, area)
+
+
+def _curve(images: Sequence[TestScore]) -> ProCurve | None:
+    if not _has_both_kinds_of_pixels(images):
+        return None
+    return pro_curve([image.map for image in images], [image.mask for image in images])
+
+
+def _has_both_kinds_of_pixels(images: Sequence[TestScore]) -> bool:
+    return any(image.mask.any() for image in images) and any(not image.mask.all() for image in images)
+
+
+def _notes(name: str, images: Sequence[TestScore]) -> list[str]:
+    """Say in a sentence each why a metric is undefined."""
+    notes = []
+    defective = [image for image in images if not image.is_good]
+    if not defective:
+        notes.append(
+            f"{name} has no defect images under test/, so image AUROC, pixel AUROC and AU-PRO are undefined; "
+            "the scores of the good images are still listed."
+        )
+        return notes
+    if len(defective) == len(images):
+        notes.append(f"{name} has no good images under test/good, so image AUROC is undefined.")
+    if not _has_both_kinds_of_pixels(images):
+        notes.append(f"The masks of {name} leave no background pixel, so pixel AUROC and AU-PRO are undefined.")
+    return notes

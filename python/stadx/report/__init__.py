@@ -1,0 +1,1 @@
+"""Heat maps, plots and the HTML report."""

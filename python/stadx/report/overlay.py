@@ -1,0 +1,110 @@
+"""Anomaly maps as pictures: colours over the image, contours of masks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+COLOURS = "inferno"  # perceptually uniform: equal steps of score look like equal steps of colour
+PREDICTED = (255, 255, 255)
+TRUTH = (0, 229, 160)
+STRONGEST_BLEND = 0.85
+
+_TABLE: NDArray[np.uint8] = (colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+
+
+class Scale(NamedTuple):
+    """The scores drawn as the first and the last colour."""
+
+    low: float
+    high: float
+
+
+def scale_for(threshold: float, typical: float = 0.0) -> Scale:
+    """Return the colours' range for a model: from a typical good score to twice as far as the threshold.
+
+    The range belongs to the model, not to the image: a good image looks calm, and two images compare.
+    `typical` is the median score of good pixels; normalised scores of good pixels have mean 0, its default.
+    """
+    reach = threshold - typical
+    if not reach > 0:  # a threshold below the typical score: keep some range, whatever it means
+        reach = max(abs(typical), 1.0)
+    return Scale(typical, typical + 2.0 * reach)
+
+
+def heat_map(scores: NDArray[np.floating], scale: Scale) -> NDArray[np.uint8]:
+    """Colour a map [H, W] as uint8 RGB [H, W, 3], clipped to `scale`."""
+    coloured: NDArray[np.uint8] = _TABLE[(_level(scores, scale) * 255).round().astype(np.uint8)]
+    return coloured
+
+
+def overlay(
+    image: NDArray[np.uint8],
+    scores: NDArray[np.floating],
+    scale: Scale,
+    *,
+    predicted: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:
+    """Lay the heat of `scores` [H, W] over the grey `image` [H, W, 3]; uint8 RGB [H, W, 3].
+
+    The heat hides the image more the higher the score. `predicted` bool [H, W] is outlined in white.
+    """
+    grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float32)[..., None]
+    # Raised at the low end so that scores between typical and threshold still tint the image.
+    blend = (_level(scores, scale) ** 0.75 * STRONGEST_BLEND)[..., None]
+    mixed = grey * (1.0 - blend) + heat_map(scores, scale).astype(np.float32) * blend
+    picture = mixed.round().astype(np.uint8)
+    return picture if predicted is None else outline(picture, predicted, PREDICTED)
+
+
+def outline(
+    image: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    colour: tuple[int, int, int],
+    *,
+    width: int | None = None,
+) -> NDArray[np.uint8]:
+    """Return `image` uint8 [H, W, 3] with the border of `mask` bool [H, W] drawn just outside it.
+
+    `width` is in pixels, by default about 1/200 of the longer side, at least one.
+    """
+    height, across = mask.shape
+    if width is None:
+        width = max(1, round(max(height, across) / 200))
+    grown = Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(2 * width + 1))
+    result: NDArray[np.uint8] = np.array(image)
+    result[(np.asarray(grown) > 0) & ~mask] = colour
+    return result
+
+
+def resize_to(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Resize uint8 [H, W, 3] so that its longer side is `longest` pixels, keeping its shape."""
+    picture = Image.fromarray(image)
+    factor = longest / max(picture.size)
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    method = Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.BICUBIC
+    resized: NDArray[np.uint8] = np.asarray(picture.resize(size, method))
+    return resized
+
+
+def resize_map(scores: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Resize a map float32 [h, w] to `shape` (H, W), bilinearly."""
+    picture = Image.fromarray(np.ascontiguousarray(scores, dtype=np.float32))
+    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR), dtype=np.float32)
+
+
+def resize_mask(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Resize a mask bool [h, w] to `shape` (H, W); a pixel is set where most of its area is."""
+    picture = Image.fromarray(mask.astype(np.uint8) * 255)
+    resized = np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+    return np.asarray(resized > 127, dtype=np.bool_)
+
+
+def _level(scores: NDArray[np.floating], scale: Scale) -> NDArray[np.float32]:
+    """Return the scores as a share of the scale, float32 in [0, 1]; a score that is no number counts as 0."""
+    share = (np.asarray(scores, dtype=np.float64) - scale.low) / (scale.high - scale.low)
+    return np.nan_to_num(np.clip(share, 0.0, 1.0), nan=0.0).astype(np.float32)

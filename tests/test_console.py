@@ -1,0 +1,57 @@
+"""Progress and messages as a person sees them."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from stadx import console
+from stadx.console import ShownProgress
+
+
+def shown(*, terminal: bool) -> tuple[ShownProgress, io.StringIO]:
+    text = io.StringIO()
+    return ShownProgress(Console(file=text, force_terminal=terminal, width=150)), text
+
+
+def test_a_terminal_shows_a_bar_with_the_figures_for_each_stage() -> None:
+    progress, text = shown(terminal=True)
+    with progress:
+        progress("Students, p = [33]", 1, 200, {"loss": 31.25})
+        progress("Students, p = [33]", 200, 200, {"loss": 3.5})
+        progress("Held-out images", 4, 4, {})
+    for part in ("Students, p = [33]", "200/200", "loss 3.5", "Held-out images", "4/4"):
+        assert part in text.getvalue()
+
+
+def test_a_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    progress, text = shown(terminal=False)
+    with progress:
+        for done in range(1, 101):
+            progress("Students", done, 100, {"loss": 100.0 - done})
+            now[0] += 1.0
+    lines = text.getvalue().splitlines()
+    assert lines == [
+        "Students 3/100  loss 97",
+        "Students 33/100  loss 67",
+        "Students 63/100  loss 37",
+        "Students 93/100  loss 7",
+        "Students 100/100  loss 0",
+    ]
+
+
+def test_a_file_gets_no_line_of_what_takes_no_time() -> None:
+    progress, text = shown(terminal=False)
+    with progress:
+        for done in range(5):
+            progress("Images", done, 4, {})
+    assert text.getvalue() == ""
+
+
+def test_messages_are_not_read_as_markup_and_names_need_not_be_utf8(capsys: pytest.CaptureFixture[str]) -> None:
+    console.fail("a [red]b[/red] \udcff: gone")
+    assert capsys.readouterr().err == "Error: a [red]b[/red] ?: gone\n"
