@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -118,8 +119,8 @@ def train_students(
     generator = torch.Generator().manual_seed(1000 * settings.seed + p)
     students = [PatchNetwork(**teacher.settings) for _ in range(settings.students)]  # type: ignore[arg-type]
     modules: dict[str, nn.Module] = {f"student{i}": s for i, s in enumerate(students)}
-    key: dict[str, Any] = {**asdict(settings), "images": source.fingerprint(), "held_in": list(indices), "p": p}
-    checkpoint = Checkpoint(checkpoint_path, key)
+    key: dict[str, Any] = {**asdict(settings), "images": source.fingerprint(), "held_in": list(indices)}
+    checkpoint = Checkpoint(checkpoint_path, {**key, "teacher": _weights_hash(teacher)})
     saved = checkpoint.load()
     if saved is None:
         step, loss_average = 0, math.nan
@@ -169,6 +170,13 @@ def train_students(
     for student in students:
         student.eval().requires_grad_(False)
     return Ensemble(teacher, students, mean, std)
+
+
+def _weights_hash(network: PatchNetwork) -> str:
+    digest = hashlib.sha256(repr(network.settings).encode())
+    for tensor in network.state_dict().values():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _image_of_step(source: ImageSource, indices: Sequence[int], step: int, seed: int) -> Tensor:

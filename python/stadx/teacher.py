@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .allocation import keep_freed_memory
 from .data.photos import PhotoPatches, list_photos
+from .data.source import fingerprint
 from .errors import DataError
 from .files import check_writable, read_model, write_model
 from .networks import PatchNetwork, channels_last, normalize_images
@@ -137,7 +138,7 @@ def pretrain(
         [*net.parameters(), *decode.parameters()], settings.learning_rate, weight_decay=settings.weight_decay
     )
 
-    checkpoint = Checkpoint(f"{os.fspath(out)}.part", {**asdict(settings), "photos": len(files)})
+    checkpoint = Checkpoint(f"{os.fspath(out)}.part", {**asdict(settings), "photos": fingerprint(files)})
     step, history, averages = 0, list[dict[str, float]](), _Averages()
     if (saved := checkpoint.load()) is not None:
         state, tensors = saved

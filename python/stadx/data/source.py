@@ -81,16 +81,26 @@ class ImageSource:
 
     def fingerprint(self) -> str:
         """Tells this set of images from another: a hash of names, sizes and times, or of the pixels."""
-        digest = hashlib.sha256(repr(self.size).encode())
         if self._tensor is not None:
-            digest.update(self._tensor.contiguous().numpy().tobytes())
-        for path in self._paths:
-            try:
-                status = path.stat()
-            except OSError as error:
-                raise DataError(f"{path}: there is no such image ({error.strerror}); check the name") from error
-            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
+            content = self._tensor.contiguous().numpy().tobytes()
+            return hashlib.sha256(f"{self.size} {list(self._tensor.shape)}".encode() + content).hexdigest()
+        return hashlib.sha256(f"{self.size} {fingerprint(self._paths)}".encode()).hexdigest()
+
+
+def fingerprint(paths: Sequence[Path]) -> str:
+    """A hash of the names, sizes and times of files.
+
+    Raises:
+        DataError: naming a file that is not there.
+    """
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: there is no such image ({error.strerror}); check the name") from error
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def check_images(images: Tensor) -> Tensor:

@@ -1,0 +1,56 @@
+"""Dense extraction beside patch-by-patch evaluation, and a student's training step beside the paper's dense one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from stadx import PatchNetwork, dense_features
+from stadx.allocation import keep_freed_memory
+from stadx.networks import PATCH_SIZES, channels_last, dense_features_padded, pad_images
+from stadx.students import training_part
+from stadx.training import autocast
+
+SIDE = 256
+PATCHES = 512  # of the 65,536: all of them take minutes
+
+
+@pytest.mark.parametrize("how", ["dense", "patch by patch"])
+@pytest.mark.parametrize("p", PATCH_SIZES)
+def test_dense_features(benchmark: BenchmarkFixture, p: int, how: str) -> None:
+    net, images = PatchNetwork(p), torch.randn(1, 3, SIDE, SIDE)
+    channels_last(net)
+    benchmark.group = f"descriptors p = {p}, {SIDE} x {SIDE}, one network, microseconds per pixel in extra_info"
+    with keep_freed_memory():
+        if how == "dense":
+            benchmark.pedantic(dense_features, (net, images), rounds=5, warmup_rounds=1)
+            pixels = SIDE * SIDE
+        else:
+            windows = pad_images(images, p // 2).unfold(2, p, 1).unfold(3, p, 1)[0, :, :2]
+            patches = windows.permute(1, 2, 0, 3, 4).flatten(0, 1)[:PATCHES]
+            patches = patches.contiguous(memory_format=torch.channels_last)
+            benchmark.pedantic(net, (patches,), rounds=3, warmup_rounds=1)
+            pixels = PATCHES
+    if benchmark.stats is not None:
+        benchmark.extra_info["us per pixel"] = benchmark.stats.stats.median / pixels * 1e6
+
+
+@pytest.mark.parametrize("how", ["random phase", "dense"])
+@pytest.mark.parametrize("p", PATCH_SIZES)
+def test_training_step(benchmark: BenchmarkFixture, p: int, how: str) -> None:
+    benchmark.group = f"training step p = {p}, {SIDE} x {SIDE}, one student"
+    with torch.inference_mode(False), torch.enable_grad(), keep_freed_memory():
+        student, image = PatchNetwork(p), torch.randn(1, 3, SIDE, SIDE)
+        channels_last(student)
+        part = training_part(student, image, how == "dense", np.random.default_rng(0))
+        part = part.contiguous(memory_format=torch.channels_last)
+        forward = dense_features_padded if how == "dense" else PatchNetwork.grid
+
+        def step() -> None:
+            with autocast("auto"):
+                loss = forward(student, part).float().square().sum(1).mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+
+        benchmark.pedantic(step, rounds=3, warmup_rounds=1)
