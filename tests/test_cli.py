@@ -19,7 +19,8 @@ from stadx import cli, detector, files
 from stadx.data.demo import write_demo_set
 from stadx.data.images import read_map, write_image
 from stadx.networks import PatchNetwork
-from stadx.teacher import TEACHER_VERSION
+from stadx.pretrained import PretrainedNetwork
+from stadx.teacher import TEACHER_VERSION, load_teacher
 
 # typer brings its own copy of click or uses the one that is installed
 Result: TypeAlias = Any
@@ -91,6 +92,19 @@ def test_info_names_what_is_installed() -> None:
     assert result.exit_code == 0
     for part in (torch.__version__, "instruction set", "CUDA architectures", "devices", "cpu"):
         assert part in result.stdout
+
+
+def test_pretrain_writes_a_teacher_and_says_how_good_it_is(
+    category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = PretrainedNetwork("colour", 3, "none", lambda images: images.mean((2, 3)))
+    monkeypatch.setattr("stadx.teacher.load_pretrained", lambda name: network)
+    out = tmp_path / "t.safetensors"
+    result = stadx("pretrain", category, "--patch-size", 17, "--steps", 2, "--batch", 4, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert f"Teacher: {out} (explains " in result.stderr
+    assert load_teacher(out).patch_size == 17
+    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
 
 
 def test_predict_writes_overlay_map_mask_and_a_line_for_each_image(category: Path, model: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from small import good_images, random_teacher
-from stadx import DataError, dense_features, normalize_images
+from stadx import DataError, StadxError, dense_features, normalize_images
 from stadx.data.source import ImageSource
 from stadx.progress import silent
 from stadx.students import StudentSettings, descriptor_statistics, train_students, training_part
@@ -77,6 +77,12 @@ def test_training_lowers_the_loss_and_students_differ(p: int, dense: bool) -> No
     first, second = ensemble.students
     assert not torch.equal(first.layers[0].weight, second.layers[0].weight)  # type: ignore[arg-type]
     assert not any(w.requires_grad for s in ensemble.students for w in s.parameters())
+
+
+def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, learning_rate=1e20, steps=20)
+    with pytest.raises(StadxError, match=r"diverged: the loss is (nan|inf) at step \d+; give a lower learning rate"):
+        train_students(random_teacher(), ImageSource(good_images(), None), range(6), settings)
 
 
 def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from .training import (
     Checkpoint,
     Precision,
     autocast,
+    check_finite,
     learning_rate_factor,
     restore_training_state,
     training_state,
@@ -114,6 +115,9 @@ def train_students(
 
     Returns:
         Teacher, students, µ and σ.
+
+    Raises:
+        DataError, ModelFileError, OutputError, StadxError: as their messages say.
     """
     p = teacher.patch_size
     generator = torch.Generator().manual_seed(1000 * settings.seed + p)
@@ -159,6 +163,7 @@ def train_students(
                 loss = (forward(student, part).float() - target).square().sum(1).mean()
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item() / len(students)
+        check_finite(total, step + 1)
         optimizer.step()
         optimizer.zero_grad()
         step += 1

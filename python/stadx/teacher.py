@@ -22,6 +22,7 @@ from .training import (
     Checkpoint,
     Precision,
     autocast,
+    check_finite,
     learning_rate_factor,
     restore_training_state,
     training_state,
@@ -164,6 +165,7 @@ def pretrain(
         with torch.autocast("cpu", enabled=False):
             compactness = compactness_loss(descriptors, settings.compactness_reduction)
         loss = settings.distillation_weight * distillation + settings.compactness_weight * compactness
+        check_finite(loss.item(), step + 1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .errors import ModelFileError
+from .errors import ModelFileError, StadxError
 from .files import read_model, write_model
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -41,6 +41,16 @@ def learning_rate_factor(step: int, steps: int, schedule: str) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def check_finite(loss: float, step: int) -> None:
+    """Stop a training whose loss is no number any more.
+
+    Raises:
+        StadxError: naming the step and the mend.
+    """
+    if not math.isfinite(loss):
+        raise StadxError(f"training diverged: the loss is {loss} at step {step}; give a lower learning rate")
 
 
 class Checkpoint:
