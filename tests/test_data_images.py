@@ -87,36 +87,6 @@ def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monkey
 # Resizing
 
 
-def test_resize() -> None:
-    assert images.resize_image(PICTURE, None) is PICTURE
-    assert images.resize_image(PICTURE, 8).shape == (8, 8, 3)
-    assert images.resize_image(PICTURE, (10, 40)).shape == (10, 40, 3)
-    assert np.array_equal(images.resize_image(PICTURE, (20, 30)), PICTURE)
-
-
-def test_resize_down_is_antialiased() -> None:
-    stripes = np.zeros((64, 64, 3), np.uint8)
-    stripes[:, ::2] = 255
-    assert np.abs(images.resize_image(stripes, 16)[2:-2, 2:-2].astype(int) - 128).max() <= 2
-
-
-@pytest.mark.parametrize(
-    ("image", "size"),
-    [
-        (PICTURE, 0),
-        (PICTURE, (3, -1)),
-        (PICTURE[..., 0], 8),
-        (PICTURE.astype(np.float32), 8),
-    ],
-)
-def test_resize_refuses(image: np.ndarray, size: int | tuple[int, int]) -> None:
-    with pytest.raises(DataError):
-        images.resize_image(image, size)
-
-
-# Writing
-
-
 def test_write_and_read_back(tmp_path: Path) -> None:
     scores = np.random.default_rng(1).normal(size=(5, 7)).astype(np.float32) * 1e4
     images.write_image(tmp_path / "new" / "a.png", PICTURE)

@@ -114,7 +114,7 @@ def test_a_killed_fit_resumes_and_clears_up(folder: Path, tmp_path: Path, monkey
     with pytest.raises(KeyboardInterrupt):
         make_detector(folder, (17, 33), steps=3).fit(images, progress=killed, checkpoint=prefix)
     assert sorted(f.name for f in tmp_path.iterdir()) == ["m.part-p17", "m.part-p33"]
-    with pytest.raises(ModelFileError, match="another images"):
+    with pytest.raises(ModelFileError, match=r"other settings \(images\)"):
         make_detector(folder, (17, 33), steps=3).fit(good_images(4, seed=9), checkpoint=prefix)
     stages: set[str] = set()
     resumed = make_detector(folder, (17, 33), steps=3)

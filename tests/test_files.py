@@ -33,6 +33,24 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("f", b"old")]
 
 
+def test_an_interrupted_write_leaves_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*paths: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(tmp_path / "f", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_impossible_names(tmp_path: Path) -> None:
+    name = tmp_path / ("x" * 300)
+    with pytest.raises(OutputError, match="cannot be written"):
+        check_writable(name)
+    with pytest.raises(ModelFileError, match="there is no such file"):
+        read_model(name, "teacher", 1)
+
+
 def test_files_get_the_usual_permissions(tmp_path: Path) -> None:
     mask = os.umask(0o022)
     try:
@@ -57,9 +75,10 @@ def test_foreign_and_damaged_files(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="not one of stadx"):
         read_model(tmp_path / "foreign", "teacher", 1)
     save_file({"x": torch.zeros(2)}, tmp_path / "garbled", {"stadx": "{no json"})
+    save_file({"x": torch.zeros(2)}, tmp_path / "list", {"stadx": "[1]"})
     for name, content in (("text", b"hello"), ("empty", b""), ("pickle", b"\x80\x04N.")):
         (tmp_path / name).write_bytes(content)
-    for name in ("garbled", "text", "empty", "pickle"):
+    for name in ("garbled", "list", "text", "empty", "pickle"):
         with pytest.raises(ModelFileError, match=f"{name}: cannot be read as a teacher file"):
             read_model(tmp_path / name, "teacher", 1)
     with pytest.raises(ModelFileError, match="there is no such file"):

@@ -92,7 +92,7 @@ def test_a_checkpoint_of_other_settings_is_refused(photos: Path, tmp_path: Path)
     out = tmp_path / "t"
     header = {"settings": {"steps": 99}, "state": {}}
     write_model(f"{out}.part", "checkpoint", 1, header, {"x": torch.zeros(1)})
-    with pytest.raises(ModelFileError, match=r"t\.part: .*another .*steps.*delete it"):
+    with pytest.raises(ModelFileError, match=r"t\.part: .*other settings .*steps.*delete it"):
         pretrain(photos, SETTINGS, out, network=P_NET)
 
 
@@ -173,3 +173,12 @@ def test_loading_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path / "d", "detector", 1, {}, {"x": torch.zeros(1)})
     with pytest.raises(ModelFileError, match="is a detector file; a teacher file is needed"):
         load_teacher(tmp_path / "d")
+    write_model(tmp_path / "t", "teacher", 1, {"network": {"patch_size": 17}}, {"x": torch.zeros(1)})
+    with pytest.raises(ModelFileError, match="lacks a part of a teacher"):
+        load_teacher(tmp_path / "t")
+
+
+def test_a_checkpoint_without_its_parts_is_refused(tmp_path: Path) -> None:
+    write_model(tmp_path / "c", "checkpoint", 1, {}, {"x": torch.zeros(1)})
+    with pytest.raises(ModelFileError, match="lacks a part of a checkpoint"):
+        Checkpoint(tmp_path / "c", {}).load()

@@ -98,7 +98,7 @@ def pretrain(
     compactness_weight: Annotated[
         float, typer.Option(min=0, help="λc, the weight of the descriptors' correlation in the loss.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
 ) -> None:
     """Train a teacher on natural photos. A stopped run resumes when the same command is run again."""
     from .files import check_writable
@@ -141,7 +141,7 @@ def train(
     dense: Annotated[
         bool, typer.Option("--dense", help="Train on every pixel, as in the paper: 6 to 10 times slower.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(help="Teacher file, instead of the one that comes with stadx; once per scale."),

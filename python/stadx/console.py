@@ -80,6 +80,11 @@ def reported(stopped: str = STOPPED) -> Callable[[Callable[Parameters, None]], C
             except MemoryError as error:
                 fail("out of memory; use smaller images or fewer scales")
                 raise typer.Exit(BAD_INPUT) from error
+            except RuntimeError as error:
+                if "can't allocate memory" not in str(error):  # torch's own way to say MemoryError
+                    raise
+                fail("out of memory; use smaller images or fewer scales")
+                raise typer.Exit(BAD_INPUT) from error
             except KeyboardInterrupt as error:
                 say(stopped)
                 raise typer.Exit(INTERRUPTED) from error

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .allocation import keep_freed_memory
 from .data.source import ImageSize, ImageSource, check_images, resize
-from .errors import DataError, ModelFileError
+from .errors import DataError, ModelFileError, StadxError
 from .files import read_model, write_model
 from .networks import PATCH_SIZES, PatchNetwork, channels_last
 from .progress import Progress, silent
@@ -51,7 +51,8 @@ class Detector:
         students: M, students per scale.
         image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
         target_fpr: share of the pixels of good images that the threshold may flag.
-        held_out: share of the training images set aside for score statistics and the threshold, at least one.
+        held_out: share of the training images set aside for score statistics and the threshold, at least one;
+            the students, and µ and σ, never see them.
         steps: optimiser steps per scale, one image each. The paper: 100 epochs.
         learning_rate, weight_decay: of Adam. The paper: 1e-4 and 1e-5.
         schedule: "cosine" (5 % warm-up, then down to nothing) or, as in the paper, "constant".
@@ -96,6 +97,8 @@ class Detector:
             raise ValueError(f"students = {students} and steps = {steps} must be at least 1")
         if not 0 < held_out < 1:
             raise ValueError(f"held_out is {held_out}; it must lie between 0 and 1")
+        if schedule not in ("cosine", "constant") or precision not in get_args(Precision):
+            raise ValueError(f"schedule = {schedule!r} or precision = {precision!r} is unknown")
         self.students = students
         self.image_size: ImageSize = tuple(image_size) if isinstance(image_size, list) else image_size
         self.target_fpr = _checked_fpr(target_fpr)
@@ -137,7 +140,7 @@ class Detector:
         if len(source) < 2:
             raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
         order = np.random.default_rng([self.seed, 3]).permutation(len(source)).tolist()
-        count = max(1, round(self.held_out * len(source)))
+        count = min(max(1, round(self.held_out * len(source))), len(source) - 1)
         held_out, held_in = sorted(order[:count]), sorted(order[count:])
         settings = StudentSettings(
             self.students,
@@ -180,6 +183,10 @@ class Detector:
             for pairs in zip(*maps, strict=True)
         ]
         scores = np.sort(torch.cat([s.flatten() for s in fused]).numpy())[::-1]
+        if not np.isfinite(scores).all():
+            raise StadxError(
+                "training diverged: the scores of held-out images are not finite; give a lower learning rate"
+            )
         flagged = np.unique(np.geomspace(1, len(scores), _THRESHOLD_LEVELS).astype(np.int64)) - 1
         self.heldout_fprs_ = (flagged / len(scores)).astype(np.float32)
         self.heldout_scores_ = scores[flagged].astype(np.float32)
@@ -214,7 +221,8 @@ class Detector:
             DataError: if `images` are something else.
         """
         self._check_fitted()
-        height, width = check_images(images).shape[2:]
+        images = check_images(images)
+        height, width = images.shape[2:]
         maps = torch.empty(len(images), height, width)
         for index, image in enumerate(images):
             small = resize(image[None], self.image_size)

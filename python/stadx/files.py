@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -25,7 +26,7 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
         OutputError: naming `path`, if it cannot be written.
     """
     path = Path(path)
-    temporary = None
+    temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -33,12 +34,15 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
             file.write(content)
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private; a result is not
         os.replace(temporary, path)
+        temporary = None
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place or free this one"
         ) from error
+    finally:  # an interrupt leaves nothing half-written either
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
 
 
 def _umask() -> int:
@@ -50,7 +54,7 @@ def _umask() -> int:
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Raise `OutputError` now if `path` could not be written later, after long work. Leaves no file behind."""
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path.is_dir, False for names that cannot be
         raise OutputError(f"{path}: is a folder; name a file")
     probe = path.with_name(f".{path.name}.probe")
     try:
@@ -86,7 +90,7 @@ def read_model(path: str | os.PathLike[str], kind: str, version: int) -> tuple[d
         ModelFileError: if it is missing, damaged, not of stadx, of another kind or of another version.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise ModelFileError(f"{path}: there is no such file; give the path of a {kind} file")
     try:
         with safe_open(path, framework="pt") as file:
@@ -94,6 +98,8 @@ def read_model(path: str | os.PathLike[str], kind: str, version: int) -> tuple[d
             if metadata is None:
                 raise ModelFileError(f"{path}: is a safetensors file, but not one of stadx; give a {kind} file")
             header: dict[str, Any] = json.loads(metadata)
+            if not isinstance(header, dict):
+                raise ValueError("its header is no JSON object")
             found, found_version = header.pop("kind", None), header.pop("version", None)
             if found != kind:
                 raise ModelFileError(f"{path}: is a {found} file; a {kind} file is needed here")

@@ -56,9 +56,9 @@ def collect_images(inputs: Iterable[Path]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for path in inputs:
-        if path.is_dir():
+        if os.path.isdir(path):
             files = list_images(path)
-        elif path.exists():
+        elif os.path.exists(path):
             files = [path]
         else:
             raise DataError(f"{path}: no such file or folder; check the name")
@@ -114,20 +114,18 @@ def predict_files(
     scale = scale_for(detector.threshold_)
     scored: list[dict[str, Any]] = []
     failures: list[Failure] = []
-    lines: list[dict[str, Any]] = []
+    lines: list[str] = []
     progress("Images", 0, len(paths), {})
-    try:
-        for done, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
-            try:
-                line = _predict_file(detector, path, out, name, scale)
-                scored.append(line)
-            except DataError as error:
-                failures.append(Failure(path, str(error)))
-                line = {"path": os.fspath(path), "error": str(error)}
-            lines.append(line)
-            progress("Images", done, len(paths), {})
-    finally:
-        write_bytes(out / SCORES_FILE, "".join(json.dumps(line) + "\n" for line in lines).encode("ascii"))
+    for done, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
+        try:
+            line = _predict_file(detector, path, out, name, scale)
+            scored.append(line)
+        except DataError as error:
+            failures.append(Failure(path, str(error)))
+            line = {"path": os.fspath(path), "error": str(error)}
+        lines.append(json.dumps(line) + "\n")
+        write_bytes(out / SCORES_FILE, "".join(lines).encode("ascii"))  # each time: whatever ends it, these stay
+        progress("Images", done, len(paths), {})
     return scored, failures
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .allocation import keep_freed_memory
 from .data.photos import PhotoPatches, list_photos
 from .data.source import fingerprint
-from .errors import DataError
+from .errors import DataError, ModelFileError
 from .files import check_writable, read_model, write_model
 from .networks import PatchNetwork, channels_last, normalize_images
 from .pretrained import PretrainedNetwork, load_pretrained, patch_features
@@ -123,6 +123,7 @@ def pretrain(
     p_net = network or load_pretrained(settings.pretrained_network)
     held_out, kept = files[::20], [f for i, f in enumerate(files) if i % 20]
     source = PhotoPatches(kept, settings.patch_size, seed=settings.seed, grey=settings.grey)
+    PhotoPatches(held_out, settings.patch_size).batch(0, 1)  # unreadable ones would stop the work at its very end
 
     generator = torch.Generator().manual_seed(settings.seed)
     net = PatchNetwork(settings.patch_size)
@@ -240,8 +241,11 @@ def load_teacher(path: str | os.PathLike[str]) -> PatchNetwork:
         ModelFileError: if it is not a whole teacher file of this version.
     """
     header, tensors = read_model(path, "teacher", TEACHER_VERSION)
-    net = PatchNetwork(**header["network"])
-    net.load_state_dict({k: v.float() for k, v in tensors.items()})
+    try:
+        net = PatchNetwork(**header["network"])
+        net.load_state_dict({k: v.float() for k, v in tensors.items()})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelFileError(f"{path}: lacks a part of a teacher ({error}); copy or train it again") from error
     return net.eval().requires_grad_(False)
 
 

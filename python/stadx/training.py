@@ -50,7 +50,10 @@ def check_finite(loss: float, step: int) -> None:
         StadxError: naming the step and the mend.
     """
     if not math.isfinite(loss):
-        raise StadxError(f"training diverged: the loss is {loss} at step {step}; give a lower learning rate")
+        raise StadxError(
+            f"training diverged: the loss is {loss} at step {step}; give a lower learning rate, "
+            "and delete the .part file of this run"
+        )
 
 
 class Checkpoint:
@@ -74,16 +77,19 @@ class Checkpoint:
         Raises:
             ModelFileError: if the file is damaged or of a run with other settings.
         """
-        if self.path is None or not self.path.exists():
+        if self.path is None or not os.path.exists(self.path):
             return None
         header, tensors = read_model(self.path, "checkpoint", _VERSION)
-        other = [k for k in self.settings if header["settings"].get(k) != self.settings[k]]
+        settings, state = header.get("settings"), header.get("state")
+        if not isinstance(settings, dict) or not isinstance(state, dict):
+            raise ModelFileError(f"{self.path}: lacks a part of a checkpoint; delete it to start anew")
+        other = [k for k in self.settings if settings.get(k) != self.settings[k]]
         if other:
             raise ModelFileError(
-                f"{self.path}: is the checkpoint of a run with another {', '.join(other)}; "
+                f"{self.path}: is the checkpoint of a run with other settings ({', '.join(other)}); "
                 "delete it to start anew, or give the settings it was started with"
             )
-        return header["state"], tensors
+        return state, tensors
 
     def save(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Write both now."""

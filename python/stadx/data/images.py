@@ -27,7 +27,6 @@ __all__ = [
     "natural_key",
     "read_image",
     "read_map",
-    "resize_image",
     "subfolders",
     "visible",
     "write_image",
@@ -80,23 +79,6 @@ def read_image(path: str | os.PathLike[str], max_pixels: int | None = None) -> U
     """
     path = Path(path)
     return to_rgb(decode_image(path, max_pixels), path)
-
-
-def resize_image(img: UInt8Array, size: int | tuple[int, int] | None) -> UInt8Array:
-    """Resize uint8 [H, W, 3] to `size` (H, W) or to a square, antialiased bilinear; None keeps its size.
-
-    Raises `DataError` for an array of another shape or type, or a size below 1.
-    """
-    if img.ndim != 3 or img.shape[2] != 3 or img.dtype != np.uint8:
-        raise DataError(f"image array: {img.dtype} {list(img.shape)}; give uint8 [H, W, 3]")
-    if size is None:
-        return img
-    height, width = (size, size) if isinstance(size, int) else size
-    if height < 1 or width < 1:
-        raise DataError(f"image size {height}x{width}: both sides must be at least 1 pixel")
-    if (height, width) == img.shape[:2]:
-        return img
-    return np.array(Image.fromarray(img).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def write_image(path: str | os.PathLike[str], image: UInt8Array) -> None:

@@ -24,7 +24,7 @@ def list_photos(folder: str | os.PathLike[str]) -> list[Path]:
         DataError: if the folder is missing or holds no image.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise DataError(f"{folder}: there is no such folder; give a folder of photos")
     photos: list[Path] = []
     for place in sorted([folder, *(p for p in folder.rglob("*") if p.is_dir())]):

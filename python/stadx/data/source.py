@@ -82,7 +82,7 @@ class ImageSource:
     def fingerprint(self) -> str:
         """Tells this set of images from another: a hash of names, sizes and times, or of the pixels."""
         if self._tensor is not None:
-            content = self._tensor.contiguous().numpy().tobytes()
+            content = self._tensor.contiguous().view(torch.uint8).numpy().tobytes()
             return hashlib.sha256(f"{self.size} {list(self._tensor.shape)}".encode() + content).hexdigest()
         return hashlib.sha256(f"{self.size} {fingerprint(self._paths)}".encode()).hexdigest()
 
@@ -117,4 +117,4 @@ def check_images(images: Tensor) -> Tensor:
             raise DataError("images hold values outside [0, 1] or NaN; divide by their maximum, or pass uint8")
     elif images.dtype != torch.uint8:
         raise DataError(f"images are {images.dtype}; pass uint8, or floating point in [0, 1]")
-    return images
+    return images.cpu()
