@@ -187,7 +187,7 @@ def pad_images(images: Tensor, margin: int, padding: Padding = "reflect") -> Ten
 def dense_features(net: PatchNetwork, images: Tensor) -> Tensor:
     """The descriptor of the p x p patch centred at every pixel.
 
-    Equal to cropping every patch out of the padded image and calling `net` on it, at about 1/59 of the work for
+    Equal to cropping every patch out of the padded image and calling `net` on it, at 1/59 of the multiplications for
     p = 33: each pooling becomes four pools, one per phase, laid on the batch axis (Bailer et al. 2017).
 
     Args:
