@@ -20,7 +20,7 @@ function(stadx_add_cpu_kernels out)
     add_library(stadx_kernels_${set} OBJECT ${ARGN})
     target_link_libraries(stadx_kernels_${set} PRIVATE stadx_options)
     target_compile_definitions(stadx_kernels_${set} PRIVATE STADX_ISA=${set})
-    target_compile_options(stadx_kernels_${set} PRIVATE -O3 -fno-math-errno ${STADX_FLAGS_${set}})
+    target_compile_options(stadx_kernels_${set} PRIVATE -O3 -fno-math-errno -ffp-contract=fast ${STADX_FLAGS_${set}})
     list(APPEND objects "$<TARGET_OBJECTS:stadx_kernels_${set}>")
 
     # A weak symbol would let the linker give every machine the AVX-512 copy of a shared inline function.

@@ -39,7 +39,7 @@ def patches_at(images: Tensor, p: int, rows: Tensor, columns: Tensor) -> Iterato
 
 def assert_dense_is_patchwise(net: PatchNetwork, images: Tensor, pixels: int | None = None) -> None:
     batch, _, height, width = images.shape
-    dense = dense_features(net, images)
+    dense = dense_features(net, images, method="direct")
     index = torch.arange(height * width)
     if pixels is not None:
         index = torch.randperm(height * width, generator=torch.Generator().manual_seed(1))[:pixels]
@@ -80,7 +80,7 @@ def test_dense_equals_patch_at_full_width_and_every_pixel(p: int, size: tuple[in
 def test_grid_gives_the_descriptors_of_its_phase(p: int) -> None:
     net = make_network(p, torch.float64, channels=4)
     images = torch.randn(2, 3, 21, 34, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    dense = dense_features(net, images)
+    dense = dense_features(net, images, method="direct")
     padded = pad_images(images, p // 2)
     for row, column in [(0, 0), (1 % net.stride, 2 % net.stride), (net.stride - 1, net.stride // 2)]:
         grid = net.grid(net.phase(padded, row, column))

@@ -26,7 +26,7 @@ class Stop(Exception):
 
 def test_statistics_are_those_of_every_pixel_of_every_image() -> None:
     teacher, images = random_teacher(), good_images(5)
-    mean, std = descriptor_statistics(teacher, ImageSource(images, None), [0, 2, 3], "float32", silent)
+    mean, std = descriptor_statistics(teacher, ImageSource(images, None), [0, 2, 3], silent)
     values = dense_features(teacher, normalize_images(images[[0, 2, 3]])).transpose(0, 1).flatten(1).double()
     torch.testing.assert_close(mean, values.mean(1).float())
     torch.testing.assert_close(std, values.std(1, correction=0).float())
@@ -35,7 +35,7 @@ def test_statistics_are_those_of_every_pixel_of_every_image() -> None:
 def test_images_of_one_colour_are_refused() -> None:
     source = ImageSource(torch.full((2, 3, 20, 20), 7, dtype=torch.uint8), None)
     with pytest.raises(DataError, match="all one colour"):
-        descriptor_statistics(random_teacher(), source, [0, 1], "float32", silent)
+        descriptor_statistics(random_teacher(), source, [0, 1], silent)
 
 
 @pytest.mark.parametrize("p", [33, 65])
@@ -43,7 +43,7 @@ def test_phases_together_are_the_dense_evaluation(p: int) -> None:
     teacher = random_teacher(p)
     image = normalize_images(good_images(1, (13, 18)))
     rng = np.random.default_rng(0)
-    dense = dense_features(teacher, image)
+    dense = dense_features(teacher, image, method="direct")
     for _ in range(3):
         grid = teacher.grid(training_part(teacher, image, False, rng))
         phases = [(r, c) for r in range(min(13, teacher.stride)) for c in range(min(18, teacher.stride))]
@@ -54,7 +54,7 @@ def test_phases_together_are_the_dense_evaluation(p: int) -> None:
 def test_without_pooling_a_step_sees_a_crop() -> None:
     teacher = random_teacher(17)
     image = normalize_images(good_images(1, (40, 60)))
-    dense = dense_features(teacher, image)
+    dense = dense_features(teacher, image, method="direct")
     grid = teacher.grid(training_part(teacher, image, False, np.random.default_rng(0)))
     h, w = grid.shape[2:]
     assert 40 * 60 / 8 <= h * w < 40 * 60 / 5

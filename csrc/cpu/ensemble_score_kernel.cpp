@@ -13,8 +13,6 @@ const T* pixel_pointer(const MapView& map, int64_t image, int64_t row, int64_t p
          pixel * map.pixel_stride;
 }
 
-FloatVec broadcast(float value) { return FloatVec{} + value; }
-
 // Channels that one sweep over a block takes together: enough streams to keep memory busy, and the block's
 // sums are read and written once for all of them.
 constexpr int kChannels = 4;

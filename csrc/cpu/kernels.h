@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cpu/dense.h"
+
 namespace stadx {
 
 // One dense map: `data` points at [B, d, rows, width]; strides in elements, of the dimensions named.
@@ -71,6 +73,19 @@ struct KernelTable {
   // Returns the number of curve points written.
   int64_t (*pro_curve_f32)(const ProCurveArgs&);
   int64_t (*pro_curve_f64)(const ProCurveArgs&);
+
+  // One convolution by Winograd's method, tile 8 or 10, in blocks [0, winograd_blocks); `scratch` has room
+  // for winograd_scratch floats, 64-byte aligned, and is the calling thread's own. For a map, networks = 0.
+  int64_t (*winograd_blocks)(const DenseLayer&, int tile);
+  int64_t (*winograd_scratch)(const DenseLayer&, int tile, int64_t networks);
+  void (*winograd_to_map)(const DenseLayer&, int tile, const DenseOutput&, int64_t block, float* scratch);
+  void (*winograd_to_score)(const DenseScore&, int tile, int64_t block, float* scratch);
+
+  // The same directly, in items [0, direct_rows); a map needs no scratch.
+  int64_t (*direct_rows)(const DenseLayer&);
+  int64_t (*direct_scratch)(const DenseLayer&, int64_t networks);
+  void (*direct_to_map)(const DenseLayer&, const DenseOutput&, int64_t item);
+  void (*direct_to_score)(const DenseScore&, int64_t item, float* scratch);
 };
 
 // The table in use, chosen at load from what the CPU can run; see dispatch.cpp.

@@ -1,6 +1,10 @@
 // Vectors of the instruction set being compiled (GCC and Clang vector types) and loads that widen to float.
 #pragma once
 
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
+
 #include <cstdint>
 
 #include "cpu/isa.h"
@@ -42,6 +46,43 @@ inline FloatVec load_vec(const BFloat16* p) {
 }
 
 inline void store_vec(float* p, FloatVec v) { __builtin_memcpy(p, &v, sizeof v); }
+
+// One value in all lanes. (Subtracting zero never changes a value; adding it would turn −0 into 0, so that
+// the compiler would have to do it.)
+inline FloatVec broadcast(float value) { return value - FloatVec{}; }
+
+// Past the caches, for what is next read when they have long been overwritten; p is aligned to the vector.
+inline void stream_vec(float* p, FloatVec v) {
+#if STADX_VECTOR_BYTES == 64
+  _mm512_stream_ps(p, (__m512)v);
+#elif STADX_VECTOR_BYTES == 32
+  _mm256_stream_ps(p, (__m256)v);
+#elif defined(__SSE__)
+  _mm_stream_ps(p, (__m128)v);
+#else
+  store_vec(p, v);
+#endif
+}
+
+// Makes streamed vectors visible to other threads.
+inline void finish_streams() {
+#if defined(__SSE__)
+  _mm_sfence();
+#endif
+}
+
+// The larger of each pair; b where one is NaN.
+inline FloatVec max_vec(FloatVec a, FloatVec b) {
+#if STADX_VECTOR_BYTES == 64
+  return (FloatVec)_mm512_max_ps((__m512)a, (__m512)b);
+#elif STADX_VECTOR_BYTES == 32
+  return (FloatVec)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE__)
+  return (FloatVec)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return a > b ? a : b;
+#endif
+}
 
 // Sum over the lanes, as a tree of halves: the same order whatever surrounds it.
 inline float horizontal_sum(FloatVec v) {

@@ -1,4 +1,4 @@
-"""Patch networks and their dense form: one descriptor for every pixel of an image of any size."""
+"""Patch networks, and their dense form in plain PyTorch: one descriptor for every pixel of an image of any size."""
 
 from __future__ import annotations
 
@@ -165,48 +165,38 @@ def normalize_images(images: Tensor) -> Tensor:
     return (x - mean) / std
 
 
-def pad_images(images: Tensor, margin: int, padding: Padding = "reflect") -> Tensor:
-    """Images [B, C, H, W] continued by `margin` pixels on each side: [B, C, H + 2 margin, W + 2 margin].
+def padded_positions(begin: int, end: int, length: int, margin: int, padding: Padding = "reflect") -> Tensor:
+    """The positions [begin, end) of an axis padded by `margin` on each side as indices into its `length` pixels.
 
-    "reflect" is `numpy.pad`'s, for any size: it bounces as often as it must (torch's own stops at H - 1).
+    Int64 [end - begin], -1 where there is a zero instead. "reflect" is `numpy.pad`'s, for any length: it bounces as
+    often as it must (torch's own stops at length - 1).
     """
+    index = torch.arange(begin - margin, end - margin)
+    if padding == "zeros":
+        return torch.where((index >= 0) & (index < length), index, -1)
+    if padding == "replicate" or length == 1:
+        return index.clamp(0, length - 1)
+    index = index.remainder(2 * (length - 1))
+    return torch.minimum(index, 2 * (length - 1) - index)
+
+
+def pad_images(images: Tensor, margin: int, padding: Padding = "reflect") -> Tensor:
+    """Images [B, C, H, W] continued by `margin` pixels on each side: [B, C, H + 2 margin, W + 2 margin]."""
     if padding == "zeros":
         return F.pad(images, (margin,) * 4)
     for dim in (-2, -1):
         size = images.shape[dim]
-        index = torch.arange(-margin, size + margin, device=images.device)
-        if padding == "replicate" or size == 1:
-            index = index.clamp(0, size - 1)
-        else:
-            index = index.remainder(2 * (size - 1))
-            index = torch.minimum(index, 2 * (size - 1) - index)
-        images = images.index_select(dim, index)
+        index = padded_positions(0, size + 2 * margin, size, margin, padding)
+        images = images.index_select(dim, index.to(images.device))
     return images
 
 
-def dense_features(net: PatchNetwork, images: Tensor) -> Tensor:
-    """The descriptor of the p x p patch centred at every pixel.
-
-    Equal to cropping every patch out of the padded image and calling `net` on it, at 1/59 of the multiplications for
-    p = 33: each pooling becomes four pools, one per phase, laid on the batch axis (Bailer et al. 2017).
-
-    Args:
-        net: the patch network; its `padding` continues the image beyond its border.
-        images: normalised images [B, 3, H, W], any H, W >= 1, in the dtype of `net`.
-
-    Returns:
-        Descriptors [B, d, H, W], channels-last in memory.
-
-    Raises:
-        ValueError: if `images` is not [B, 3, H, W] with H, W >= 1.
-    """
-    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
-        raise ValueError(f"images have shape {list(images.shape)}, expected [B, 3, H, W] with H, W >= 1")
-    return dense_features_padded(net, pad_images(images, net.patch_size // 2, net.padding))
-
-
 def dense_features_padded(net: PatchNetwork, padded: Tensor) -> Tensor:
-    """`dense_features` of images that are padded already: [B, 3, H + p - 1, W + p - 1] -> [B, d, H, W]."""
+    """Descriptors of images that are padded already, in plain PyTorch: [B, 3, H + p - 1, W + p - 1] -> [B, d, H, W].
+
+    Equal to cropping every patch and calling `net` on it, at 1/59 of the multiplications for p = 33: each pooling
+    becomes four pools, one per phase, laid on the batch axis (Bailer et al. 2017). Channels-last in memory.
+    """
     batch, _, height, width = padded.shape
     side = net.patch_size  # of the map of one single patch, after the layers walked so far
     height, width = height - side + 1, width - side + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,16 @@ from torch import Tensor
 
 from stadx import _C, reference
 
-__all__ = ["build_info", "ensemble_score", "label_regions", "pro_curve", "set_instruction_set"]
+__all__ = [
+    "build_info",
+    "dense_layer",
+    "dense_score",
+    "ensemble_score",
+    "label_regions",
+    "pack_weights",
+    "pro_curve",
+    "set_instruction_set",
+]
 
 build_info = _C.build_info
 set_instruction_set = _C.set_instruction_set
@@ -77,6 +87,102 @@ def pro_curve(
     return fpr, pro, thresholds
 
 
+def pack_weights(weight: Tensor, tile: int, channels: int) -> Tensor:
+    """A convolution's weights as `dense_layer` and `dense_score` want them, transformed in float64.
+
+    Args:
+        weight: float32 [O, C, k, k].
+        tile: 10 or 8 for Winograd's form on tiles of that side, G w Gᵀ; 0 for the direct form.
+        channels: of the maps it will be applied to, at least C.
+
+    Returns:
+        float32 [⌈O / 64⌉, tile², channels, 64], or for tile 0 [⌈O / 64⌉, 1, k² channels, 64].
+
+    Raises:
+        RuntimeError: wrong shape, dtype or tile.
+    """
+    packed: Tensor = torch.ops.stadx.pack_weights(weight, tile, channels)
+    return packed
+
+
+def dense_layer(
+    x: Tensor,
+    weights: Tensor,
+    bias: Tensor,
+    *,
+    kernel: int,
+    tile: int,
+    pool_shifts: int,
+    step: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    slope: float,
+    image: Sequence[int] = (),
+    out: Tensor | None = None,
+) -> Tensor:
+    """One convolution with bias and leaky ReLU, over all phases of an image.
+
+    Args:
+        x: maps float32 [phases, phases, rows, columns, channels]. Winograd reads zeros beyond their end. A value that
+            is not finite spoils the whole of its tiles, and a pool may lose a NaN.
+        weights, bias: from `pack_weights`; [O'], O' a multiple of 16.
+        kernel, tile: of the convolution, and for which tile its weights are packed.
+        pool_shifts: 0: as is. 1: through 2 x 2 max-pools of stride 2. 2: through these and those shifted by one
+            pixel, which doubles the number of phases per axis: phase a + shift · phases.
+        step: from window to window; not 1 only for tile 0.
+        offset, size: where in the (pooled) input the first window begins, and how many outputs, per axis.
+        slope: of the leaky ReLU, at most 1, which means none.
+        image: if given (H, W), the phases are interleaved: pixel (a + phases · i, b + phases · j).
+        out: where to write, of the shape below, contiguous, at a multiple of 64 bytes; by default a new tensor.
+
+    Returns:
+        float32 [phases', phases', *size, O'], or for an image [H, W, O'].
+
+    Raises:
+        RuntimeError: shapes, dtypes or settings do not fit together, or a direct window leaves the maps.
+    """
+    if out is None:
+        phases = x.shape[0] * max(pool_shifts, 1)
+        out = x.new_empty((*image, len(bias)) if image else (phases, phases, *size, len(bias)))
+    torch.ops.stadx.dense_layer(x, weights, bias, kernel, tile, pool_shifts, step, offset, size, slope, image, out)
+    return out
+
+
+def dense_score(
+    xs: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    mean: Tensor,
+    std: Tensor,
+    *,
+    kernel: int,
+    tile: int,
+    pool_shifts: int,
+    step: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    slope: float,
+    image: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    """`ensemble_score` of the descriptors that `dense_layer` would give, without ever storing a map of them.
+
+    Args:
+        xs, weights, biases: of the last layer of the teacher, then of each student.
+        mean, std: µ and σ [O'], padded with zeros and ones.
+        kernel, tile, pool_shifts, step, offset, size, slope, image: as in `dense_layer`.
+
+    Returns:
+        e and v, float32 [H, W].
+
+    Raises:
+        RuntimeError: shapes, dtypes or settings do not fit together.
+    """
+    e, v = torch.ops.stadx.dense_score(
+        xs, weights, biases, mean, std, kernel, tile, pool_shifts, step, offset, size, slope, image
+    )
+    return e, v
+
+
 def _ensemble_score_fake(students: Tensor, teacher: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     batch, _, height, width = teacher.shape
     e = teacher.new_empty((batch, height, width), dtype=torch.float32)
@@ -95,6 +201,46 @@ def _pro_curve_fake(
     return fpr, torch.empty_like(fpr), torch.empty_like(fpr)
 
 
+def _pack_weights_fake(weight: Tensor, tile: int, channels: int) -> Tensor:
+    outputs, _, kernel, _ = weight.shape
+    points, depth = (tile * tile, channels) if tile else (1, kernel * kernel * channels)
+    return weight.new_empty((-(-outputs // 64), points, depth, 64))
+
+
+def _dense_layer_fake(
+    input: Tensor,
+    weights: Tensor,
+    bias: Tensor,
+    kernel: int,
+    tile: int,
+    pool_shifts: int,
+    step: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    slope: float,
+    image: Sequence[int],
+    out: Tensor,
+) -> None: ...
+
+
+def _dense_score_fake(
+    inputs: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    mean: Tensor,
+    std: Tensor,
+    kernel: int,
+    tile: int,
+    pool_shifts: int,
+    step: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    slope: float,
+    image: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    return inputs[0].new_empty(tuple(image)), inputs[0].new_empty(tuple(image))
+
+
 def _no_gradient(ctx: Any, *grads: Tensor) -> None:
     raise NotImplementedError(
         "stadx.ops.ensemble_score is for scoring and has no gradient; "
@@ -105,6 +251,9 @@ def _no_gradient(ctx: Any, *grads: Tensor) -> None:
 torch.library.register_fake("stadx::ensemble_score", _ensemble_score_fake)
 torch.library.register_fake("stadx::label_regions", _label_regions_fake)
 torch.library.register_fake("stadx::pro_curve", _pro_curve_fake)
+torch.library.register_fake("stadx::pack_weights", _pack_weights_fake)
+torch.library.register_fake("stadx::dense_layer", _dense_layer_fake)
+torch.library.register_fake("stadx::dense_score", _dense_score_fake)
 torch.library.register_autograd("stadx::ensemble_score", _no_gradient)
 
 if not _C.build_info()["cuda_architectures"]:  # without CUDA kernels, plain PyTorch serves the GPU

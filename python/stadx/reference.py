@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool2d
+from torch.nn.functional import conv2d, leaky_relu, max_pool2d, pad
 
-__all__ = ["ensemble_score", "label_regions", "pro_curve"]
+__all__ = ["dense_layer", "dense_score", "ensemble_score", "label_regions", "pro_curve", "winograd_matrices"]
 
 
 def ensemble_score(students: Tensor, teacher: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,3 +85,98 @@ def pro_curve(
         keep[1:-1] = ~(level | upright)
         fpr, pro, thresholds = fpr[keep], pro[keep], thresholds[keep]
     return fpr, pro, thresholds
+
+
+def dense_layer(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    pool_shifts: int,
+    step: int,
+    offset: tuple[int, int],
+    size: tuple[int, int],
+    slope: float,
+    image: tuple[int, int] | None = None,
+) -> Tensor:
+    """One convolution over all phases: as `stadx.ops.dense_layer`, but with plain weights.
+
+    Args:
+        x: maps [P, P, rows, columns, C], any floating dtype.
+        weight, bias: [O, C, k, k], [O].
+        pool_shifts, step, offset, size, slope, image: as there.
+
+    Returns:
+        [P', P', *size, O], or for an image [H, W, O].
+    """
+    phases, _, rows, columns, channels = x.shape
+    maps = x.permute(0, 1, 4, 2, 3)  # [P, P, C, rows, columns]
+    if pool_shifts:
+        rows, columns = (rows - 1) // 2, (columns - 1) // 2
+        shifts = [(a, b) for a in range(pool_shifts) for b in range(pool_shifts)]
+        parts = [maps[..., a : a + 2 * rows, b : b + 2 * columns].flatten(0, 1) for a, b in shifts]
+        pooled = torch.stack([max_pool2d(part, 2) for part in parts])  # [shifts², P², C, rows, columns]
+        pooled = pooled.reshape(pool_shifts, pool_shifts, phases, phases, channels, rows, columns)
+        phases *= pool_shifts  # shift and old phase together number the new phases
+        maps = pooled.transpose(1, 2).reshape(phases, phases, channels, rows, columns)
+    ends = [o + (n - 1) * step + weight.shape[2] for o, n in zip(offset, size, strict=True)]
+    maps = pad(maps, (0, max(ends[1] - columns, 0), 0, max(ends[0] - rows, 0)))  # zeros beyond the end
+    windows = maps[..., offset[0] : ends[0], offset[1] : ends[1]].flatten(0, 1)
+    y = conv2d(windows, weight, bias, stride=step)  # [P'², O, *size]
+    y = leaky_relu(y, slope).reshape(phases, phases, -1, *size).permute(0, 1, 3, 4, 2)
+    if image is None:
+        return y
+    interleaved = y.permute(2, 0, 3, 1, 4).reshape(size[0] * phases, size[1] * phases, -1)
+    return interleaved[: image[0], : image[1]]
+
+
+def dense_score(
+    xs: list[Tensor],
+    weights: list[Tensor],
+    biases: list[Tensor],
+    mean: Tensor,
+    std: Tensor,
+    *,
+    pool_shifts: int,
+    step: int,
+    offset: tuple[int, int],
+    size: tuple[int, int],
+    slope: float,
+    image: tuple[int, int],
+) -> tuple[Tensor, Tensor]:
+    """As `stadx.ops.dense_score`, with plain weights: `dense_layer` of every network, then `ensemble_score`."""
+    descriptors = [
+        dense_layer(
+            x, w, b, pool_shifts=pool_shifts, step=step, offset=offset, size=size, slope=slope, image=image
+        ).permute(2, 0, 1)[None]
+        for x, w, b in zip(xs, weights, biases, strict=True)
+    ]
+    e, v = ensemble_score(torch.stack(descriptors[1:]), descriptors[0], mean, std)
+    return e[0], v[0]
+
+
+WINOGRAD_POINTS = {8: (1 / 2, 1.0, 2.0), 10: (5 / 12, 4 / 5, 5 / 4, 12 / 5)}  # and their negatives, 0 and infinity
+
+
+def winograd_matrices(tile: int, kernel: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Bᵀ [n, n], G [n, k] and Aᵀ [m, n] in float64 for n = tile points and m = n − k + 1 outputs (Cook and Toom).
+
+    y = Aᵀ (G g ∘ Bᵀ d) gives y_i = Σ_j d_{i+j} g_j.
+    """
+    points = [0.0, *(sign * a for a in WINOGRAD_POINTS[tile] for sign in (1, -1))]
+    outputs = tile - kernel + 1
+    bt, g, at = torch.zeros(tile, tile), torch.zeros(tile, kernel), torch.zeros(outputs, tile)
+    bt, g, at = bt.double(), g.double(), at.double()
+    for k, point in enumerate([*points, None]):
+        others = [p for p in points if p != point]
+        row = torch.ones(1, dtype=torch.float64)  # coefficients of Π (x − p), lowest power first
+        for p in others:
+            row = pad(row, (1, 0)) - p * pad(row, (0, 1))
+        bt[k, : len(row)] = row
+        if point is None:  # infinity: the highest powers
+            g[k, -1] = at[-1, k] = 1
+        else:
+            divisor = torch.tensor([point - p for p in others], dtype=torch.float64).prod()
+            g[k] = torch.tensor([point**j for j in range(kernel)], dtype=torch.float64) / divisor
+            at[:, k] = torch.tensor([point**i for i in range(outputs)], dtype=torch.float64)
+    return bt, g, at

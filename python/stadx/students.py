@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from .data.source import ImageSource
+from .dense import dense_features
 from .errors import DataError
-from .networks import PatchNetwork, channels_last, dense_features, dense_features_padded, normalize_images, pad_images
+from .networks import PatchNetwork, channels_last, dense_features_padded, normalize_images, pad_images
 from .progress import Progress, silent
 from .scoring import Ensemble
 from .training import (
@@ -47,18 +48,21 @@ class StudentSettings:
 
 @torch.no_grad()
 def descriptor_statistics(
-    teacher: PatchNetwork, source: ImageSource, indices: Sequence[int], precision: Precision, progress: Progress
+    teacher: PatchNetwork, source: ImageSource, indices: Sequence[int], progress: Progress
 ) -> tuple[Tensor, Tensor]:
     """µ and σ [d]: mean and deviation of T per channel over every pixel of the images `indices`, summed in float64.
 
     Raises:
-        DataError: if the teacher's descriptors do not vary at all.
+        DataError: if all pixels of all images are the same.
     """
     count = 0
+    colours = source[indices[0]][:, :1, :1]
+    varied = False
     mean = square = torch.zeros(teacher.descriptor_size, dtype=torch.float64)
     for done, index in enumerate(indices, 1):
-        with autocast(precision):
-            descriptors = dense_features(teacher, normalize_images(source[index][None]).float())
+        image = source[index]
+        varied = varied or bool((image != colours).any())
+        descriptors = dense_features(teacher, normalize_images(image[None]).float())
         var, here = torch.var_mean(descriptors.permute(1, 0, 2, 3).flatten(1).double(), dim=1, correction=0)
         n = descriptors[0, 0].numel()
         shift = here - mean
@@ -67,7 +71,7 @@ def descriptor_statistics(
         count += n
         progress(f"Teacher statistics, p = {teacher.patch_size}", done, len(indices), {})
     std = (square / count).sqrt()
-    if not float(std.max()) > 0:
+    if not varied:
         raise DataError("the training images are all one colour, there is nothing to learn from; check the folder")
     return mean.float(), std.clamp_min(1e-6 * float(std.max())).float()
 
@@ -128,7 +132,7 @@ def train_students(
     saved = checkpoint.load()
     if saved is None:
         step, loss_average = 0, math.nan
-        mean, std = descriptor_statistics(teacher, source, indices, settings.precision, progress)
+        mean, std = descriptor_statistics(teacher, source, indices, progress)
         patches = _random_patches(source, indices, p, settings.seed)
         for student in students:
             student.init_from_data(patches, generator)

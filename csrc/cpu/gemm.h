@@ -1,0 +1,102 @@
+// The dense engine's matrix product: a few rows of A, given by address, times one packed panel of B.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/dense.h"
+#include "cpu/vec.h"
+
+namespace stadx::STADX_ISA {
+namespace {
+
+constexpr int kRows = 6;  // rows of A in registers at once
+constexpr int kVectors =
+    kLanes == 16 ? 4 : 2;  // vectors of B beside them: 24 sums of 32 registers, or 12 of 16
+constexpr int kWidth = kVectors * kLanes;
+
+// Row i of A begins at data + i·row and consists of `segments` runs of `length` floats, `segment` apart.
+struct Rows {
+  const float* data;
+  int64_t row, segments, segment, length;
+};
+
+// sums = A B for `Count` rows and the kWidth columns at `b`, whose rows lie kPanel apart. Every sum is taken
+// in the order of B's rows, in the same way whatever Count is: results do not depend on how rows are
+// grouped.
+template <int Count, bool Prefetch>
+inline __attribute__((always_inline)) void multiply(const Rows& a, const float* __restrict b, int64_t ahead,
+                                                    FloatVec (&sums)[Count][kVectors]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < Count; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sums[i][j] = FloatVec{};
+  }
+  for (int64_t s = 0; s < a.segments; ++s) {
+    const float* __restrict run = a.data + s * a.segment;
+#pragma GCC unroll 1
+    for (int64_t k = 0; k < a.length; ++k) {
+      if constexpr (Prefetch) {
+#pragma GCC unroll 4
+        for (int j = 0; j < kWidth; j += 16) __builtin_prefetch(b + ahead + j, 0, 2);
+      }
+      FloatVec right[kVectors];
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) right[j] = load_vec(b + j * kLanes);
+#pragma GCC unroll 8
+      for (int i = 0; i < Count; ++i) {
+        const FloatVec left = broadcast(run[i * a.row + k]);
+#pragma GCC unroll 4
+        for (int j = 0; j < kVectors; ++j) sums[i][j] += left * right[j];
+      }
+      b += kPanel;
+    }
+  }
+}
+
+template <int Count, bool Prefetch = false, typename Store>
+inline void multiply_and_store(const Rows& a, const float* b, const Store& store) {
+  FloatVec sums[Count][kVectors];
+  multiply<Count, Prefetch>(a, b, a.segments * a.length * kPanel, sums);
+#pragma GCC unroll 8
+  for (int i = 0; i < Count; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) store(i, j * kLanes, sums[i][j]);
+  }
+}
+
+// A B for `rows` rows and one panel. store(row, column, vector) takes the sums.
+template <typename Store>
+inline void multiply_panel(Rows a, int64_t rows, const float* panel, const Store& store) {
+  for (int64_t column = 0; column < kPanel; column += kWidth) {
+    Rows part = a;
+    for (int64_t first = 0; first < rows; first += kRows) {
+      part.data = a.data + first * a.row;
+      const auto put = [&](int i, int64_t j, FloatVec v) { store(first + i, column + j, v); };
+      switch (rows - first) {
+        case 1:
+          multiply_and_store<1>(part, panel + column, put);
+          break;
+        case 2:
+          multiply_and_store<2>(part, panel + column, put);
+          break;
+        case 3:
+          multiply_and_store<3>(part, panel + column, put);
+          break;
+        case 4:
+          multiply_and_store<4>(part, panel + column, put);
+          break;
+        case 5:
+          multiply_and_store<5>(part, panel + column, put);
+          break;
+        default:
+          if (first == 0)
+            multiply_and_store<6, true>(part, panel + column, put);
+          else
+            multiply_and_store<6>(part, panel + column, put);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace stadx::STADX_ISA
