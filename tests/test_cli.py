@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from stadx import cli, detector, files
+from stadx import cli, detector, detector_file, files
 from stadx.data.demo import write_demo_set
 from stadx.data.images import read_map, write_image
 from stadx.networks import PatchNetwork
@@ -212,7 +212,7 @@ def test_a_model_cut_short_is_named(category: Path, model: Path, tmp_path: Path)
 def test_a_model_of_another_version_is_refused(
     category: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detector, "DETECTOR_VERSION", 99)
+    monkeypatch.setattr(detector_file, "DETECTOR_VERSION", 99)
     refused(stadx("predict", model, category / "test/good", "--out", tmp_path / "out"), model, "version")
     assert not (tmp_path / "out").exists()
 

@@ -26,6 +26,17 @@ def test_a_terminal_shows_a_bar_with_the_figures_for_each_stage() -> None:
         assert part in text.getvalue()
 
 
+def test_a_stage_that_begins_again_has_its_clock_set_back() -> None:
+    progress, _ = shown(terminal=True)
+    with progress:
+        for _ in range(2):
+            for done in (0, 100, 200):
+                progress("Rows", done, 200, {})
+                task = progress._bars.tasks[0]
+                assert task.completed == done and task.finished == (done == 200)
+    assert len(progress._bars.tasks) == 1
+
+
 def test_a_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])

@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor
 
 from small import good_images, teacher_file
-from stadx import DataError, Detector, ModelFileError, OutputError
+from stadx import DataError, Detector, ModelFileError, OutputError, scoring
+from stadx.data import strips
+from stadx.data.images import read_map
 from stadx.files import read_model, write_model
 from stadx.metrics import auroc
+from stadx.prediction import predict_files
 from stadx.training import Checkpoint
+from stadx.windows import TensorRows
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +189,46 @@ def test_files_that_are_no_detector(fitted: Detector, folder: Path, tmp_path: Pa
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         fitted.save(tmp_path / "file" / "m.safetensors")
+
+
+@pytest.mark.parametrize("scales", [(17,), (65, 17, 33)], ids=str)
+def test_bands_have_the_bits_of_the_whole(
+    folder: Path, scales: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = make_detector(folder, scales, steps=2).fit(good_images(3))
+    image = with_defect(good_images(1, (70, 45)))
+    for stride in (1, 2, 4):
+        whole = detector.score(image, stride=stride)[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(scoring, "_TILE_BYTES", 2e5)
+            bands = list(detector.score_bands(TensorRows(image[0]), stride=stride))
+        assert len(bands) > 1
+        assert torch.equal(torch.cat(bands), whole)
+
+
+def test_a_huge_tiff_is_scored_by_strips_with_the_same_bits(
+    fitted: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = with_defect(good_images(1, (70, 45)))
+    tifffile.imwrite(tmp_path / "part.tif", image[0].permute(1, 2, 0).numpy(), rowsperstrip=16, compression="zlib")
+    monkeypatch.setattr(strips, "LARGE_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(scoring, "_TILE_BYTES", 2e5)
+    lines, failures = predict_files(fitted, [tmp_path / "part.tif"], tmp_path / "out", stride=2)
+    assert failures == []
+    prediction = fitted.predict(image, stride=2)
+    assert torch.equal(torch.from_numpy(read_map(tmp_path / "out" / "part_map.tiff")), prediction.maps[0])
+    assert torch.equal(torch.from_numpy(tifffile.imread(tmp_path / "out" / "part_mask.tiff") > 0), prediction.masks[0])
+    assert lines[0]["image_score"] == float(prediction.image_scores[0])
+
+
+def test_strides_and_methods_agree(fitted: Detector) -> None:
+    images = with_defect(good_images(2))
+    exact = fitted.score(images)
+    torch.testing.assert_close(fitted.score(images, method="direct"), exact, rtol=2e-3, atol=2e-3)
+    for stride in (2, 4):
+        known = fitted.score(images, stride=stride)[:, ::stride, ::stride]
+        torch.testing.assert_close(known, exact[:, ::stride, ::stride], rtol=2e-3, atol=2e-3)
+    with pytest.raises(ValueError, match="stride is 3"):
+        fitted.score(images, stride=3)
+    with pytest.raises(ValueError, match="method is 'fft'"):
+        fitted.predict(images, method="fft")  # type: ignore[arg-type]

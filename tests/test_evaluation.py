@@ -24,12 +24,12 @@ class Brightness:
         self.threshold_ = 0.5
         self.heldout_scores_ = np.array([0.6, 0.4], np.float32)
 
-    def score(self, images: torch.Tensor) -> torch.Tensor:
+    def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor:
         return images.float().mean(1) / 255
 
 
 class Darkness(Brightness):
-    def score(self, images: torch.Tensor) -> torch.Tensor:
+    def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor:
         return 1 - super().score(images)
 
 
@@ -119,7 +119,7 @@ def test_json_holds_all_that_explains_the_result(tmp_path: Path) -> None:
 
 def test_a_score_that_is_no_number_is_an_error_that_names_the_image(tmp_path: Path) -> None:
     class Broken(Brightness):
-        def score(self, images: torch.Tensor) -> torch.Tensor:
+        def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor:
             return super().score(images) * float("nan")
 
     with pytest.raises(DataError, match=r"good/000\.png.*not a finite number"):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from stadx import ModelFileError, OutputError, files
-from stadx.files import check_writable, read_model, write_bytes, write_model
+from stadx.files import check_writable, read_model, replacement, write_bytes, write_model
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -40,6 +41,20 @@ def test_an_interrupted_write_leaves_nothing_either(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(files.os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_bytes(tmp_path / "f", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_when_the_last_bytes_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int, mode: str) -> BinaryIO:
+        os.close(handle)
+        return open("/dev/full", "wb")
+
+    monkeypatch.setattr(files.os, "fdopen", full)
+    with (
+        pytest.raises(OutputError, match=r"f: cannot be written \(No space left on device\)"),
+        replacement(tmp_path / "f") as file,
+    ):
+        file.write(b"few bytes that stay in the buffer until the end")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-"""Normalisation and fusion as Eqs. 8 to 12; tiles give the same values as the whole image."""
+"""Normalisation and fusion as Eqs. 8 to 12; tiles give the same bits as the whole image."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import pytest
 import torch
 
 from small import good_images, random_teacher
-from stadx import dense_features, normalize_images, reference, scoring
-from stadx.scoring import Ensemble, Normalization, fuse, tiles
+from stadx import PatchNetwork, dense_features, normalize_images, reference
+from stadx.bands import Upsampler
+from stadx.dense import Method
+from stadx.networks import Padding, pad_images
+from stadx.plan import buffer_sizes, layers_of
+from stadx.scoring import Ensemble, Normalization, fuse, pieces
+from stadx.windows import LastRows, TensorRows, padded_window
 
 
 def make_ensemble(p: int, students: int) -> Ensemble:
@@ -23,26 +28,122 @@ def test_error_and_variance_follow_the_equations(p: int, students: int) -> None:
     x = normalize_images(image)
     block = torch.stack([dense_features(s, x) for s in ensemble.students])
     expected = reference.ensemble_score(block, dense_features(ensemble.teacher, x), ensemble.mean, ensemble.std)
-    torch.testing.assert_close(e, expected[0][0], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(v, expected[1][0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(e, expected[0][0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(v, expected[1][0], rtol=1e-5, atol=1e-5)
     assert students > 1 or (v == 0).all()
 
 
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
 @pytest.mark.parametrize("p", [17, 33, 65])
-def test_tiles_equal_the_whole(p: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    ensemble, image = make_ensemble(p, 2), good_images(1, (29, 41))
-    whole = ensemble.error_and_variance(image)
-    monkeypatch.setattr(scoring.tiles, "__defaults__", (13,))
-    assert len(list(scoring.tiles(29, 41))) == 12
-    for a, b in zip(whole, ensemble.error_and_variance(image), strict=True):
+def test_tiles_have_the_bits_of_the_whole(p: int, stride: int) -> None:
+    ensemble, image = make_ensemble(p, 2), good_images(1, (83, 61))
+    whole = ensemble.error_and_variance(image, stride=stride)
+    assert whole[0].shape == (-(-83 // stride), -(-61 // stride))
+    for tile in (8, 16, 24, 40, 64):
+        tiled = ensemble.error_and_variance(image, stride=stride, tile=tile)
+        assert all(torch.equal(a, b) for a, b in zip(whole, tiled, strict=True))
+
+
+@pytest.mark.parametrize("p", [17, 33])
+def test_tiles_by_pytorch_have_the_values_of_the_whole(p: int) -> None:
+    ensemble, image = make_ensemble(p, 2), good_images(1, (43, 31))
+    whole = ensemble.error_and_variance(image, stride=2, method="direct")
+    tiled = ensemble.error_and_variance(image, stride=2, method="direct", tile=24)
+    for a, b in zip(whole, tiled, strict=True):  # oneDNN chooses another kernel for another size
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_tiles_cover_every_pixel_once() -> None:
-    seen = torch.zeros(70, 33, dtype=torch.int64)
-    for rows, columns in tiles(70, 33, 32):
-        seen[rows, columns] += 1
-    assert (seen == 1).all()
+@pytest.mark.parametrize("padding", ["reflect", "zeros", "replicate"])
+@pytest.mark.parametrize("p", [17, 33, 65])
+def test_the_engine_scores_as_pytorch_does(p: int, padding: str) -> None:
+    ensemble, image = make_ensemble(p, 3), good_images(1, (37, 50))
+    for net in (ensemble.teacher, *ensemble.students):
+        net.padding = padding  # type: ignore[assignment]
+    for stride in (1, 4):
+        ours = ensemble.error_and_variance(image, stride=stride, method="winograd")
+        pytorchs = ensemble.error_and_variance(image, stride=stride, method="direct")
+        for a, b in zip(ours, pytorchs, strict=True):
+            torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("padding", ["reflect", "zeros", "replicate"])
+@pytest.mark.parametrize("rows", [(0, 20), (90, 110), (190, 230), (225, 240)], ids=str)
+def test_a_window_reads_no_more_rows_than_it_shows(rows: tuple[int, int], padding: Padding) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Counted(TensorRows):
+        def rows(self, start: int, stop: int) -> torch.Tensor:
+            asked.append((start, stop))
+            return super().rows(start, stop)
+
+    pixels = good_images(1, (200, 30))
+    image = LastRows(Counted(pixels[0]))
+    window = padded_window(image, rows, (3, 33), 16, padding)
+    padded = pad_images(normalize_images(pixels), 40, padding)[0].permute(1, 2, 0)
+    assert torch.equal(window, padded[rows[0] + 24 : rows[1] + 24, 27:57])
+    padded_window(image, rows, (7, 20), 16, padding)
+    (start, stop), *more = asked  # the neighbour wants the same rows
+    assert more == [] and stop - start <= rows[1] - rows[0]
+
+
+@pytest.mark.parametrize("method", ["winograd", "auto"])
+def test_networks_that_the_engine_does_not_serve(method: Method) -> None:
+    ensemble, image = make_ensemble(33, 2), good_images(1, (19, 23))
+    wanted = ensemble.error_and_variance(image, method="direct")
+    convolutions = [m for m in ensemble.students[1].layers if isinstance(m, torch.nn.Conv2d)]
+    convolutions[-2].bias.add_(1e4)
+    convolutions[-1].weight.sub_(convolutions[-1].weight.mean((2, 3), keepdim=True))
+    if method == "winograd":
+        with pytest.raises(ValueError, match="exceeds the limits"):
+            ensemble.error_and_variance(image, method=method)
+    else:
+        found = ensemble.error_and_variance(image, method=method)
+        assert torch.equal(found[0], ensemble.error_and_variance(image, method="direct")[0])
+        assert not torch.equal(found[0], wanted[0])
+    with pytest.raises(ValueError, match="stride is 0"):
+        ensemble.error_and_variance(image, stride=0)
+
+
+def test_pieces_cover_every_pixel_once_and_begin_on_the_grid() -> None:
+    for length in (1, 7, 8, 70, 129):
+        for side in (1, 8, 13, 64, 500):
+            for stride in (1, 4, 16):
+                parts = list(pieces(length, side, stride))
+                assert [i for begin, end in parts for i in range(begin, end)] == list(range(length))
+                assert all(begin % max(8, stride) == 0 for begin, _ in parts)
+
+
+def test_tiles_keep_within_memory_and_share_an_image_evenly() -> None:
+    def side(length: int, stride: int = 1, students: int = 3) -> int:
+        networks = [PatchNetwork(33) for _ in range(students + 1)]
+        ensemble = Ensemble(networks[0], networks[1:], torch.zeros(128), torch.ones(128))
+        return ensemble.tile_side(TensorRows(torch.empty(3, 1, 1).expand(3, length, length)), stride)
+
+    assert side(256) == 256
+    assert side(400) == 200  # two of 200, not one as large as can be and a rest
+    assert side(8, students=9) == 8
+    assert side(8192) < side(8192, stride=4)
+    sizes = buffer_sizes(layers_of(PatchNetwork(33)), 8192, side(8192), 1, 4)
+    assert sum(sizes.values()) * 4 <= 420e6
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+@pytest.mark.parametrize("height, width", [(1, 1), (5, 3), (17, 22), (33, 40)])
+def test_upsampling_is_bilinear_whatever_the_bands(height: int, width: int, stride: int) -> None:
+    known = torch.randn(-(-height // stride), -(-width // stride))
+    wanted = torch.empty(height, width)
+    for r in range(height):
+        for c in range(width):
+            i, j = r // stride, c // stride
+            below, right = min(i + 1, known.shape[0] - 1), min(j + 1, known.shape[1] - 1)
+            s, t = (r % stride) / stride, (c % stride) / stride
+            top = known[i, j] * (1 - t) + known[i, right] * t
+            wanted[r, c] = top * (1 - s) + (known[below, j] * (1 - t) + known[below, right] * t) * s
+    whole = Upsampler(height, width, stride).push(known)
+    torch.testing.assert_close(whole, wanted)
+    for rows in (1, 2, 3):
+        upsampler = Upsampler(height, width, stride)
+        assert torch.equal(torch.cat([upsampler.push(part) for part in known.split(rows)]), whole)
 
 
 def test_normalised_scores_have_mean_0_and_variance_1_on_the_held_out_images() -> None:

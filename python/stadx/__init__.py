@@ -9,9 +9,10 @@ from .version import package_version
 
 if TYPE_CHECKING:
     from . import metrics, ops
+    from .dense import dense_features
     from .detector import Detector, Prediction
     from .errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
-    from .networks import PatchNetwork, dense_features, normalize_images
+    from .networks import PatchNetwork, normalize_images
 
 __all__ = [
     "DataError",
@@ -30,9 +31,10 @@ __all__ = [
 __version__ = package_version()
 
 _HOMES = {
+    "dense": ("dense_features",),
     "detector": ("Detector", "Prediction"),
     "errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
-    "networks": ("PatchNetwork", "dense_features", "normalize_images"),
+    "networks": ("PatchNetwork", "normalize_images"),
 }
 
 

@@ -17,6 +17,10 @@ TargetFpr = Annotated[float, typer.Option(min=0, max=1, help="Share of good pixe
 OtherTargetFpr = Annotated[
     float | None, typer.Option(min=0, max=1, help="Use another threshold than the model's, for this share.")
 ]
+Stride = Annotated[
+    Literal["1", "2", "4", "8"],
+    typer.Option(help="Score every n-th pixel and interpolate; 4 is five times as fast for p = 33."),
+]
 
 app = typer.Typer(
     name="stadx",
@@ -181,6 +185,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl.")],
     target_fpr: OtherTargetFpr = None,
+    stride: Stride = "1",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each."""
     from .detector import Detector
@@ -191,7 +196,7 @@ def predict(
     if target_fpr is not None:
         detector.set_target_fpr(target_fpr)
     with ShownProgress() as progress:
-        lines, failures = predict_files(detector, paths, out, progress=progress)
+        lines, failures = predict_files(detector, paths, out, stride=int(stride), progress=progress)
     above = sum(line["is_anomalous"] for line in lines)
     say(f"{above} of {len(lines)} images are anomalous.")
     say(f"Scores: {out / SCORES_FILE}")
@@ -216,6 +221,7 @@ def evaluate(
         typer.Option(help="Write an HTML report to this file."),
     ] = None,
     target_fpr: OtherTargetFpr = None,
+    stride: Stride = "1",
 ) -> None:
     """Measure image AUROC, pixel AUROC and AU-PRO on the test images, overall and per defect type."""
     import json
@@ -234,7 +240,7 @@ def evaluate(
     if target_fpr is not None:
         detector.set_target_fpr(target_fpr)
     with ShownProgress() as progress:
-        evaluation = evaluate(detector, category, progress=progress)
+        evaluation = evaluate(detector, category, stride=int(stride), progress=progress)
     show(metrics_table([evaluation]))
     for note in (*evaluation.notes, evaluation.flagged_sentence()):
         say(note)

@@ -114,6 +114,7 @@ class ShownProgress:
             disable=not self._console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._done: dict[str, int] = {}
         self._next_line: dict[str, float] = {}
         self._spoken: set[str] = set()
 
@@ -134,6 +135,10 @@ class ShownProgress:
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, completed=done, figures=shown)
+            self._done[stage] = done
+        if done < self._done[stage]:  # the stage begins again with the next image: so does its clock
+            self._bars.reset(self._tasks[stage])
+        self._done[stage] = done
         self._bars.update(self._tasks[stage], completed=done, total=total, figures=shown)
 
     def _line(self, stage: str, done: int, total: int, shown: str) -> None:

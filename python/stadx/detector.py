@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -15,17 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .allocation import keep_freed_memory
+from .bands import score_bands
 from .data.source import ImageSize, ImageSource, check_images, resize
-from .errors import DataError, ModelFileError, StadxError
-from .files import read_model, write_model
-from .networks import PATCH_SIZES, PatchNetwork, channels_last
+from .dense import Method
+from .detector_file import read_detector, write_detector
+from .errors import DataError, StadxError
+from .networks import PATCH_SIZES, PatchNetwork
 from .progress import Progress, silent
-from .scoring import Ensemble, Normalization, fuse
+from .scoring import Normalization, fuse
 from .students import StudentSettings, train_students
 from .teacher import load_teacher, shipped_teacher
 from .training import Precision
+from .windows import ImageRows, TensorRows
 
-DETECTOR_VERSION = 1
 _THRESHOLD_LEVELS = 4096  # false-positive rates at which the held-out scores are kept
 
 
@@ -208,34 +209,59 @@ class Detector:
         return self
 
     @keep_freed_memory()
-    def score(self, images: Tensor) -> Tensor:
+    def score(self, images: Tensor, *, stride: int = 1, method: Method = "auto") -> Tensor:
         """Anomaly scores: ẽ + ṽ, the mean over the scales (Eqs. 11 and 12).
 
         Args:
             images: RGB [B, 3, H, W], uint8 or floating in [0, 1].
+            stride: 1, 2, 4 or another power of two: only every stride-th pixel of every stride-th row is scored, the
+                others interpolated bilinearly. For its cost see `dense_features`.
+            method: "auto"; "winograd", the native engine; "direct", PyTorch's convolutions. See `dense_features`.
 
         Returns:
             float32 [B, H, W] at the input's own size; about 0 where all is well, higher where it is not.
 
         Raises:
             DataError: if `images` are something else.
+            ValueError: for an unknown stride or method.
         """
         self._check_fitted()
         images = check_images(images)
         height, width = images.shape[2:]
         maps = torch.empty(len(images), height, width)
         for index, image in enumerate(images):
-            small = resize(image[None], self.image_size)
-            pairs = [ensemble.error_and_variance(small) for ensemble in self.ensembles_]
-            scores = fuse([n.score(*pair) for n, pair in zip(self.normalizations_, pairs, strict=True)])
-            if tuple(scores.shape) != (height, width):
-                scores = F.interpolate(scores[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
+            small = resize(image[None], self.image_size)[0]
+            if tuple(small.shape[1:]) == (height, width):
+                row = 0
+                for band in self._bands(TensorRows(small), stride, method):
+                    maps[index, row : row + len(band)] = band
+                    row += len(band)
+                continue
+            scores = torch.cat(list(self._bands(TensorRows(small), stride, method)))
+            scores = F.interpolate(scores[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
             maps[index] = scores
         return maps
 
-    def predict(self, images: Tensor) -> Prediction:
-        """Anomaly map, image score and mask at the threshold of each image; see `score` for `images`."""
-        maps = self.score(images)
+    def score_bands(self, image: ImageRows, *, stride: int = 1, method: Method = "auto") -> Iterator[Tensor]:
+        """`score` of an image too large to hold, at its own size whatever `image_size` is.
+
+        Args:
+            image: has `height`, `width` and `rows(start, stop)`, which gives [3, stop - start, width], uint8 or
+                floating in [0, 1].
+            stride, method: as in `score`.
+
+        Returns:
+            Bands of rows from top to bottom, float32 [rows, width]; the engine's have the bits of `score` at that size.
+        """
+        self._check_fitted()
+        return self._bands(image, stride, method)
+
+    def _bands(self, image: ImageRows, stride: int, method: Method) -> Iterator[Tensor]:
+        return score_bands(self.ensembles_, self.normalizations_, image, stride, method)
+
+    def predict(self, images: Tensor, *, stride: int = 1, method: Method = "auto") -> Prediction:
+        """Anomaly map, image score and mask at the threshold of each image; arguments as in `score`."""
+        maps = self.score(images, stride=stride, method=method)
         return Prediction(maps, maps.flatten(1).amax(1), maps > self.threshold_)
 
     def _check_fitted(self) -> None:
@@ -254,21 +280,7 @@ class Detector:
             OutputError: if it cannot be written.
         """
         self._check_fitted()
-        tensors = {
-            "heldout_fprs": torch.from_numpy(self.heldout_fprs_),
-            "heldout_scores": torch.from_numpy(self.heldout_scores_),
-        }
-        for p, ensemble in zip(self.scales, self.ensembles_, strict=True):
-            tensors |= {f"p{p}.mean": ensemble.mean, f"p{p}.std": ensemble.std}
-            for name, network in _named_networks(p, ensemble):
-                tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
-        header = {
-            "settings": {**self.settings, "teachers": [Path(file).name for file in self.teachers]},
-            "networks": [ensemble.teacher.settings for ensemble in self.ensembles_],
-            "normalizations": [asdict(n) for n in self.normalizations_],
-            "threshold": self.threshold_,
-        }
-        write_model(path, "detector", DETECTOR_VERSION, header, tensors)
+        write_detector(self, path)
         for checkpoint in self._checkpoints:
             checkpoint.unlink(missing_ok=True)
         self._checkpoints = []
@@ -280,30 +292,7 @@ class Detector:
         Raises:
             ModelFileError: if the file is missing, damaged, of another version or something else.
         """
-        header, tensors = read_model(path, "detector", DETECTOR_VERSION)
-        try:
-            detector = cls(**header["settings"])
-            detector.ensembles_ = []
-            for p, network in zip(detector.scales, header["networks"], strict=True):
-                networks = [PatchNetwork(**network) for _ in range(detector.students + 1)]
-                ensemble = Ensemble(networks[0], networks[1:], tensors[f"p{p}.mean"], tensors[f"p{p}.std"])
-                for name, net in _named_networks(p, ensemble):
-                    prefix = f"{name}."
-                    net.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
-                    net.eval().requires_grad_(False)
-                    channels_last(net)
-                detector.ensembles_.append(ensemble)
-            detector.normalizations_ = [Normalization(**n) for n in header["normalizations"]]
-            detector.heldout_fprs_ = tensors["heldout_fprs"].numpy()
-            detector.heldout_scores_ = tensors["heldout_scores"].numpy()
-            detector.threshold_ = float(header["threshold"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ModelFileError(f"{path}: lacks a part of a detector ({error}); copy or train it again") from error
-        return detector
-
-
-def _named_networks(p: int, ensemble: Ensemble) -> list[tuple[str, PatchNetwork]]:
-    return [(f"p{p}.teacher", ensemble.teacher), *((f"p{p}.student{i}", s) for i, s in enumerate(ensemble.students))]
+        return read_detector(cls, path)
 
 
 def _checked_fpr(target_fpr: float) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .allocation import keep_freed_memory
 from .data.images import read_image
 from .data.mvtec import GOOD, Category, read_mask
 from .errors import DataError
@@ -33,7 +34,7 @@ class Scorer(Protocol):
     @property
     def settings(self) -> Mapping[str, Any]: ...
 
-    def score(self, images: torch.Tensor) -> torch.Tensor: ...
+    def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor: ...
 
 
 def image_threshold(detector: Scorer) -> float:
@@ -146,11 +147,12 @@ class Evaluation:
         }
 
 
-def evaluate(detector: Scorer, category: Category, *, progress: Progress = silent) -> Evaluation:
+@keep_freed_memory()
+def evaluate(detector: Scorer, category: Category, *, stride: int = 1, progress: Progress = silent) -> Evaluation:
     """Score every test image of `category` at its own size and compute the metrics.
 
     The image score is the maximum of the map. AU-PRO is exact, up to a false-positive rate of 0.3, overall
-    and per defect type (the images of that type and all good ones).
+    and per defect type (the images of that type and all good ones). `stride` is that of `Detector.score`.
 
     Raises:
         DataError: the category has no test images, an image or mask cannot be read, or a score is not finite.
@@ -163,7 +165,7 @@ def evaluate(detector: Scorer, category: Category, *, progress: Progress = silen
     for done, item in enumerate(category.test, start=1):
         pixels = read_image(item.path)
         height, width = pixels.shape[:2]
-        scored = detector.score(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0))
+        scored = detector.score(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), stride=stride)
         anomaly_map = scored[0].float().cpu().numpy()
         if not np.isfinite(anomaly_map).all():
             raise DataError(f"{item.path}: the model's score is not a finite number here; train the model again")

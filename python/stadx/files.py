@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -25,24 +26,46 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     Raises:
         OutputError: naming `path`, if it cannot be written.
     """
+    with replacement(path) as file, writing_to(path):
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacement(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file under a temporary name beside `path`; it takes that name when the block ends well, else it vanishes.
+
+    What the block writes goes under `writing_to`.
+
+    Raises:
+        OutputError: naming `path`, if it cannot be made, completed or renamed.
+    """
     path = Path(path)
-    temporary: str | None = None
-    try:
+    with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private; a result is not
-        os.replace(temporary, path)
-        temporary = None
+        file = os.fdopen(handle, "wb")
+    try:
+        yield file
+        with writing_to(path):
+            file.close()  # what was buffered is written here: a full disk may show only now
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private; a result is not
+            os.replace(temporary, path)
+    except BaseException:  # an interrupt leaves nothing half-written either
+        for undo in (file.close, functools.partial(os.unlink, temporary)):
+            with contextlib.suppress(OSError):
+                undo()
+        raise
+
+
+@contextlib.contextmanager
+def writing_to(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn an `OSError` of the block into an `OutputError` that names `path`."""
+    try:
+        yield
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place or free this one"
         ) from error
-    finally:  # an interrupt leaves nothing half-written either
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
 def _umask() -> int:

@@ -14,10 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .allocation import keep_freed_memory
 from .data.images import list_images, read_image, write_image, write_map
+from .data.source import ImageSize
+from .data.strips import open_rows
 from .errors import DataError, OutputError
 from .evaluation import Scorer, image_threshold
 from .files import check_writable, write_bytes
+from .prediction_strips import BandScorer, check_finite, predict_rows
 from .progress import Progress, silent
 from .report.overlay import Scale, overlay, scale_for
 
@@ -34,10 +38,13 @@ class Predicted(Protocol):
     def masks(self) -> torch.Tensor: ...
 
 
-class Predictor(Scorer, Protocol):
+class Predictor(Scorer, BandScorer, Protocol):
     """What this module needs of a detector."""
 
-    def predict(self, images: torch.Tensor) -> Predicted: ...
+    @property
+    def image_size(self) -> ImageSize: ...
+
+    def predict(self, images: torch.Tensor, *, stride: int = 1) -> Predicted: ...
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,9 @@ def output_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
+@keep_freed_memory()
 def predict_files(
-    detector: Predictor, paths: Sequence[Path], out: Path, *, progress: Progress = silent
+    detector: Predictor, paths: Sequence[Path], out: Path, *, stride: int = 1, progress: Progress = silent
 ) -> tuple[list[dict[str, Any]], list[Failure]]:
     """Score the images `paths` and write into the folder `out`, for each image NAME:
 
@@ -97,6 +105,10 @@ def predict_files(
     (255 where the score is above the threshold), and one line of JSON in scores.jsonl. An image that cannot
     be read gets a line with "error" and does not stop the others. Even when interrupted, scores.jsonl holds a
     line for everything done so far.
+
+    A TIFF of more than 2**24 pixels that the detector scores at its own size (`image_size` None) is read, scored
+    and written by strips, whatever its size: its mask is NAME_mask.tiff, its overlay has at most 2048 pixels a side,
+    and `progress` is told of its rows. `stride` goes to the detector's `predict` and `score_bands`.
 
     Returns:
         The lines of the scored images, and the failures.
@@ -108,7 +120,7 @@ def predict_files(
     names = output_names(paths)
     inputs = {path.resolve() for path in paths}
     for name in names:
-        for file in _file_names(name).values():
+        for file in {*_file_names(name).values(), *_file_names(name, huge=detector.image_size is None).values()}:
             if (out / file).resolve() in inputs:
                 raise OutputError(f"{out / file}: is an image to score; choose another folder for the output")
     scale = scale_for(detector.threshold_)
@@ -118,7 +130,7 @@ def predict_files(
     progress("Images", 0, len(paths), {})
     for done, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
         try:
-            line = _predict_file(detector, path, out, name, scale)
+            line = _predict_file(detector, path, out, name, scale, stride, progress)
             scored.append(line)
         except DataError as error:
             failures.append(Failure(path, str(error)))
@@ -129,22 +141,31 @@ def predict_files(
     return scored, failures
 
 
-def _predict_file(detector: Predictor, path: Path, out: Path, name: str, scale: Scale) -> dict[str, Any]:
-    pixels = read_image(path)
-    prediction = detector.predict(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0))
-    scores = prediction.maps[0].float().cpu().numpy()
-    mask = prediction.masks[0].cpu().numpy()
-    if not np.isfinite(scores).all():
-        raise DataError(f"{path}: the model's score is not a finite number here; train the model again")
-    files = write_pictures(out, name, pixels, scores, mask, scale)
+def _predict_file(
+    detector: Predictor, path: Path, out: Path, name: str, scale: Scale, stride: int, progress: Progress
+) -> dict[str, Any]:
+    huge = open_rows(path) if detector.image_size is None else None
+    if huge is not None:
+        files = _file_names(name, huge=True)
+        with huge:
+            best, anomalous = predict_rows(detector, huge, path, out, files, scale, stride=stride, progress=progress)
+        count = huge.height * huge.width
+    else:
+        pixels = read_image(path)
+        prediction = detector.predict(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), stride=stride)
+        scores = prediction.maps[0].float().cpu().numpy()
+        mask = prediction.masks[0].cpu().numpy()
+        check_finite(scores, path)
+        files = write_pictures(out, name, pixels, scores, mask, scale)
+        best, anomalous, count = float(scores.max()), int(mask.sum()), int(mask.size)
     return {
         "path": os.fspath(path),
-        "image_score": float(scores.max()),
+        "image_score": best,
         "image_threshold": image_threshold(detector),
-        "is_anomalous": bool(scores.max() > image_threshold(detector)),
+        "is_anomalous": best > image_threshold(detector),
         "pixel_threshold": float(detector.threshold_),
-        "anomalous_pixels": int(mask.sum()),
-        "pixels": int(mask.size),
+        "anomalous_pixels": anomalous,
+        "pixels": count,
         **files,
     }
 
@@ -165,5 +186,6 @@ def write_pictures(
     return files
 
 
-def _file_names(name: str) -> dict[str, str]:
-    return {"overlay": f"{name}_overlay.png", "map": f"{name}_map.tiff", "mask": f"{name}_mask.png"}
+def _file_names(name: str, *, huge: bool = False) -> dict[str, str]:
+    mask = f"{name}_mask.tiff" if huge else f"{name}_mask.png"  # a PNG cannot be written by strips
+    return {"overlay": f"{name}_overlay.png", "map": f"{name}_map.tiff", "mask": mask}

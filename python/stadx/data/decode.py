@@ -39,8 +39,8 @@ def decode_image(path: Path, max_pixels: int | None = None) -> Image.Image:
 
     Raises `DataError` as `stadx.data.images.read_image` does.
     """
-    limit = _pixel_limit(max_pixels)
-    with _open_file(path) as file:
+    limit = pixel_limit(max_pixels)
+    with open_file(path) as file:
         image = _decode(file, path, limit)
     return _upright(image)
 
@@ -71,7 +71,8 @@ def is_wide_grey(image: Image.Image) -> bool:
     return image.mode == "I" or image.mode.startswith("I;16")
 
 
-def _open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BinaryIO:
+    """Open an image file for reading; `DataError` if it is missing, empty, not a regular file or not permitted."""
     try:
         status = path.stat()
         problem = _unfit(status)
@@ -111,12 +112,17 @@ def _decode(file: BinaryIO, path: Path, limit: int) -> Image.Image:
         ) from error
     # Damaged files make Pillow raise nearly anything: SyntaxError, struct.error, zlib.error, MemoryError...
     except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise DataError(f"{path}: damaged or cut short ({reason}); copy or export it again, or remove it") from error
+        raise damaged(path, error) from error
     raise DataError(
         f"{path}: {width}x{height} pixels, more than the limit of {limit}; make it smaller, "
         "or raise the limit with the environment variable STADX_MAX_PIXELS"
     )
+
+
+def damaged(path: Path, reason: object) -> DataError:
+    """Return the error that says that an image file is damaged; `reason` is an exception or a few words."""
+    text = str(reason) or type(reason).__name__
+    return DataError(f"{path}: damaged or cut short ({text}); copy or export it again, or remove it")
 
 
 def _open_header(file: BinaryIO) -> Image.Image:
@@ -167,7 +173,8 @@ def _floats_to_bytes(values: npt.NDArray[Any], path: Path) -> UInt8Array:
     return np.asarray(np.rint(values * 255), dtype=np.uint8)
 
 
-def _pixel_limit(max_pixels: int | None) -> int:
+def pixel_limit(max_pixels: int | None = None) -> int:
+    """Return `max_pixels`, or what STADX_MAX_PIXELS says, or the default; `DataError` where that is no number."""
     if max_pixels is not None:
         return max_pixels
     text = os.environ.get("STADX_MAX_PIXELS", "").strip()

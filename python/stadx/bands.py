@@ -1,0 +1,76 @@
+"""Scores of images of any size, a band of rows after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from .dense import Method, check_stride
+from .engine import Workspace
+from .scoring import Ensemble, Normalization, fuse, pieces
+from .windows import ImageRows
+
+
+def score_bands(
+    ensembles: Sequence[Ensemble],
+    normalizations: Sequence[Normalization],
+    image: ImageRows,
+    stride: int,
+    method: Method,
+) -> Iterator[Tensor]:
+    """Anomaly scores (Eqs. 11 and 12) of an image from top to bottom: float32 [rows, width] each, all rows together.
+
+    Memory does not grow with the image's height; the engine's bits do not depend on how it is cut.
+    """
+    check_stride(stride)
+    side = min(ensemble.tile_side(image, stride) for ensemble in ensembles)
+    sizes: dict[str, int] = {}  # the scales take turns in the same memory
+    for ensemble in ensembles:
+        for name, size in ensemble.buffer_sizes(image, side, stride).items():
+            sizes[name] = max(size, sizes.get(name, 0))
+    workspace = Workspace(sizes)
+    upsampler = Upsampler(image.height, image.width, stride)
+    for begin, end in pieces(image.height, side, stride):
+        scores = []
+        for ensemble, normalization in zip(ensembles, normalizations, strict=True):
+            e, v = ensemble.band(image, begin, end, stride=stride, method=method, tile=side, workspace=workspace)
+            scores.append(normalization.score(e, v))
+        rows = upsampler.push(fuse(scores))
+        if len(rows):
+            yield rows
+
+
+class Upsampler:
+    """Bilinear interpolation of maps known at every stride-th row and column, band by band.
+
+    Beyond the last known row and column their values continue.
+    """
+
+    def __init__(self, height: int, width: int, stride: int) -> None:
+        self._height, self._stride = height, stride
+        column = torch.arange(width)
+        self._column = column // stride
+        self._share = (column % stride).float() / stride
+        self._done = 0
+        self._kept = torch.empty(0)
+
+    def push(self, known: Tensor) -> Tensor:
+        """Take further rows [n, ⌈W / stride⌉], give the rows [m, W] that they complete."""
+        if self._stride == 1:
+            return known
+        right = (self._column + 1).clamp_max(known.shape[1] - 1)
+        left_values, right_values = known[:, self._column], known[:, right]
+        wide = left_values + (right_values - left_values) * self._share
+        known_rows = torch.cat([self._kept, wide]) if self._done else wide
+        first = max(self._done - 1, 0)  # known row that known_rows[0] is
+        self._done = first + len(known_rows)
+        self._kept = known_rows[-1:]
+        last = (self._done - 1) * self._stride
+        end = self._height if self._done * self._stride >= self._height else last
+        row = torch.arange(first * self._stride, end)
+        above = row // self._stride - first
+        below = (above + 1).clamp_max(len(known_rows) - 1)
+        share = (row % self._stride).float()[:, None] / self._stride
+        return known_rows[above] + (known_rows[below] - known_rows[above]) * share
