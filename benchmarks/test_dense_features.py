@@ -1,4 +1,4 @@
-"""Dense extraction beside patch-by-patch evaluation, and a student's training step beside the paper's dense one."""
+"""Dense extraction beside plain PyTorch, and a student's training step beside the paper's dense one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from peers import PEERS, laid_out, patch_by_patch
 from stadx import PatchNetwork, dense_features
 from stadx.allocation import keep_freed_memory
-from stadx.networks import PATCH_SIZES, channels_last, dense_features_padded, pad_images
+from stadx.networks import PATCH_SIZES, channels_last, dense_features_padded
 from stadx.students import training_part
 from stadx.training import autocast
 
@@ -17,22 +18,21 @@ SIDE = 256
 PATCHES = 512  # of the 65,536: all of them take minutes
 
 
-@pytest.mark.parametrize("how", ["dense", "patch by patch"])
+@pytest.mark.parametrize("how", ["dense", "patch by patch", *PEERS])
 @pytest.mark.parametrize("p", PATCH_SIZES)
 def test_dense_features(benchmark: BenchmarkFixture, p: int, how: str) -> None:
     net, images = PatchNetwork(p), torch.randn(1, 3, SIDE, SIDE)
     channels_last(net)
     benchmark.group = f"descriptors p = {p}, {SIDE} x {SIDE}, one network, microseconds per pixel in extra_info"
+    pixels = PATCHES if how == "patch by patch" else SIDE * SIDE
     with keep_freed_memory():
         if how == "dense":
             benchmark.pedantic(dense_features, (net, images), rounds=5, warmup_rounds=1)
-            pixels = SIDE * SIDE
+        elif how == "patch by patch":
+            benchmark.pedantic(patch_by_patch, (net.layers, p, images, PATCHES), rounds=3, warmup_rounds=1)
         else:
-            windows = pad_images(images, p // 2).unfold(2, p, 1).unfold(3, p, 1)[0, :, :2]
-            patches = windows.permute(1, 2, 0, 3, 4).flatten(0, 1)[:PATCHES]
-            patches = patches.contiguous(memory_format=torch.channels_last)
-            benchmark.pedantic(net, (patches,), rounds=3, warmup_rounds=1)
-            pixels = PATCHES
+            peer, layout = PEERS[how]
+            benchmark.pedantic(peer, (laid_out(net.layers, layout), p, images), rounds=5, warmup_rounds=1)
     if benchmark.stats is not None:
         benchmark.extra_info["us per pixel"] = benchmark.stats.stats.median / pixels * 1e6
 

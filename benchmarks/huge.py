@@ -1,0 +1,72 @@
+"""Time and memory of scoring large images. Run `python benchmarks/huge.py --help`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+
+from stadx import Detector, PatchNetwork
+from stadx.scoring import Ensemble, Normalization
+
+
+def main(
+    side: Annotated[int, typer.Option(min=1, help="Side of the image in pixels.")] = 2048,
+    stride: Annotated[int, typer.Option(min=1, help="Score every n-th pixel.")] = 4,
+    patch_size: Annotated[int, typer.Option(help="17, 33 or 65.")] = 33,
+    students: Annotated[int, typer.Option(min=1, help="M.")] = 3,
+) -> None:
+    """Score one image of noise in memory and print the time per pixel and the memory above the image's own.
+
+    Example: python benchmarks/huge.py --side 8192 --stride 4
+    """
+    detector = _untrained(patch_size, students)
+    image = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
+    before, peak, done = _resident(), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.02):
+            peak = max(peak, _resident())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start = time.perf_counter()
+    try:
+        scores = detector.score(image, stride=stride)
+    finally:
+        seconds = time.perf_counter() - start
+        done.set()
+        watcher.join()
+    print(
+        f"{side} x {side}, p = {patch_size}, M = {students}, stride {stride}: {seconds:.1f} s, "
+        f"{seconds / scores.numel() * 1e6:.3f} microseconds a pixel; memory above the image's own "
+        f"{(peak - before) / 2**20:.0f} MiB, of which the map {scores.nbytes / 2**20:.0f} MiB"
+    )
+
+
+def _untrained(patch_size: int, students: int) -> Detector:
+    """A detector that has learned nothing but takes as long as one that has."""
+    networks = [PatchNetwork(patch_size).requires_grad_(False) for _ in range(students + 1)]
+    for network in networks:
+        network.init_from_data(torch.randn(64, 3, patch_size, patch_size))
+    detector = Detector((patch_size,), students, None)
+    detector.ensembles_ = [Ensemble(networks[0], networks[1:], torch.zeros(128), torch.ones(128))]
+    detector.normalizations_ = [Normalization(0, 1, 0, 1)]
+    detector.heldout_fprs_, detector.heldout_scores_ = np.zeros(1, np.float32), np.ones(1, np.float32)
+    detector.threshold_ = 1.0
+    return detector
+
+
+def _resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+if __name__ == "__main__":
+    typer.run(main)
