@@ -35,6 +35,7 @@ py::dict build_info() {
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Native operators of stadx";
   m.def("build_info", &build_info);
+  m.def("weight_width", &stadx::weight_width);
   m.def("set_instruction_set", &stadx::set_instruction_set, py::arg("name"));
 
   const char* wanted = std::getenv("STADX_ISA");

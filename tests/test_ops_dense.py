@@ -104,14 +104,16 @@ def test_points_give_the_exact_convolution(tile: int) -> None:
 
 
 @pytest.mark.parametrize("kernel, tile", WINOGRAD)
+@pytest.mark.usefixtures("instruction_set")
 def test_weights_are_transformed_in_float64(kernel: int, tile: int) -> None:
     _, weight, _ = random_layer(kernel, 1, 1, 1, 5, 70)
     packed = ops.pack_weights(weight, tile, 16)
     _, g, _ = reference.winograd_matrices(tile, kernel)
     wanted = torch.zeros(tile * tile, 16, 128, dtype=torch.float64)
     wanted[:, :5, :70] = torch.einsum("ki,lj,ocij->klco", g, g, weight.double()).flatten(0, 1)
-    wanted = wanted.unflatten(2, (2, 64)).permute(2, 0, 1, 3)
-    assert packed.shape == (2, tile * tile, 16, 64)
+    width = ops.weight_width()
+    wanted = wanted.unflatten(2, (2, 64 // width, width)).permute(2, 0, 3, 1, 4)
+    assert packed.shape == (2, tile * tile, 64 // width, 16, width)
     torch.testing.assert_close(packed.double(), wanted, rtol=1e-7, atol=1e-12)
 
 

@@ -30,7 +30,7 @@ struct DenseLayer {
   int64_t pool_shifts;  // 0: no pooling; 1 or 2: input is read through 2×2 max-pools, shifted by 0 (or 1)
   int64_t row_offset, column_offset;  // (pooled) input position under the first weight of output 0
   int64_t kernel, step;               // step: of the window from output to output; 1 for Winograd
-  const float* weights;               // as pack_weights lays them out
+  const float* weights;               // as pack_weights lays them out for the kernels in use
   const float* bias;                  // [out_channels]
   float slope;                        // of the leaky ReLU; 1 for none
   int64_t out_phases, out_rows, out_columns;

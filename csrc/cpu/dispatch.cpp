@@ -61,6 +61,8 @@ std::vector<std::string> available_instruction_sets() {
 
 std::string instruction_set() { return in_use().load(std::memory_order_relaxed)->name; }
 
+int64_t weight_width() { return kernels().weight_width; }
+
 void set_instruction_set(const std::string& name) {
   std::string names;
   for (const InstructionSet& set : available()) {

@@ -20,7 +20,7 @@ struct Rows {
   int64_t row, segments, segment, length;
 };
 
-// sums = A B for `Count` rows and the kWidth columns at `b`, whose rows lie kPanel apart. Every sum is taken
+// sums = A B for `Count` rows and kWidth columns, whose rows follow each other at `b`. Every sum is taken
 // in the order of B's rows, in the same way whatever Count is: results do not depend on how rows are
 // grouped.
 template <int Count, bool Prefetch>
@@ -48,7 +48,7 @@ inline __attribute__((always_inline)) void multiply(const Rows& a, const float* 
 #pragma GCC unroll 4
         for (int j = 0; j < kVectors; ++j) sums[i][j] += left * right[j];
       }
-      b += kPanel;
+      b += kWidth;
     }
   }
 }
@@ -64,9 +64,11 @@ inline void multiply_and_store(const Rows& a, const float* b, const Store& store
   }
 }
 
-// A B for `rows` rows and one panel. store(row, column, vector) takes the sums.
+// A B for `rows` rows and one panel, which holds kWidth columns after the other. store(row, column, vector)
+// takes the sums.
 template <typename Store>
 inline void multiply_panel(Rows a, int64_t rows, const float* panel, const Store& store) {
+  const int64_t depth = a.segments * a.length;
   for (int64_t column = 0; column < kPanel; column += kWidth) {
     Rows part = a;
     for (int64_t first = 0; first < rows; first += kRows) {
@@ -74,25 +76,25 @@ inline void multiply_panel(Rows a, int64_t rows, const float* panel, const Store
       const auto put = [&](int i, int64_t j, FloatVec v) { store(first + i, column + j, v); };
       switch (rows - first) {
         case 1:
-          multiply_and_store<1>(part, panel + column, put);
+          multiply_and_store<1>(part, panel + column * depth, put);
           break;
         case 2:
-          multiply_and_store<2>(part, panel + column, put);
+          multiply_and_store<2>(part, panel + column * depth, put);
           break;
         case 3:
-          multiply_and_store<3>(part, panel + column, put);
+          multiply_and_store<3>(part, panel + column * depth, put);
           break;
         case 4:
-          multiply_and_store<4>(part, panel + column, put);
+          multiply_and_store<4>(part, panel + column * depth, put);
           break;
         case 5:
-          multiply_and_store<5>(part, panel + column, put);
+          multiply_and_store<5>(part, panel + column * depth, put);
           break;
         default:
           if (first == 0)
-            multiply_and_store<6, true>(part, panel + column, put);
+            multiply_and_store<6, true>(part, panel + column * depth, put);
           else
-            multiply_and_store<6>(part, panel + column, put);
+            multiply_and_store<6>(part, panel + column * depth, put);
       }
     }
   }

@@ -1,4 +1,5 @@
 // The kernels of one instruction set, gathered for dispatch.cpp.
+#include "cpu/gemm.h"
 #include "cpu/isa.h"
 #include "cpu/kernels.h"
 
@@ -30,6 +31,7 @@ const KernelTable table = {ensemble_score_planar_f32,
                            label_regions,
                            pro_curve_f32,
                            pro_curve_f64,
+                           kWidth,
                            winograd_blocks,
                            winograd_scratch,
                            winograd_to_map,

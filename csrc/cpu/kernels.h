@@ -74,6 +74,9 @@ struct KernelTable {
   int64_t (*pro_curve_f32)(const ProCurveArgs&);
   int64_t (*pro_curve_f64)(const ProCurveArgs&);
 
+  // Columns of packed weights that lie side by side: those that the matrix product keeps in registers.
+  int64_t weight_width;
+
   // One convolution by Winograd's method, tile 8 or 10, in blocks [0, winograd_blocks); `scratch` has room
   // for winograd_scratch floats, 64-byte aligned, and is the calling thread's own. For a map, networks = 0.
   int64_t (*winograd_blocks)(const DenseLayer&, int tile);

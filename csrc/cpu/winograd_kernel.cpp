@@ -11,7 +11,8 @@
 namespace stadx::STADX_ISA {
 namespace {
 
-constexpr int64_t kGap = 16;  // floats between matrices, and pixels: keeps them from sharing cache sets
+constexpr int kLine = 16 / kLanes;  // vectors of a cache line: streamed stores fill it in one go
+constexpr int64_t kGap = 16;        // floats between matrices, and pixels: keeps them from sharing cache sets
 
 // One tile: the phase it lies in and its first output there.
 struct Tile {
@@ -111,23 +112,29 @@ template <int N, int M, bool Stream>
 inline void transform_output_columns(const DenseLayer& a, int64_t first, int64_t end, const float* half,
                                      int64_t point, float* out, int64_t row, int64_t column, int64_t rows,
                                      int64_t columns) {
-  for (int64_t c = first; c < end; c += kLanes, half += kLanes) {
-    const FloatVec bias = load_vec(a.bias + c);
+  for (int64_t c = first; c < end; c += kLine * kLanes, half += kLine * kLanes) {
     for (int64_t j = 0; j < columns; ++j) {
-      FloatVec v[N], y[M];
+      FloatVec y[kLine][M];
       STADX_UNROLL
-      for (int i = 0; i < N; ++i) v[i] = load_vec(half + (i * M + j) * point);
-      winograd_output<N, M>(v, y);
+      for (int k = 0; k < kLine; ++k) {
+        FloatVec v[N];
+        STADX_UNROLL
+        for (int i = 0; i < N; ++i) v[i] = load_vec(half + (i * M + j) * point + k * kLanes);
+        winograd_output<N, M>(v, y[k]);
+      }
       STADX_UNROLL
       for (int i = 0; i < M; ++i) {
         if (i >= rows) break;
-        const FloatVec sum = y[i] + bias;
-        const FloatVec value = max_vec(sum, a.slope * sum);
         float* p = out + i * row + j * column + c;
-        if constexpr (Stream) {
-          stream_vec(p, value);
-        } else {
-          store_vec(p, value);
+        STADX_UNROLL
+        for (int k = 0; k < kLine; ++k) {
+          const FloatVec sum = y[k][i] + load_vec(a.bias + c + k * kLanes);
+          const FloatVec value = max_vec(sum, a.slope * sum);
+          if constexpr (Stream) {
+            stream_vec(p + k * kLanes, value);
+          } else {
+            store_vec(p + k * kLanes, value);
+          }
         }
       }
     }

@@ -34,7 +34,7 @@ DenseLayer describe(const Tensor& input, const Tensor& weights, const Tensor& bi
                     int64_t tile, int64_t pool_shifts, int64_t step, const Sizes& offset, const Sizes& size,
                     double slope) {
   check_float(input, 5, "input");
-  check_float(weights, 4, "weights");
+  check_float(weights, 5, "weights");
   check_float(bias, 1, "bias");
   STD_TORCH_CHECK(input.size(0) == input.size(1) && input.size(0) >= 1,
                   "dense_layer: input must be [phases, phases, rows, columns, channels]");
@@ -46,12 +46,15 @@ DenseLayer describe(const Tensor& input, const Tensor& weights, const Tensor& bi
   const int64_t rows = input.size(2), columns = input.size(3), channels = input.size(4),
                 outputs = bias.size(0);
   STD_TORCH_CHECK(outputs >= 1 && outputs % kChannelBlock == 0 &&
-                      weights.size(0) == (outputs + kPanel - 1) / kPanel && weights.size(3) == kPanel,
+                      weights.size(0) == (outputs + kPanel - 1) / kPanel &&
+                      weights.size(2) * weights.size(4) == kPanel,
                   "dense_layer: bias and packed weights do not belong together");
+  STD_TORCH_CHECK(weights.size(4) == kernels().weight_width,
+                  "dense_layer: the weights are packed for another instruction set; pack them again");
   if (tile == 0) {
     STD_TORCH_CHECK(kernel >= 1 && step >= 1 && pool_shifts == 0,
                     "dense_layer: a direct convolution has kernel and step from 1 and no pooling");
-    STD_TORCH_CHECK(weights.size(1) == 1 && weights.size(2) == kernel * kernel * channels,
+    STD_TORCH_CHECK(weights.size(1) == 1 && weights.size(3) == kernel * kernel * channels,
                     "dense_layer: weights are not packed for this kernel and these channels");
     STD_TORCH_CHECK(offset[0] + (size[0] - 1) * step + kernel <= rows &&
                         offset[1] + (size[1] - 1) * step + kernel <= columns,
@@ -61,7 +64,7 @@ DenseLayer describe(const Tensor& input, const Tensor& weights, const Tensor& bi
                     "dense_layer: Winograd has tile 10 for kernels 5 and 4, and tile 8 for kernel 2");
     STD_TORCH_CHECK(step == 1 && channels % kChannelBlock == 0,
                     "dense_layer: Winograd needs step 1 and channels in multiples of ", kChannelBlock);
-    STD_TORCH_CHECK(weights.size(1) == tile * tile && weights.size(2) == channels,
+    STD_TORCH_CHECK(weights.size(1) == tile * tile && weights.size(3) == channels,
                     "dense_layer: weights are not packed for this tile and these channels");
   }
   DenseLayer layer{};

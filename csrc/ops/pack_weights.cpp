@@ -4,7 +4,7 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
-#include "cpu/dense.h"
+#include "cpu/kernels.h"
 #include "kernels/winograd.h"
 
 namespace stadx {
@@ -18,7 +18,8 @@ double weight_matrix(int k, int j, int r) {
   return k < N && j < r ? winograd_weight<N>(k, j, r) : 0.0;
 }
 
-// [O, C, r, r] to [⌈O / 64⌉, points, depth, 64], zeros where there is no output or input channel. Winograd:
+// [O, C, r, r] to [⌈O / 64⌉, points, 64 / w, depth, w], zeros where there is no output or input channel; w
+// columns are what the kernels in use multiply by at once. Winograd:
 // one point per entry of G w Gᵀ, depth = `channels`. Direct (tile 0): one point, depth = (kernel row, kernel
 // column, channel).
 Tensor pack_weights_cpu(const Tensor weight, int64_t tile, int64_t channels) {
@@ -32,8 +33,8 @@ Tensor pack_weights_cpu(const Tensor weight, int64_t tile, int64_t channels) {
   STD_TORCH_CHECK(tile == 0 || r < tile, "pack_weights: tile ", tile, " is too small for a kernel of ", r);
 
   const int64_t points = tile == 0 ? 1 : tile * tile, depth = tile == 0 ? r * r * channels : channels;
-  const int64_t panels = (outputs + kPanel - 1) / kPanel;
-  Tensor packed = torch::stable::new_zeros(weight, {panels, points, depth, kPanel});
+  const int64_t panels = (outputs + kPanel - 1) / kPanel, width = kernels().weight_width;
+  Tensor packed = torch::stable::new_zeros(weight, {panels, points, kPanel / width, depth, width});
   const Tensor source = torch::stable::contiguous(weight);
   const float* w = source.const_data_ptr<float>();
   float* out = packed.mutable_data_ptr<float>();
@@ -49,9 +50,11 @@ Tensor pack_weights_cpu(const Tensor weight, int64_t tile, int64_t channels) {
     for (int64_t c = begin; c < end; ++c) {
       for (int64_t o = 0; o < outputs; ++o) {
         const float* kernel = w + (o * inputs + c) * r * r;
-        float* first = out + o / kPanel * points * depth * kPanel + o % kPanel;
+        const int64_t column = o % kPanel;
+        float* first =
+            out + o / kPanel * points * depth * kPanel + column / width * depth * width + column % width;
         if (tile == 0) {
-          for (int64_t i = 0; i < r * r; ++i) first[(i * channels + c) * kPanel] = kernel[i];
+          for (int64_t i = 0; i < r * r; ++i) first[(i * channels + c) * width] = kernel[i];
           continue;
         }
         double half[10][10];  // G w
@@ -65,7 +68,7 @@ Tensor pack_weights_cpu(const Tensor weight, int64_t tile, int64_t channels) {
           for (int64_t l = 0; l < tile; ++l) {
             double value = 0.0;
             for (int64_t j = 0; j < r; ++j) value += half[k][j] * g[l][j];
-            first[((k * tile + l) * depth + c) * kPanel] = static_cast<float>(value);
+            first[(k * tile + l) * depth * kPanel + c * width] = static_cast<float>(value);
           }
         }
       }

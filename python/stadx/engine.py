@@ -56,7 +56,7 @@ class Engine:
         self.layers = [replace(x, weight=x.weight.clone(), bias=x.bias.clone()) for x in layers_of(net)]
         self.descriptor_size = len(self.layers[-1].bias)
         self._biases = [pad_channels(layer.bias) for layer in self.layers]
-        self._packed: dict[tuple[int, int], Tensor] = {}
+        self._packed: dict[tuple[int, int, int], Tensor] = {}
         self._accurate: bool | None = None
 
     def is_of(self, net: PatchNetwork) -> bool:
@@ -65,11 +65,12 @@ class Engine:
         return len(theirs) == len(self.layers) and all(map(Layer.equals, self.layers, theirs))
 
     def _weights(self, index: int, tile: int) -> Tensor:
-        if (index, tile) not in self._packed:
+        key = index, tile, ops.weight_width()  # another instruction set may be chosen later
+        if key not in self._packed:
             weight = self.layers[index].weight
             channels = weight.shape[1] if index == 0 else len(self._biases[index - 1])
-            self._packed[index, tile] = ops.pack_weights(weight, tile, channels)
-        return self._packed[index, tile]
+            self._packed[key] = ops.pack_weights(weight, tile, channels)
+        return self._packed[key]
 
     def arguments(self, index: int, rows: AxisPlan, columns: AxisPlan) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """Weights, bias and what else `ops.dense_layer` and `ops.dense_score` need for layer `index`."""

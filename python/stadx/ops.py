@@ -19,10 +19,12 @@ __all__ = [
     "pack_weights",
     "pro_curve",
     "set_instruction_set",
+    "weight_width",
 ]
 
 build_info = _C.build_info
 set_instruction_set = _C.set_instruction_set
+weight_width = _C.weight_width
 
 
 def ensemble_score(students: Tensor, teacher: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +98,8 @@ def pack_weights(weight: Tensor, tile: int, channels: int) -> Tensor:
         channels: of the maps it will be applied to, at least C.
 
     Returns:
-        float32 [⌈O / 64⌉, tile², channels, 64], or for tile 0 [⌈O / 64⌉, 1, k² channels, 64].
+        float32 [⌈O / 64⌉, tile², 64 / w, channels, w], or for tile 0 [⌈O / 64⌉, 1, 64 / w, k² channels, w]; w depends
+        on the instruction set (AVX-512: 64, AVX2: 16), and the result serves that one alone.
 
     Raises:
         RuntimeError: wrong shape, dtype or tile.
@@ -204,7 +207,8 @@ def _pro_curve_fake(
 def _pack_weights_fake(weight: Tensor, tile: int, channels: int) -> Tensor:
     outputs, _, kernel, _ = weight.shape
     points, depth = (tile * tile, channels) if tile else (1, kernel * kernel * channels)
-    return weight.new_empty((-(-outputs // 64), points, depth, 64))
+    width = _C.weight_width()
+    return weight.new_empty((-(-outputs // 64), points, 64 // width, depth, width))
 
 
 def _dense_layer_fake(
