@@ -5,21 +5,26 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from stadx import PatchNetwork, dense_features
+from stadx import PatchNetwork, dense_features, ops
+from stadx.metrics import au_pro
 from stadx.networks import PATCH_SIZES
 
 # at the end: a module of the tests with the same name wins
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+import pro
+import pro_peers
 from efficientad_shape import EfficientADShape
 from peers import PEERS, laid_out, multiply_adds, patch_by_patch, peak_bytes, phase_split_channels_last
 from run import app
@@ -186,3 +191,88 @@ def test_bad_options_are_named(arguments: list[str]) -> None:
 
 def test_help_has_an_example() -> None:
     assert "benchmarks/run.py --sizes 256" in " ".join(CliRunner().invoke(app, ["--help"]).output.split())
+
+
+def random_set(decimals: int | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    maps, masks = pro_peers.make_set(6, 48, 0.05, seed=1)
+    return (maps if decimals is None else maps.round(decimals)), masks
+
+
+@pytest.mark.parametrize("limit", [0.3, 1.0])
+@pytest.mark.parametrize("decimals", [None, 1, 0], ids=["distinct", "tied", "steps across the limit"])
+@pytest.mark.parametrize("peer", [pro_peers.definition, pro_peers.torch_sort], ids=lambda peer: peer.__name__)
+def test_au_pro_peers_equal_stadx(peer: Callable[..., float], decimals: int | None, limit: float) -> None:
+    maps, masks = random_set(decimals)
+    assert peer(maps, masks, limit) == pytest.approx(au_pro(maps, masks, fpr_limit=limit), abs=1e-9)
+
+
+def test_definition_by_hand() -> None:
+    mask = np.array([[1, 0, 1, 1, 0, 0]], bool)  # regions of one and of two pixels, three pixels of background
+    scores = np.array([[6, 5, 4, 2, 3, 1]], np.float32)
+    # (0, 0), (0, 1/2), (1/3, 1/2), (1/3, 3/4), (2/3, 3/4), (2/3, 1), (1, 1)
+    for peer in (pro_peers.definition, pro_peers.torch_sort):
+        assert peer(scores[None], mask[None], 1 / 6) == pytest.approx(1 / 2)
+        assert peer(scores[None], mask[None], 1 / 2) == pytest.approx((1 / 6 + 1 / 8) * 2)
+        assert peer(scores[None], mask[None], 1.0) == pytest.approx((1 / 2 + 3 / 4 + 1) / 3)
+        # one score for all: the line from (0, 0) to (1, 1)
+        assert peer(0 * scores[None], mask[None], 0.3) == pytest.approx(0.15)
+
+
+def test_adeval_is_near() -> None:
+    pytest.importorskip("adeval")
+    maps, masks = random_set(None)
+    assert pro_peers.adeval_binned(maps, masks) == pytest.approx(au_pro(maps, masks), abs=0.05)
+
+
+def test_made_sets_are_as_asked() -> None:
+    maps, masks = pro_peers.make_set(8, 128, 0.02)
+    assert maps.dtype == np.float32 and maps.shape == masks.shape == (8, 128, 128)
+    assert masks.mean() == pytest.approx(0.02, rel=0.2)
+    assert [bool(mask.any()) for mask in masks] == [True, True, True, False] * 2
+    # of (z + shift)²; 1 + shift² and 1
+    assert maps[masks].mean() == pytest.approx(1 + pro_peers.SHIFT**2, rel=0.1)
+    assert maps[~masks].mean() == pytest.approx(1, rel=0.1)
+    for ours, again in zip((maps, masks), pro_peers.make_set(8, 128, 0.02), strict=True):
+        assert np.array_equal(ours, again)
+
+
+@pytest.mark.parametrize("kind", pro_peers.label_masks(16))
+def test_labelers_find_the_regions_of_stadx(kind: str) -> None:
+    mask = pro_peers.label_masks(64)[kind]
+    ours, counts = ops.label_regions(torch.from_numpy(mask)[None])
+    for labels, count in (label(mask) for label in pro_peers.labelers().values()):
+        assert count == counts[0]
+        pairs = np.unique(np.stack([labels.astype(np.int64).ravel(), ours.numpy().ravel()]), axis=1)
+        assert pairs.shape[1] == count + (not mask.all())  # the same pixels together, by whatever number
+
+
+def test_label_masks_are_what_they_are_called() -> None:
+    for side in (64, 65, 66, 67):
+        masks = pro_peers.label_masks(side)
+        regions = {name: int(ops.label_regions(torch.from_numpy(mask)[None])[1]) for name, mask in masks.items()}
+        for name in ("chessboard", "spiral", "snake", "full"):
+            assert regions[name] == 1, name
+        assert regions["one-pixel regions"] == masks["one-pixel regions"].sum() == ((side + 1) // 2) ** 2
+        assert (regions["stripes"], regions["empty"]) == ((side + 1) // 2, 0)
+        assert masks["blobs"].mean() == pytest.approx(0.05, abs=0.01)
+        # an arm one pixel wide is a line: without its two ends, each pixel has two neighbours along the edges
+        spiral = np.pad(masks["spiral"], 1).astype(int)
+        neighbours = spiral[2:, 1:-1] + spiral[:-2, 1:-1] + spiral[1:-1, 2:] + spiral[1:-1, :-2]
+        degrees = neighbours[masks["spiral"]]
+        assert ((degrees == 1).sum(), (degrees == 2).sum()) == (2, len(degrees) - 2)
+
+
+def test_pro_benchmark_runs(tmp_path: Path, two_threads: None) -> None:
+    file = tmp_path / "figures.json"
+    result = CliRunner().invoke(pro.app, ["--quick", "--only", "au_pro,labels", "--json", str(file)])
+    assert result.exit_code == 0, result.output
+    assert all(part in result.output for part in ("torch sort", "chessboard", "best peer"))
+    figures = json.loads(file.read_text())
+    assert set(figures) == {"machine", "au_pro", "labels"}
+    exact = {row["name"]: row["minus_definition"] for row in figures["au_pro"]}
+    assert abs(exact["stadx"]) < 1e-9 and abs(exact["torch sort"]) < 1e-9
+
+
+def test_pro_benchmark_names_bad_sections_and_has_an_example() -> None:
+    assert "--only" in CliRunner().invoke(pro.app, ["--only", "speed"]).output
+    assert "benchmarks/pro.py --only au_pro,labels" in " ".join(CliRunner().invoke(pro.app, ["--help"]).output.split())

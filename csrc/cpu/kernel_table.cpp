@@ -9,10 +9,13 @@ void ensemble_score_planar_f32(const EnsembleScoreArgs&, int64_t, int64_t, int64
 void ensemble_score_planar_bf16(const EnsembleScoreArgs&, int64_t, int64_t, int64_t);
 void ensemble_score_channels_last_f32(const EnsembleScoreArgs&, int64_t, int64_t, int64_t);
 void ensemble_score_channels_last_bf16(const EnsembleScoreArgs&, int64_t, int64_t, int64_t);
-int64_t count_runs(const MaskView&);
-int64_t label_regions(const MaskView&, bool, Run*, int64_t*, int32_t*);
-int64_t pro_curve_f32(const ProCurveArgs&);
-int64_t pro_curve_f64(const ProCurveArgs&);
+int64_t label_find(const LabelImage&, int64_t, int64_t);
+void label_join(const LabelImage&, int64_t);
+int64_t label_number(const LabelImage&);
+void label_paint(const LabelImage&, int64_t, int64_t, int32_t*, int32_t*);
+void label_gather(const LabelImage&, const void*, int64_t, int, const DefectPixels&);
+int64_t count_scores_f32(const float*, int64_t, const ThresholdTable&, uint32_t*);
+int64_t count_scores_f64(const double*, int64_t, const ThresholdTable&, uint32_t*);
 int64_t winograd_blocks(const DenseLayer&, int);
 int64_t winograd_scratch(const DenseLayer&, int, int64_t);
 void winograd_to_map(const DenseLayer&, int, const DenseOutput&, int64_t, float*);
@@ -27,10 +30,13 @@ const KernelTable table = {ensemble_score_planar_f32,
                            ensemble_score_planar_bf16,
                            ensemble_score_channels_last_f32,
                            ensemble_score_channels_last_bf16,
-                           count_runs,
-                           label_regions,
-                           pro_curve_f32,
-                           pro_curve_f64,
+                           label_find,
+                           label_join,
+                           label_number,
+                           label_paint,
+                           label_gather,
+                           count_scores_f32,
+                           count_scores_f64,
                            kWidth,
                            winograd_blocks,
                            winograd_scratch,

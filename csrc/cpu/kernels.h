@@ -36,22 +36,42 @@ struct MaskView {
   int element_size;
 };
 
-// A horizontal run of mask pixels, [begin, end) in its row, and its parent in the union-find forest.
-struct Run {
-  int32_t begin, end, parent;
+// The state of labelling one mask. Bands of `band_rows` rows (2: corners connect; 1: they do not) hold runs,
+// numbered from band · band_room on; bits are those of the mask, `row_words` words of 64 columns a row, of
+// which the last is zero.
+struct LabelImage {
+  MaskView mask;
+  int64_t band_rows, bands, row_words, band_room;
+  uint64_t* bits;          // [bands · band_rows][row_words]
+  uint64_t* starts;        // [bands][row_words]: columns where a run of the band begins
+  int32_t* runs_before;    // [bands][row_words]: number of the first run that begins in the word or after it
+  int32_t* band_end;       // [bands]: one past the band's last run
+  int32_t* parent;         // [bands · band_room]: in the union-find forest; in the end the label, from 1
+  int32_t *first, *roots;  // [bands · band_room]: first pixel in raster order, of a run and of a region
 };
 
-// One step of the PRO curve's sweep, from the highest score to the lowest.
-struct ProCurveArgs {
-  const void* scores;      // [n] float or double, sorted descending
-  const int64_t* order;    // [n] pixel that each score came from
-  const int32_t* regions;  // [n] by pixel: 0 background, else region 1 … num_regions
-  int64_t size;
-  const int64_t* region_sizes;  // [num_regions + 1]; entry 0 counts the background
-  int64_t num_regions;
-  bool drop_collinear;
-  double *fpr, *pro, *thresholds;  // [n + 2] each
+// Where label_gather puts the defect pixels of one image: score, region and the regions' areas.
+struct DefectPixels {
+  void* scores;      // [pixels]
+  int32_t* regions;  // [pixels]: from first_region on
+  int64_t* areas;    // [regions of the image], zero before
+  int32_t first_region;
 };
+
+// Thresholds e_0 < e_1 < … as ordered keys (kernels/score_key.h), with a table that leads to them: bucket k
+// holds those from base + (k << shift) on.
+struct ThresholdTable {
+  const void* keys;      // [size + kThresholdPad] of the scores' width; the pad is the largest key
+  const int32_t* start;  // [buckets + 1]: thresholds below each bucket
+  int64_t size;
+  uint64_t base;
+  int shift;
+  int64_t buckets;
+  bool crowded;  // a bucket may hold more than kThresholdsNear
+};
+
+inline constexpr int kThresholdsNear = 8;  // that the kernel compares a score with at once
+inline constexpr int64_t kThresholdPad = 16;
 
 struct KernelTable {
   // Students and teacher with pixel_stride 1 (planar) or channel_stride 1 (channels last).
@@ -63,16 +83,22 @@ struct KernelTable {
   void (*ensemble_score_channels_last_bf16)(const EnsembleScoreArgs&, int64_t image, int64_t row,
                                             int64_t block);
 
-  // Number of horizontal runs in the mask.
-  int64_t (*count_runs)(const MaskView&);
-  // Labels the regions in raster order into labels [rows, width]; `runs` has room for count_runs runs,
-  // `row_begin` for rows + 1 numbers. Returns the number of regions.
-  int64_t (*label_regions)(const MaskView&, bool eight_connected, Run* runs, int64_t* row_begin,
-                           int32_t* labels);
+  // Labelling: find runs within bands [first, last) and join them (returns their pixels), join a band with
+  // the one above, number the regions in raster order of their first pixels (returns how many). Then paint
+  // labels [rows, width] with a scratch of width + 16, or gather the defect pixels' scores.
+  int64_t (*label_find)(const LabelImage&, int64_t first_band, int64_t last_band);
+  void (*label_join)(const LabelImage&, int64_t band);
+  int64_t (*label_number)(const LabelImage&);
+  void (*label_paint)(const LabelImage&, int64_t first_band, int64_t last_band, int32_t* labels,
+                      int32_t* scratch);
+  void (*label_gather)(const LabelImage&, const void* map, int64_t row_stride, int element_size,
+                       const DefectPixels&);
 
-  // Returns the number of curve points written.
-  int64_t (*pro_curve_f32)(const ProCurveArgs&);
-  int64_t (*pro_curve_f64)(const ProCurveArgs&);
+  // Adds to counts[2i] the scores between e_i and e_{i+1}, to counts[2i + 1] those equal to e_i; scores below
+  // e_0 are nowhere. Returns the number of NaN. At most 2^31 scores may be counted before `counts` is
+  // emptied.
+  int64_t (*count_scores_f32)(const float* scores, int64_t size, const ThresholdTable&, uint32_t* counts);
+  int64_t (*count_scores_f64)(const double* scores, int64_t size, const ThresholdTable&, uint32_t* counts);
 
   // Columns of packed weights that lie side by side: those that the matrix product keeps in registers.
   int64_t weight_width;

@@ -1,14 +1,9 @@
 // stadx::label_regions: schema, checks, allocation, and the CPU backend's loop over images.
 #include <torch/csrc/stable/library.h>
-#include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
-#include <limits>
 #include <tuple>
-#include <vector>
 
-#include "cpu/kernels.h"
+#include "ops/label_workspace.h"
 
 namespace stadx {
 namespace {
@@ -16,22 +11,14 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-bool is_integer(ScalarType dtype) {
-  return dtype == ScalarType::Bool || dtype == ScalarType::Byte || dtype == ScalarType::Char ||
-         dtype == ScalarType::Short || dtype == ScalarType::Int || dtype == ScalarType::Long ||
-         dtype == ScalarType::UInt16 || dtype == ScalarType::UInt32 || dtype == ScalarType::UInt64;
-}
-
 void check(const Tensor& mask, int64_t connectivity) {
   STD_TORCH_CHECK(mask.dim() == 3, "label_regions: mask must be [B, H, W], but has ", mask.dim(),
                   " dimensions");
   STD_TORCH_CHECK(is_integer(mask.scalar_type()), "label_regions: mask must be bool or integer");
   STD_TORCH_CHECK(connectivity == 4 || connectivity == 8,
                   "label_regions: connectivity must be 4 or 8, but is ", connectivity);
-  constexpr int64_t limit = std::numeric_limits<int32_t>::max() - 64;
-  STD_TORCH_CHECK(mask.size(1) == 0 || mask.size(2) <= limit / mask.size(1), "label_regions: an image of ",
-                  mask.size(1), " x ", mask.size(2),
-                  " pixels has more than the 2^31 that int32 labels can number");
+  STD_TORCH_CHECK(can_be_labelled(mask.size(1), mask.size(2)), "label_regions: an image of ", mask.size(1),
+                  " x ", mask.size(2), " pixels has more than the 2^31 that int32 labels can number");
 }
 
 std::tuple<Tensor, Tensor> label_regions_cpu(const Tensor mask, int64_t connectivity) {
@@ -46,19 +33,21 @@ std::tuple<Tensor, Tensor> label_regions_cpu(const Tensor mask, int64_t connecti
   const int64_t element_size = static_cast<int64_t>(input.element_size());
   int32_t* labels_out = labels.mutable_data_ptr<int32_t>();
   int64_t* counts_out = counts.mutable_data_ptr<int64_t>();
-  const int64_t batch_stride = input.stride(0), row_stride = input.stride(1);
-  const KernelTable& table = kernels();
-  torch::stable::parallel_for(0, batch, 1, [&](int64_t begin, int64_t end) {
-    std::vector<Run> runs;
-    std::vector<int64_t> row_begin(height + 1);
+  const auto label = [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      const MaskView view{data + b * batch_stride * element_size, height, width, row_stride,
+      const MaskView view{data + b * input.stride(0) * element_size, height, width, input.stride(1),
                           static_cast<int>(element_size)};
-      runs.resize(table.count_runs(view));
-      counts_out[b] = table.label_regions(view, connectivity == 8, runs.data(), row_begin.data(),
-                                          labels_out + b * height * width);
+      LabelWorkspace workspace(view, connectivity == 8);
+      workspace.label();
+      workspace.paint(labels_out + b * height * width);
+      counts_out[b] = workspace.regions();
     }
-  });
+  };
+  if (batch < torch::stable::get_num_threads()) {
+    label(0, batch);  // strips of one image in parallel
+  } else {
+    torch::stable::parallel_for(0, batch, 1, label);
+  }
   return {labels, counts};
 }
 

@@ -12,12 +12,14 @@ from stadx import _C, reference
 
 __all__ = [
     "build_info",
+    "count_above",
+    "defect_pixels",
     "dense_layer",
     "dense_score",
+    "distinct_scores",
     "ensemble_score",
     "label_regions",
     "pack_weights",
-    "pro_curve",
     "set_instruction_set",
     "weight_width",
 ]
@@ -68,25 +70,59 @@ def label_regions(mask: Tensor, connectivity: int = 8) -> tuple[Tensor, Tensor]:
     return labels, counts
 
 
-def pro_curve(
-    scores: Tensor, regions: Tensor, num_regions: int, drop_collinear: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Exact per-region-overlap curve over every distinct score; `stadx.metrics` wraps it for maps and masks.
+def defect_pixels(
+    maps: Sequence[Tensor], masks: Sequence[Tensor], connectivity: int = 8
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The scores of all non-zero mask pixels of a set of images, and the connected regions they lie in.
 
     Args:
-        scores: [n], float32 or float64, no NaN.
-        regions: [n] int32, 0 = background, 1 … num_regions = ground-truth region of the pixel.
-        num_regions: R ≥ 1; every region and the background have at least one pixel.
-        drop_collinear: leave out points inside level and upright stretches; the curve stays the same.
+        maps: anomaly scores, [H, W] each of any sizes, all float32 or all float64.
+        masks: of the same sizes, bool or integer, non-zero = defect.
+        connectivity: 4 (edges) or 8 (edges and corners).
 
     Returns:
-        fpr, pro and thresholds, float64, from (0, 0, +inf) to (1, 1, −inf).
+        scores [n] of the maps' dtype, image by image and row by row; regions [n] int32, from 0 through the whole set;
+        per region, by image and then in the raster order of their first pixels: areas [R] int64 and firsts [R] int64,
+        the first pixel's index in its image; counts [N] int64, the regions of each image.
 
     Raises:
-        RuntimeError: wrong shape or dtype, NaN, an empty region or no background.
+        RuntimeError: shapes, dtypes or connectivity are wrong, or there is no image.
     """
-    fpr, pro, thresholds = torch.ops.stadx.pro_curve(scores, regions, num_regions, drop_collinear)
-    return fpr, pro, thresholds
+    scores, regions, areas, firsts, counts = torch.ops.stadx.defect_pixels(maps, masks, connectivity)
+    return scores, regions, areas, firsts, counts
+
+
+def count_above(scores: Sequence[Tensor], thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """How many scores lie above each threshold and how many are equal to it: one pass, no sort; −0 equals +0.
+
+    Args:
+        scores: contiguous, of any shapes, float32 or float64.
+        thresholds: [E], E ≥ 1, of the same dtype, strictly ascending, no NaN.
+
+    Returns:
+        above and equal [E] int64, and how many NaN each tensor of `scores` has [N] int64; NaN count nowhere else.
+
+    Raises:
+        RuntimeError: dtypes differ, scores are not contiguous, thresholds do not ascend.
+    """
+    above, equal, nans = torch.ops.stadx.count_above(scores, thresholds)
+    return above, equal, nans
+
+
+def distinct_scores(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`torch.unique` with inverse and counts, several times as fast for what fits into memory caches.
+
+    Args:
+        scores: [n], float32 or float64, n < 2^31, no NaN; −0 equals +0.
+
+    Returns:
+        values [E], ascending; at [n] int32, index into them of every score; counts [E] int64.
+
+    Raises:
+        RuntimeError: wrong shape or dtype.
+    """
+    values, at, counts = torch.ops.stadx.distinct_scores(scores)
+    return values, at, counts
 
 
 def pack_weights(weight: Tensor, tile: int, channels: int) -> Tensor:
@@ -196,12 +232,29 @@ def _label_regions_fake(mask: Tensor, connectivity: int = 8) -> tuple[Tensor, Te
     return mask.new_empty(mask.shape, dtype=torch.int32), mask.new_empty(mask.shape[:1], dtype=torch.int64)
 
 
-def _pro_curve_fake(
-    scores: Tensor, regions: Tensor, num_regions: int, drop_collinear: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
-    points = torch.library.get_ctx().new_dynamic_size(min=2)  # as many as there are distinct scores
-    fpr = scores.new_empty((points,), dtype=torch.float64)
-    return fpr, torch.empty_like(fpr), torch.empty_like(fpr)
+def _defect_pixels_fake(
+    maps: Sequence[Tensor], masks: Sequence[Tensor], connectivity: int = 8
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    context = torch.library.get_ctx()
+    pixels, regions = context.new_dynamic_size(), context.new_dynamic_size()
+    first = maps[0]
+    return (
+        first.new_empty((pixels,)),
+        first.new_empty((pixels,), dtype=torch.int32),
+        first.new_empty((regions,), dtype=torch.int64),
+        first.new_empty((regions,), dtype=torch.int64),
+        first.new_empty((len(maps),), dtype=torch.int64),
+    )
+
+
+def _count_above_fake(scores: Sequence[Tensor], thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    above = torch.empty_like(thresholds, dtype=torch.int64)
+    return above, torch.empty_like(above), thresholds.new_empty((len(scores),), dtype=torch.int64)
+
+
+def _distinct_scores_fake(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    values = scores.new_empty((torch.library.get_ctx().new_dynamic_size(),))
+    return values, torch.empty_like(scores, dtype=torch.int32), torch.empty_like(values, dtype=torch.int64)
 
 
 def _pack_weights_fake(weight: Tensor, tile: int, channels: int) -> Tensor:
@@ -254,7 +307,9 @@ def _no_gradient(ctx: Any, *grads: Tensor) -> None:
 
 torch.library.register_fake("stadx::ensemble_score", _ensemble_score_fake)
 torch.library.register_fake("stadx::label_regions", _label_regions_fake)
-torch.library.register_fake("stadx::pro_curve", _pro_curve_fake)
+torch.library.register_fake("stadx::defect_pixels", _defect_pixels_fake)
+torch.library.register_fake("stadx::count_above", _count_above_fake)
+torch.library.register_fake("stadx::distinct_scores", _distinct_scores_fake)
 torch.library.register_fake("stadx::pack_weights", _pack_weights_fake)
 torch.library.register_fake("stadx::dense_layer", _dense_layer_fake)
 torch.library.register_fake("stadx::dense_score", _dense_score_fake)
@@ -263,4 +318,6 @@ torch.library.register_autograd("stadx::ensemble_score", _no_gradient)
 if not _C.build_info()["cuda_architectures"]:  # without CUDA kernels, plain PyTorch serves the GPU
     torch.library.impl("stadx::ensemble_score", "CUDA")(reference.ensemble_score)
     torch.library.impl("stadx::label_regions", "CUDA")(reference.label_regions)
-    torch.library.impl("stadx::pro_curve", "CUDA")(reference.pro_curve)
+    torch.library.impl("stadx::defect_pixels", "CUDA")(reference.defect_pixels)
+    torch.library.impl("stadx::count_above", "CUDA")(reference.count_above)
+    torch.library.impl("stadx::distinct_scores", "CUDA")(reference.distinct_scores)

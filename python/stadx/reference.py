@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, leaky_relu, max_pool2d, pad
 
-__all__ = ["dense_layer", "dense_score", "ensemble_score", "label_regions", "pro_curve", "winograd_matrices"]
+__all__ = [
+    "count_above",
+    "defect_pixels",
+    "dense_layer",
+    "dense_score",
+    "distinct_scores",
+    "ensemble_score",
+    "label_regions",
+    "winograd_matrices",
+]
 
 
 def ensemble_score(students: Tensor, teacher: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,34 +68,46 @@ def label_regions(mask: Tensor, connectivity: int = 8) -> tuple[Tensor, Tensor]:
     return labels, counts
 
 
-def pro_curve(
-    scores: Tensor, regions: Tensor, num_regions: int, drop_collinear: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Exact per-region-overlap curve. Args and returns as `stadx.ops.pro_curve`."""
-    sorted_scores, order = scores.sort(descending=True)
-    region = regions[order].long()  # [n]
-    sizes = torch.bincount(region, minlength=num_regions + 1)  # [R + 1]; entry 0 is the background
-    background = region == 0
-    share = torch.where(background, 0.0, 1.0 / sizes[region].double())
+def defect_pixels(
+    maps: Sequence[Tensor], masks: Sequence[Tensor], connectivity: int = 8
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Scores and regions of all defect pixels of a set. Args and returns as `stadx.ops.defect_pixels`."""
+    scores: list[Tensor] = []
+    regions: list[Tensor] = []
+    areas: list[int] = []
+    firsts: list[int] = []
+    counts: list[int] = []
+    for scored, mask in zip(maps, masks, strict=True):
+        labels, count = label_regions(mask[None], connectivity)
+        inside = labels[0][labels[0] > 0]  # [n of the image], from 1
+        flat = labels[0].flatten()
+        firsts += [int((flat == k).nonzero()[0]) for k in range(1, int(count) + 1)]
+        areas += [int((inside == k).sum()) for k in range(1, int(count) + 1)]
+        scores.append(scored[labels[0] > 0])
+        regions.append(inside - 1 + sum(counts))
+        counts.append(int(count))
 
-    last = torch.ones_like(background)  # last pixel of each group of equal scores
-    last[:-1] = sorted_scores[1:] != sorted_scores[:-1]
-    fpr = (background.cumsum(0)[last]).double() / sizes[0].double()
-    pro = share.cumsum(0)[last] / num_regions
-    thresholds = sorted_scores[last].double()
+    def numbers(values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=maps[0].device)
 
-    def framed(x: Tensor, start: float, end: float) -> Tensor:
-        return torch.cat([x.new_tensor([start]), x, x.new_tensor([end])])
+    return torch.cat(scores), torch.cat(regions).to(torch.int32), numbers(areas), numbers(firsts), numbers(counts)
 
-    fpr, pro = framed(fpr, 0.0, 1.0), framed(pro, 0.0, 1.0)
-    thresholds = framed(thresholds, float("inf"), float("-inf"))
-    if drop_collinear:
-        level = (pro[1:-1] == pro[:-2]) & (pro[1:-1] == pro[2:])
-        upright = (fpr[1:-1] == fpr[:-2]) & (fpr[1:-1] == fpr[2:])
-        keep = torch.ones_like(pro, dtype=torch.bool)
-        keep[1:-1] = ~(level | upright)
-        fpr, pro, thresholds = fpr[keep], pro[keep], thresholds[keep]
-    return fpr, pro, thresholds
+
+def count_above(scores: Sequence[Tensor], thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores above and equal to thresholds. Args and returns as `stadx.ops.count_above`."""
+    nans = [x.isnan().sum() for x in scores]
+    values = torch.cat([thresholds[:0], *(x.flatten() for x in scores)])
+    values = values[~values.isnan()].sort().values
+    not_above = torch.searchsorted(values, thresholds, right=True)
+    below = torch.searchsorted(values, thresholds, right=False)
+    counts = torch.stack(nans) if nans else thresholds.new_empty(0, dtype=torch.int64)
+    return len(values) - not_above, not_above - below, counts
+
+
+def distinct_scores(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct scores. Args and returns as `stadx.ops.distinct_scores`."""
+    values, at, counts = torch.unique(scores, return_inverse=True, return_counts=True)
+    return values, at.to(torch.int32), counts
 
 
 def dense_layer(

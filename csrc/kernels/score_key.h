@@ -1,0 +1,45 @@
+// Scores as unsigned integers in the same order: −∞ … −0 = +0 … +∞. On integers, so that denormals count
+// whatever the processor's mode is.
+#pragma once
+
+#include <cstdint>
+
+namespace stadx {
+namespace {
+
+template <typename T>
+struct ScoreKey;
+
+template <>
+struct ScoreKey<float> {
+  using Key = uint32_t;
+  static constexpr Key kSign = 0x80000000u, kInfinity = 0x7F800000u;
+};
+
+template <>
+struct ScoreKey<double> {
+  using Key = uint64_t;
+  static constexpr Key kSign = 0x8000000000000000u, kInfinity = 0x7FF0000000000000u;
+};
+
+template <typename T>
+inline typename ScoreKey<T>::Key score_bits(T score) {
+  typename ScoreKey<T>::Key bits;
+  __builtin_memcpy(&bits, &score, sizeof bits);
+  return bits;
+}
+
+template <typename T>
+inline bool is_nan_bits(typename ScoreKey<T>::Key bits) {
+  return (bits & ~ScoreKey<T>::kSign) > ScoreKey<T>::kInfinity;
+}
+
+// The key of a score that is not NaN; the key of −0 is that of +0.
+template <typename T>
+inline typename ScoreKey<T>::Key key_of_bits(typename ScoreKey<T>::Key bits) {
+  constexpr auto sign = ScoreKey<T>::kSign;
+  return bits & sign ? sign - (bits - sign) : bits | sign;
+}
+
+}  // namespace
+}  // namespace stadx

@@ -1,0 +1,151 @@
+// stadx::count_above: how many scores of a set lie above each of many thresholds, and how many are equal to
+// it.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <mutex>
+#include <tuple>
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "kernels/score_key.h"
+
+namespace stadx {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+constexpr int64_t kItem = int64_t{1} << 17;   // scores of one work item
+constexpr int64_t kFlush = int64_t{1} << 31;  // scores after which 32-bit counts are emptied
+
+// The thresholds as keys, and the way to them. Keys are spread over two to eight times as many buckets as
+// there are thresholds, each of a power of two of keys: most hold none.
+template <typename T>
+struct Thresholds {
+  using Key = typename ScoreKey<T>::Key;
+  std::vector<Key> keys;
+  std::vector<int32_t> start;
+  ThresholdTable table{};
+
+  Thresholds(const T* values, int64_t size) : keys(size + kThresholdPad, ~Key{0}) {
+    for (int64_t i = 0; i < size; ++i) {
+      const Key bits = score_bits(values[i]);
+      STD_TORCH_CHECK(!is_nan_bits<T>(bits), "count_above: threshold ", i, " is NaN");
+      keys[i] = key_of_bits<T>(bits);
+      STD_TORCH_CHECK(i == 0 || keys[i - 1] < keys[i], "count_above: thresholds must ascend, but ", i,
+                      " does not");
+    }
+    const Key range = keys[size - 1] - keys[0];
+    const int buckets = std::clamp(static_cast<int>(std::bit_width(static_cast<uint64_t>(size))), 4, 22);
+    const int shift = std::max(0, static_cast<int>(std::bit_width(range)) - buckets);
+    start.resize((range >> shift) + 2);
+    int64_t below = 0;
+    bool crowded = false;
+    for (size_t k = 0; k + 1 < start.size(); ++k) {
+      while (below < size && (keys[below] - keys[0]) >> shift < k) ++below;
+      start[k] = static_cast<int32_t>(below);
+      crowded = crowded || (k > 0 && start[k] - start[k - 1] > kThresholdsNear);
+    }
+    start.back() = static_cast<int32_t>(size);
+    crowded = crowded || size - below > kThresholdsNear;
+    table = {keys.data(), start.data(), size, keys[0], shift, static_cast<int64_t>(start.size()) - 1,
+             crowded};
+  }
+};
+
+struct Item {
+  int64_t image, begin, size;
+};
+
+template <typename T>
+void count(const std::vector<Tensor>& scores, const T* values, int64_t size, int64_t* above, int64_t* equal,
+           int64_t* nans) {
+  const Thresholds<T> thresholds(values, size);
+  std::vector<Item> items;
+  for (size_t i = 0; i < scores.size(); ++i) {
+    for (int64_t begin = 0; begin < scores[i].numel(); begin += kItem) {
+      items.push_back({static_cast<int64_t>(i), begin, std::min(kItem, scores[i].numel() - begin)});
+    }
+  }
+  std::vector<std::atomic<int64_t>> found_nans(scores.size());
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  torch::stable::parallel_for(0, torch::stable::get_num_threads(), 1, [&](int64_t, int64_t) {
+    std::vector<uint32_t> counts(2 * size);
+    int64_t counted = 0;
+    const auto flush = [&] {
+      const std::lock_guard<std::mutex> lock(mutex);
+      for (int64_t i = 0; i < size; ++i) {
+        above[i] += counts[2 * i];  // for now: those between this threshold and the next
+        equal[i] += counts[2 * i + 1];
+      }
+    };
+    for (size_t k = next++; k < items.size(); k = next++) {
+      const Item& item = items[k];
+      const T* data = scores[item.image].const_data_ptr<T>() + item.begin;
+      if (counted + item.size > kFlush) {
+        flush();
+        std::fill(counts.begin(), counts.end(), 0u);
+        counted = 0;
+      }
+      counted += item.size;
+      int64_t bad;
+      if constexpr (std::is_same_v<T, float>) {
+        bad = kernels().count_scores_f32(data, item.size, thresholds.table, counts.data());
+      } else {
+        bad = kernels().count_scores_f64(data, item.size, thresholds.table, counts.data());
+      }
+      if (bad != 0) found_nans[item.image] += bad;
+    }
+    if (counted > 0) flush();
+  });
+  for (size_t i = 0; i < scores.size(); ++i) nans[i] = found_nans[i];
+  int64_t sum = 0;  // of all scores above the threshold
+  for (int64_t i = size - 1; i >= 0; --i) {
+    sum += above[i];
+    above[i] = sum;
+    sum += equal[i];
+  }
+}
+
+std::tuple<Tensor, Tensor, Tensor> count_above_cpu(const std::vector<Tensor> scores,
+                                                   const Tensor thresholds) {
+  const ScalarType dtype = thresholds.scalar_type();
+  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double,
+                  "count_above: thresholds must be float32 or float64");
+  STD_TORCH_CHECK(thresholds.dim() == 1 && thresholds.size(0) >= 1 && thresholds.size(0) < kFlush,
+                  "count_above: thresholds must be [E] with 1 ≤ E < 2^31");
+  for (size_t i = 0; i < scores.size(); ++i) {
+    STD_TORCH_CHECK(scores[i].scalar_type() == dtype, "count_above: scores ", i,
+                    " must have the thresholds' dtype");
+    STD_TORCH_CHECK(scores[i].is_contiguous(), "count_above: scores ", i, " must be contiguous");
+  }
+  const int64_t size = thresholds.size(0);
+  const Tensor sorted = torch::stable::contiguous(thresholds);
+  Tensor above = torch::stable::new_zeros(thresholds, {size}, ScalarType::Long);
+  Tensor equal = torch::stable::new_zeros(thresholds, {size}, ScalarType::Long);
+  Tensor nans = torch::stable::new_zeros(thresholds, {static_cast<int64_t>(scores.size())}, ScalarType::Long);
+  int64_t *a = above.mutable_data_ptr<int64_t>(), *e = equal.mutable_data_ptr<int64_t>();
+  if (dtype == ScalarType::Float) {
+    count<float>(scores, sorted.const_data_ptr<float>(), size, a, e, nans.mutable_data_ptr<int64_t>());
+  } else {
+    count<double>(scores, sorted.const_data_ptr<double>(), size, a, e, nans.mutable_data_ptr<int64_t>());
+  }
+  return {above, equal, nans};
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
+  m.def("count_above(Tensor[] scores, Tensor thresholds) -> (Tensor above, Tensor equal, Tensor nans)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(stadx, CPU, m) { m.impl("count_above", TORCH_BOX(&count_above_cpu)); }
+
+}  // namespace stadx

@@ -1,0 +1,92 @@
+// Memory for labelling one mask, and the order of the steps: strips of bands in parallel, then their borders.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+#include <memory>
+
+#include "cpu/kernels.h"
+
+namespace stadx {
+
+inline bool is_integer(torch::headeronly::ScalarType dtype) {
+  using torch::headeronly::ScalarType;
+  return dtype == ScalarType::Bool || dtype == ScalarType::Byte || dtype == ScalarType::Char ||
+         dtype == ScalarType::Short || dtype == ScalarType::Int || dtype == ScalarType::Long ||
+         dtype == ScalarType::UInt16 || dtype == ScalarType::UInt32 || dtype == ScalarType::UInt64;
+}
+
+// Whether int32 can number the pixels of an image, a row to spare.
+inline bool can_be_labelled(int64_t height, int64_t width) {
+  return width <= (std::numeric_limits<int32_t>::max() - 64) / (height + 2);
+}
+
+// One image of a mask whose columns follow each other.
+class LabelWorkspace {
+ public:
+  LabelWorkspace(const MaskView& mask, bool eight_connected) {
+    image_.mask = mask;
+    image_.band_rows = eight_connected ? 2 : 1;
+    image_.bands = (mask.rows + image_.band_rows - 1) / image_.band_rows;
+    image_.row_words = (mask.width + 63) / 64 + 1;
+    image_.band_room = mask.width / 2 + 1;
+    const int64_t words = image_.bands * image_.row_words, runs = image_.bands * image_.band_room;
+    bits_.reset(new uint64_t[words * (image_.band_rows + 1)]);
+    numbers_.reset(new int32_t[words + image_.bands + 3 * runs]);  // only what is used becomes real memory
+    image_.bits = bits_.get();
+    image_.starts = image_.bits + words * image_.band_rows;
+    image_.runs_before = numbers_.get();
+    image_.band_end = image_.runs_before + words;
+    image_.parent = image_.band_end + image_.bands;
+    image_.first = image_.parent + runs;
+    image_.roots = image_.first + runs;
+  }
+
+  const LabelImage& image() const { return image_; }
+  int64_t pixels() const { return pixels_; }    // of all regions
+  int64_t regions() const { return regions_; }  // valid after label()
+
+  void label() {
+    const KernelTable& table = kernels();
+    const int64_t strips = count_strips(), bands = image_.bands;
+    std::atomic<int64_t> pixels{0};
+    torch::stable::parallel_for(0, strips, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s) {
+        pixels += table.label_find(image_, bands * s / strips, bands * (s + 1) / strips);
+      }
+    });
+    for (int64_t s = 1; s < strips; ++s) table.label_join(image_, bands * s / strips);
+    pixels_ = pixels;
+    regions_ = table.label_number(image_);
+  }
+
+  void paint(int32_t* labels) const {
+    const int64_t strips = count_strips(), bands = image_.bands;
+    torch::stable::parallel_for(0, strips, 1, [&](int64_t begin, int64_t end) {
+      const std::unique_ptr<int32_t[]> scratch(new int32_t[image_.mask.width + 16]);
+      for (int64_t s = begin; s < end; ++s) {
+        kernels().label_paint(image_, bands * s / strips, bands * (s + 1) / strips, labels, scratch.get());
+      }
+    });
+  }
+
+ private:
+  // Within a loop over images that already runs in parallel, parallel_for takes them one after the other.
+  int64_t count_strips() const {
+    constexpr int64_t kFewest = 32;  // bands, below which a thread costs more than it saves
+    const int64_t threads = torch::stable::get_num_threads();
+    return std::max<int64_t>(1, std::min<int64_t>(threads, image_.bands / kFewest));
+  }
+
+  LabelImage image_{};
+  std::unique_ptr<uint64_t[]> bits_;
+  std::unique_ptr<int32_t[]> numbers_;
+  int64_t pixels_ = 0, regions_ = 0;
+};
+
+}  // namespace stadx

@@ -1,0 +1,115 @@
+"""What the metrics accept: maps and masks as arrays, tensors or sequences of them, checked and made tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stadx.errors import DataError
+
+Maps: TypeAlias = "NDArray[Any] | Tensor | Sequence[NDArray[Any] | Tensor]"
+Pair: TypeAlias = "tuple[Tensor, Tensor]"  # scores, float32 or float64, and truth, bool or integer: [H, W]
+
+GROUP_PIXELS = 2**23  # that one call of an operator takes: bounds the memory for its working state
+
+
+class Pairs:
+    """Scores and truth of every image of a set, made tensors when asked for; memory is shared where it can be.
+
+    Args:
+        maps, masks: [N, H, W], or a sequence of arrays or tensors of any sizes, or plain numbers (together one image).
+        names: what errors call the two.
+
+    Raises:
+        DataError: there are not as many of both; on iteration, naming the image, if shapes or dtypes do not fit.
+    """
+
+    def __init__(
+        self,
+        maps: Maps | Sequence[float],
+        masks: Maps | Sequence[int],
+        names: tuple[str, str] = ("maps", "masks"),
+    ) -> None:
+        self._scores, self._truth, self._names = _as_list(maps), _as_list(masks), names
+        if len(self._scores) != len(self._truth):
+            raise DataError(
+                f"{len(self._scores)} {names[0]} but {len(self._truth)} {names[1]}; give one for each image"
+            )
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def __iter__(self) -> Iterator[Pair]:
+        for i, (scores, truth) in enumerate(zip(self._scores, self._truth, strict=True)):
+            yield check_pair(scores, truth, f"image {i}", self._names)
+
+
+def check_pair(scores: Any, truth: Any, image: str, names: tuple[str, str] = ("maps", "masks")) -> Pair:
+    """One image's scores and truth as contiguous tensors [H, W]; what is not an image becomes one row.
+
+    Integers and float64 become float64 (exact up to 2^53), other floating types float32.
+
+    Raises:
+        DataError: naming `image`, if shapes or dtypes do not fit.
+    """
+    s, t = _as_array(scores), _as_array(truth)
+    if s.shape != t.shape:
+        raise DataError(f"{image}: {names[0]} have shape {s.shape} but {names[1]} {t.shape}; resize one to the other")
+    if t.dtype.kind not in "bui":
+        raise DataError(f"{image}: {names[1]} are {t.dtype}; give bool or integers, non-zero = defect")
+    if s.dtype.kind not in "buif":
+        raise DataError(f"{image}: {names[0]} are {s.dtype}; give real numbers")
+    single = s.dtype.kind == "f" and s.dtype.itemsize <= 4
+    shape = s.shape if s.ndim == 2 else (1, s.size)
+    scores_ = np.ascontiguousarray(s, np.float32 if single else np.float64)
+    return _tensor(scores_).reshape(shape), _tensor(np.ascontiguousarray(t, t.dtype.newbyteorder("="))).reshape(shape)
+
+
+def check_are_images(maps: Maps) -> None:
+    """Raise DataError unless every map is [H, W]."""
+    for i, item in enumerate(_as_list(maps)):
+        if item.ndim != 2:
+            raise DataError(f"map {i} has shape {tuple(item.shape)}; every map must be [H, W]")
+
+
+def groups(pairs: Iterable[Pair], most: int = GROUP_PIXELS) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """Images together that one call of an operator takes: of one dtype, and at most so many pixels (or one image)."""
+    scores: list[Tensor] = []
+    truth: list[Tensor] = []
+    pixels = 0
+    for s, t in pairs:
+        if scores and (pixels + s.numel() > most or s.dtype != scores[0].dtype):
+            yield scores, truth
+            scores, truth, pixels = [], [], 0
+        scores.append(s)
+        truth.append(t)
+        pixels += s.numel()
+    if scores:
+        yield scores, truth
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    if not array.flags.writeable:  # nothing writes to it, but PyTorch warns of arrays that it may not write to
+        array = np.lib.stride_tricks.as_strided(array, writeable=True)
+    return torch.from_numpy(array)
+
+
+def _as_list(items: Maps | Sequence[float] | Sequence[int]) -> list[Any]:
+    """The set image by image (or the one array that plain numbers make)."""
+    if isinstance(items, (np.ndarray, Tensor)):
+        return list(items) if items.ndim == 3 else [items]
+    if any(isinstance(x, (np.ndarray, Tensor)) and x.ndim > 0 for x in items):
+        return list(items)
+    return [np.asarray(items)] if len(items) else []
+
+
+def _as_array(item: Any) -> NDArray[Any]:
+    if not isinstance(item, Tensor):
+        return np.asarray(item)
+    item = item.detach().cpu()
+    return np.asarray((item.float() if item.dtype == torch.bfloat16 else item).numpy())  # NumPy has no bfloat16

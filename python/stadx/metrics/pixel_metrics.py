@@ -1,0 +1,232 @@
+"""Every pixel metric of a set, from the ranks of its defect pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stadx.errors import DataError
+
+from .bootstrap import Interval, bootstrap_au_pro
+from .ranks import NameOf, Ranks, Rescan
+
+Float64Array = NDArray[np.float64]
+FPR_LIMIT = 0.3
+
+
+class ProCurve(NamedTuple):
+    """The corners of a PRO curve, float64, from (0, 0) to (1, 1): straight lines between them are the exact curve.
+
+    Attributes:
+        fpr: share of all background pixels with a score ≥ threshold.
+        pro: mean over all ground-truth regions of the region's share with a score ≥ threshold.
+        thresholds: falling; +inf at the first point stands for "no pixel", −inf at the last for "every pixel".
+    """
+
+    fpr: Float64Array
+    pro: Float64Array
+    thresholds: Float64Array
+
+
+@dataclass(frozen=True)
+class Region:
+    """One ground-truth region.
+
+    Attributes:
+        image: index of its image.
+        row, column: its first pixel in raster order.
+        area: pixels.
+        highest: its highest score.
+        overlap: share of its pixels with a score ≥ the threshold asked for.
+        au_pro: its own area under the overlap curve, divided by the limit; the mean over regions is AU-PRO.
+        defect: type of the defect, as given with the image.
+    """
+
+    image: int
+    row: int
+    column: int
+    area: int
+    highest: float
+    overlap: float
+    au_pro: float
+    defect: str
+
+
+class PixelMetrics:
+    """Exact metrics of a set of anomaly maps, all from one count; made by `evaluate_maps` and `ProEvaluator.compute`.
+
+    Equal scores pass a threshold together; −0 equals +0. None of the values changes under a strictly increasing
+    transform of the scores.
+
+    Attributes:
+        num_images, num_regions, num_background, num_defect: counts of images, regions and pixels.
+    """
+
+    def __init__(
+        self, ranks: Ranks, widths: Sequence[int], defects: Sequence[str], images: Rescan, name_of: NameOf
+    ) -> None:
+        self._ranks = ranks
+        self._widths = widths
+        self._defects = defects
+        self._images = images
+        self._name_of = name_of
+        self.num_images = len(ranks.sizes)
+        self.num_regions = len(ranks.areas)
+        self.num_background = ranks.num_background
+        self.num_defect = int(ranks.areas.sum())
+
+    def au_pro(self, fpr_limit: float = FPR_LIMIT) -> float:
+        """Area under the PRO curve up to a false-positive rate, divided by that rate: 1 is perfect.
+
+        The trapezoid rule over every distinct score, with linear interpolation at the limit; any number of limits
+        costs one count.
+
+        Raises:
+            DataError: the limit is outside (0, 1] or above the one that was counted to.
+        """
+        return float(np.mean(self.region_au_pro(fpr_limit)))
+
+    def region_au_pro(self, fpr_limit: float = FPR_LIMIT) -> Float64Array:
+        """Every region's own area under its overlap curve, divided by the limit, float64 [R]. Raises as `au_pro`."""
+        check_limit(fpr_limit)
+        r = self._ranks
+        if fpr_limit > r.fpr_limit:
+            raise DataError(f"fpr_limit is {fpr_limit}, but scores were only counted up to {r.fpr_limit}")
+        # A pixel is a step from 0 to 1 between the background counts `above` and `above + equal`; its area up to
+        # `end` is end − (above + equal / 2) where the step is over by then. Whole numbers are summed exactly.
+        end = fpr_limit * r.num_background
+        whole = int(end)
+        over = r.above + r.equal <= end
+        twice = np.where(over, 2 * whole - 2 * r.above - r.equal, 0).astype(np.float64)
+        sums = np.bincount(r.region, twice[r.at], self.num_regions) / 2
+        sums += (end - whole) * np.bincount(r.region[over[r.at]], minlength=self.num_regions)
+        for k in np.flatnonzero((r.above < end) & ~over):  # at most one value: the limit lies within its ties
+            steep = (end - r.above[k]) ** 2 / (2 * r.equal[k])
+            sums += steep * np.bincount(r.region[r.at == k], minlength=self.num_regions)
+        area: Float64Array = sums / (r.areas * end)
+        return area
+
+    def pro_curve(self) -> ProCurve:
+        """The PRO curve as its corners: where a region's pixel passes the threshold, before and after its ties."""
+        r = self._counted()
+        weight = np.bincount(r.at, 1.0 / r.areas[r.region], len(r.values))[::-1]  # from the highest score on
+        after = np.cumsum(weight, dtype=np.longdouble) / self.num_regions
+        after[-1] = 1.0  # rounding aside, this is where it ends
+        pro_after = np.minimum(after, 1.0).astype(np.float64)
+        pro_before = np.concatenate([[0.0], pro_after[:-1]])
+        above, equal, values = r.above[::-1], r.equal[::-1], r.values[::-1]
+        fpr = np.stack([above, above + equal], 1).ravel() / self.num_background
+        pro = np.stack([pro_before, pro_after], 1).ravel()
+        higher = np.nextafter(values, np.array(np.inf, values.dtype))  # the threshold that leaves the value out
+        thresholds = np.stack([higher, values], 1).ravel().astype(np.float64) + 0.0
+        fpr, pro = np.concatenate([[0.0], fpr, [1.0]]), np.concatenate([[0.0], pro, [1.0]])
+        thresholds = np.concatenate([[np.inf], thresholds, [-np.inf]])
+        kept = np.concatenate([[True], (np.diff(fpr) > 0) | (np.diff(pro) > 0)])
+        kept[-1] = True
+        return ProCurve(fpr[kept], pro[kept], thresholds[kept])
+
+    @cached_property
+    def auroc(self) -> float:
+        """Area under the ROC curve of all pixels: the share of pairs in the right order, ties being half."""
+        r = self._counted()
+        right = 2 * r.num_background - 2 * r.above - r.equal  # twice the background below, and half of the equal
+        return _exact_dot(right, r.multiplicity) / (2 * r.num_background * self.num_defect)
+
+    @cached_property
+    def aupr(self) -> float:
+        """Average precision of all pixels: the sum over thresholds of precision times the gain in recall."""
+        r = self._counted()
+        gain = r.multiplicity[::-1]
+        hits = np.cumsum(gain)
+        return float(np.sum(gain * (hits / (hits + (r.above + r.equal)[::-1]))) / self.num_defect)
+
+    @cached_property
+    def f1_max(self) -> float:
+        """The highest F1 score of all pixels over every threshold."""
+        return float(self._f1().max())
+
+    @cached_property
+    def best_threshold(self) -> float:
+        """The threshold of `f1_max` (score ≥ threshold is anomalous); the highest, if several reach it."""
+        f1 = self._f1()
+        return float(self._ranks.values[len(f1) - 1 - int(np.argmax(f1[::-1]))])
+
+    def regions(self, threshold: float | None = None, fpr_limit: float = FPR_LIMIT) -> list[Region]:
+        """What became of every region, image by image and in raster order.
+
+        Args:
+            threshold: of `overlap`; by default `best_threshold`.
+            fpr_limit: of `au_pro`.
+        """
+        r = self._counted()
+        threshold = self.best_threshold if threshold is None else threshold
+        highest = np.full(self.num_regions, -np.inf)
+        np.maximum.at(highest, r.region, r.values[r.at].astype(np.float64))
+        hits = np.bincount(r.region, (r.values >= threshold)[r.at], self.num_regions)
+        areas = self.region_au_pro(fpr_limit)
+        return [
+            Region(
+                image=int(image),
+                row=int(r.firsts[k]) // self._widths[image],
+                column=int(r.firsts[k]) % self._widths[image],
+                area=int(r.areas[k]),
+                highest=float(highest[k]),
+                overlap=float(hits[k] / r.areas[k]),
+                au_pro=float(areas[k]),
+                defect=self._defects[image],
+            )
+            for k, image in enumerate(r.images)
+        ]
+
+    def per_defect(self, fpr_limit: float = FPR_LIMIT) -> dict[str, float]:
+        """AU-PRO of the regions of each defect type, against the background of the whole set."""
+        areas = self.region_au_pro(fpr_limit)
+        types = np.array(self._defects, dtype=object)[self._ranks.images]
+        return {name: float(np.mean(areas[types == name])) for name in dict.fromkeys(types.tolist())}
+
+    def bootstrap(
+        self, fpr_limit: float = FPR_LIMIT, *, replicates: int = 1000, confidence: float = 0.95, seed: int = 0
+    ) -> Interval:
+        """A confidence interval of AU-PRO: images are drawn with replacement, nothing is sorted again.
+
+        Reads the maps once more, to count every image by itself. With up to 4096 distinct defect scores the replicates
+        are exact; with more, between 4096 of them the curve is taken as straight (see `Interval.resolution`).
+
+        Raises:
+            DataError: settings out of range.
+        """
+        self._counted()
+        check_limit(fpr_limit)
+        return bootstrap_au_pro(
+            self._ranks, self._images, self._name_of, fpr_limit, replicates=replicates, confidence=confidence, seed=seed
+        )
+
+    def _counted(self) -> Ranks:
+        """The ranks, if they are known for every pixel."""
+        if self._ranks.fpr_limit < 1:
+            raise DataError(f"scores were only counted up to a false-positive rate of {self._ranks.fpr_limit}; use 1")
+        return self._ranks
+
+    def _f1(self) -> Float64Array:
+        r = self._counted()
+        hits = np.cumsum(r.multiplicity[::-1])[::-1]
+        f1: Float64Array = 2 * hits / (self.num_defect + hits + r.above + r.equal)
+        return f1
+
+
+def check_limit(fpr_limit: float) -> None:
+    """Raise DataError unless the limit lies in (0, 1]."""
+    if not 0.0 < fpr_limit <= 1.0:
+        raise DataError(f"fpr_limit is {fpr_limit}; it must lie in (0, 1]")
+
+
+def _exact_dot(a: NDArray[np.int64], b: NDArray[np.int64]) -> int:
+    """Σ a b of whole numbers, block by block where int64 might overflow."""
+    largest = max(int(a.max(initial=1)), 1) * max(int(b.max(initial=1)), 1)
+    size = max(1, 2**62 // largest)
+    return sum(int(np.dot(a[i : i + size], b[i : i + size])) for i in range(0, len(a), size))

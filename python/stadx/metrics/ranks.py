@@ -1,0 +1,224 @@
+"""The one thing that every metric needs: the rank of each defect pixel's score among the background's scores.
+
+Nothing is sorted but the scores of defect pixels. The background is only counted, in one pass, and for a metric that
+ends at a false-positive rate only its highest scores: a sample says above which they lie, and the count proves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stadx import ops
+from stadx.errors import DataError
+
+from .inputs import Pair, groups
+
+Int64Array = NDArray[np.int64]
+_SAMPLE = 2**15  # scores, at least, from which the cut is estimated if the set is large
+_COUNTED = 2**26  # pixels counted at once: more of them share the cost of the tables
+_FROM_IMAGE = 2**11  # of them from one image, at first
+
+
+@dataclass
+class DefectPixels:
+    """What the first pass over a set leaves: its defect pixels, its regions, and a sample of all its scores.
+
+    Attributes:
+        scores: per group of images, of their defect pixels.
+        regions: likewise int32 [n], region of each pixel, through the whole set.
+        areas, firsts, images: per region: pixels, index of the first pixel in its image, index of that image.
+        sizes: pixels of every image.
+    """
+
+    scores: list[Tensor] = field(default_factory=list)
+    regions: list[NDArray[np.int32]] = field(default_factory=list)
+    areas: list[Int64Array] = field(default_factory=list)
+    firsts: list[Int64Array] = field(default_factory=list)
+    images: list[Int64Array] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    num_regions: int = 0
+    _sample: list[Tensor] = field(default_factory=list)
+    _step: int = 0  # every how many-th score of an image is in the sample
+
+    def add(self, scores: list[Tensor], truth: list[Tensor], connectivity: int) -> None:
+        """Take further images, all of one dtype."""
+        values, regions, areas, firsts, counts = ops.defect_pixels(scores, truth, connectivity)
+        self.scores.append(values)
+        self.regions.append(regions.numpy() + np.int32(self.num_regions))
+        self.areas.append(areas.numpy())
+        self.firsts.append(firsts.numpy())
+        self.images.append(np.repeat(np.arange(len(scores)) + len(self.sizes), counts.numpy()))
+        self.sizes += [s.numel() for s in scores]
+        self.num_regions += int(counts.sum())
+        self._step = self._step or max(scores[0].numel() // _FROM_IMAGE, 1)
+        self._sample += [s.flatten()[:: self._step].clone() for s in scores]
+        self._thin()
+
+    def merge(self, other: DefectPixels) -> None:
+        """Take another set's images after one's own."""
+        self.regions += [r + np.int32(self.num_regions) for r in other.regions]
+        self.images += [i + len(self.sizes) for i in other.images]
+        self.scores += other.scores
+        self.areas += other.areas
+        self.firsts += other.firsts
+        self.sizes += other.sizes
+        self.num_regions += other.num_regions
+        step = max(self._step, other._step, 1)
+        parts = [(part, step // max(self._step, 1)) for part in self._sample]
+        parts += [(part, step // max(other._step, 1)) for part in other._sample]
+        self._sample, self._step = [part[::skip] for part, skip in parts], step
+        self._thin()
+
+    def _thin(self) -> None:
+        while sum(map(len, self._sample)) > 2 * _SAMPLE:
+            self._step *= 2
+            self._sample = [part[::2].clone() for part in self._sample]
+
+    @property
+    def num_defect(self) -> int:
+        """Defect pixels."""
+        return sum(map(len, self.scores))
+
+    @property
+    def num_background(self) -> int:
+        """All other pixels."""
+        return sum(self.sizes) - self.num_defect
+
+    def dtype(self) -> torch.dtype:
+        """float64 if any image has it, else float32."""
+        return torch.float64 if any(s.dtype == torch.float64 for s in self.scores) else torch.float32
+
+    def cut(self, share: float) -> float | None:
+        """A score above which surely enough lie `share` of all pixels; None if that may be all of them."""
+        if not self._sample:
+            return None
+        sample = torch.cat([part.to(self.dtype()) for part in self._sample]).numpy()
+        margin = 5 * np.sqrt(share * max(1 - share, 0) / len(sample)) + 8 / len(sample)
+        rank = int((1 - share - margin) * len(sample))  # of the score, counted from the lowest
+        return None if rank < 1 else float(np.partition(sample, rank)[rank])
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Where the defect pixels' scores lie among the background's.
+
+    Attributes:
+        values: distinct scores of defect pixels [E], ascending.
+        above, equal: background pixels above and equal to each, int64 [E].
+        at: index into `values` of defect pixel k, int32 [n]; pixels below the cut are left out.
+        region: its region, int32 [n].
+        areas, firsts, images: as in `DefectPixels`, int64 [R].
+        sizes: pixels of every image, int64 [N].
+        num_background: background pixels.
+        fpr_limit: up to this false-positive rate the ranks are known.
+    """
+
+    values: NDArray[np.floating]
+    above: Int64Array
+    equal: Int64Array
+    at: NDArray[np.int32]
+    region: NDArray[np.int32]
+    areas: Int64Array
+    firsts: Int64Array
+    images: Int64Array
+    sizes: Int64Array
+    num_background: int
+    fpr_limit: float
+
+    @property
+    def multiplicity(self) -> Int64Array:
+        """Defect pixels with each of `values`, int64 [E]."""
+        return np.bincount(self.at, minlength=len(self.values)).astype(np.int64)
+
+
+Rescan = Callable[[], Iterable[Pair]]
+NameOf = Callable[[int], str]
+
+
+def rank(found: DefectPixels, images: Rescan, fpr_limit: float, name_of: NameOf) -> Ranks:
+    """Second pass: count the background around the defect pixels' scores, up to a false-positive rate.
+
+    Args:
+        found: of the first pass.
+        images: gives the same images again, in the same order.
+        fpr_limit: in (0, 1].
+        name_of: what errors call image i.
+
+    Raises:
+        DataError: there is no defect or no background, a score is NaN, or the images changed.
+    """
+    if not found.num_defect:
+        raise DataError("the masks contain no defect pixel, so AU-PRO is undefined; evaluate on a set with defects")
+    background, total = found.num_background, sum(found.sizes)
+    if not background:
+        raise DataError(
+            "the masks mark every pixel as a defect: there is no background, so AU-PRO is undefined; "
+            "check the masks, or add good images"
+        )
+    dtype = found.dtype()
+    scores = torch.cat([s.to(dtype) for s in found.scores])
+    region = np.concatenate(found.regions)
+    cut = None
+    if fpr_limit < 1:
+        cut = found.cut((fpr_limit * background + found.num_defect) / total)
+    while True:
+        kept = slice(None) if cut is None else scores >= cut
+        values, at, multiplicity = (x.numpy() for x in ops.distinct_scores(scores[kept]))
+        extra = cut is not None and (not len(values) or values[0] != cut)
+        thresholds = np.concatenate([np.array([cut], values.dtype), values]) if extra else values
+        above, equal = count_all(images, thresholds, len(found.sizes), name_of)
+        background_counted = above[0] + equal[0] - multiplicity.sum()
+        if extra:
+            above, equal = above[1:], equal[1:]
+        equal = equal - multiplicity
+        above = above - (np.cumsum(multiplicity[::-1])[::-1] - multiplicity)
+        if cut is None or background_counted >= fpr_limit * background:
+            break
+        cut = None  # the sample misled: count for all defect pixels
+    if len(equal) and (equal.min() < 0 or above.min() < 0):
+        raise DataError("the images are not the same in the second pass; give a source that can be read twice")
+    return Ranks(
+        values,
+        above,
+        equal,
+        at,
+        region[kept] if isinstance(kept, slice) else region[kept.numpy()],
+        np.concatenate(found.areas),
+        np.concatenate(found.firsts),
+        np.concatenate(found.images),
+        np.array(found.sizes, dtype=np.int64),
+        background,
+        fpr_limit,
+    )
+
+
+def count_all(
+    images: Rescan, thresholds: NDArray[np.floating], num_images: int, name_of: NameOf
+) -> tuple[Int64Array, Int64Array]:
+    """Pixels of all images above and equal to each threshold, int64 [E] each; DataError names an image with NaN."""
+    bad = np.isnan(thresholds)
+    edges = torch.from_numpy(thresholds[~bad] if bad.any() else thresholds)
+    if not len(edges):  # all defect pixels are NaN: the count below only looks for the image
+        edges = edges.new_zeros(1)
+    above, equal = torch.zeros(0), torch.zeros(0)
+    done = 0
+    for scores, _ in groups(images(), _COUNTED):
+        now_above, now_equal, nans = ops.count_above([s.to(edges.dtype) for s in scores], edges)
+        if nans.any():
+            raise DataError(
+                f"{name_of(done + int(nans.nonzero()[0]))}: maps contain NaN; the detector or its input is broken there"
+            )
+        if done:
+            now_above += above
+            now_equal += equal
+        above, equal = now_above, now_equal
+        done += len(scores)
+    if done != num_images or bad.any():
+        raise DataError("the images are not the same in the second pass; give a source that can be read twice")
+    return above.numpy(), equal.numpy()
