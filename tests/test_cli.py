@@ -24,7 +24,7 @@ from stadx.teacher import TEACHER_VERSION, load_teacher
 
 # typer brings its own copy of click or uses the one that is installed
 Result: TypeAlias = Any
-COMMANDS = ("demo", "pretrain", "train", "predict", "evaluate", "info")
+COMMANDS = ("demo", "pretrain", "train", "predict", "evaluate", "evaluate-maps", "info")
 
 
 def stadx(*arguments: object) -> Result:

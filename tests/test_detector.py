@@ -200,6 +200,7 @@ def test_bands_have_the_bits_of_the_whole(
     for stride in (1, 2, 4):
         whole = detector.score(image, stride=stride)[0]
         with monkeypatch.context() as patch:
+            patch.setattr(scoring, "_WHOLE_BYTES", 0)
             patch.setattr(scoring, "_TILE_BYTES", 2e5)
             bands = list(detector.score_bands(TensorRows(image[0]), stride=stride))
         assert len(bands) > 1
@@ -212,6 +213,7 @@ def test_a_huge_tiff_is_scored_by_strips_with_the_same_bits(
     image = with_defect(good_images(1, (70, 45)))
     tifffile.imwrite(tmp_path / "part.tif", image[0].permute(1, 2, 0).numpy(), rowsperstrip=16, compression="zlib")
     monkeypatch.setattr(strips, "LARGE_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(scoring, "_WHOLE_BYTES", 0)
     monkeypatch.setattr(scoring, "_TILE_BYTES", 2e5)
     lines, failures = predict_files(fitted, [tmp_path / "part.tif"], tmp_path / "out", stride=2)
     assert failures == []

@@ -120,9 +120,12 @@ inline void find_runs(const LabelImage& a, int64_t band) {
     uint64_t starts = columns & ~(columns << 1 | before);
     a.starts[offset + w] = starts;
     a.runs_before[offset + w] = run;
+    const bool from_top = (starts & ~rows.top[w]) == 0;  // each run's first pixel is where it begins
+    const int32_t corner = static_cast<int32_t>(band * a.band_rows * a.mask.width + w * 64);
     for (; starts != 0; starts &= starts - 1, ++run) {
+      const int x = __builtin_ctzll(starts);
       a.parent[run] = run;
-      a.first[run] = first_pixel(a, rows, band, w, __builtin_ctzll(starts));
+      a.first[run] = from_top ? corner + x : first_pixel(a, rows, band, w, x);
     }
     before = columns >> 63;
   }
@@ -137,9 +140,10 @@ inline int32_t run_at(const LabelImage& a, int64_t band, int64_t column) {
 }
 
 inline int32_t find_root(int32_t* parent, int32_t i) {
-  while (parent[i] != i) {
-    parent[i] = parent[parent[i]];  // halve the path on the way
-    i = parent[i];
+  for (int32_t above = parent[i]; above != i; above = parent[i]) {
+    const int32_t next = parent[above];
+    parent[i] = next;  // halve the path on the way
+    i = next;
   }
   return i;
 }

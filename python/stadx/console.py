@@ -26,6 +26,7 @@ from .errors import StadxError
 
 if TYPE_CHECKING:
     from .evaluation import Evaluation
+    from .map_evaluation import MapEvaluation
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -165,6 +166,41 @@ def metrics_table(evaluations: Sequence[Evaluation]) -> Table:
             metrics = (result.image_auroc, result.pixel_auroc, result.au_pro)
             table.add_row(Text(printable(f"  {name}")), good, str(result.count), *map(_figure, metrics))
         table.add_section()
+    return table
+
+
+def maps_table(evaluation: MapEvaluation) -> Table:
+    """The metrics of a set of maps, and what common shortcuts would have reported."""
+    first = next(iter(evaluation.au_pro))
+    table = Table()
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("difference" if evaluation.shortcuts else "", justify="right")
+    for limit, value in evaluation.au_pro.items():
+        interval = evaluation.interval if limit == first else None
+        note = f"{interval.low:.3f} … {interval.high:.3f}" if interval else ""
+        table.add_row(f"AU-PRO@{limit:g}", f"{value:.4f}", note, style="bold")
+        if limit != first:
+            continue
+        for name, other in evaluation.shortcuts.items():
+            table.add_row(f"  with {name}", f"{other:.4f}", f"{other - value:+.4f}")
+        for name, defect in evaluation.per_defect.items():
+            if name:
+                table.add_row(Text(printable(f"  regions of {name}")), f"{defect:.4f}", "")
+    table.add_section()
+    figures = {
+        "AUPIMO": evaluation.aupimo,
+        "image AUROC": evaluation.image_auroc,
+        "pixel AUROC": evaluation.pixel_auroc,
+        "pixel AUPR": evaluation.pixel_aupr,
+        "pixel F1, maximum": evaluation.f1_max,
+    }
+    for name, figure in figures.items():
+        table.add_row(name, "–" if figure is None else f"{figure:.4f}", "")
+    table.add_row("threshold of that F1", f"{evaluation.best_threshold:.6g}", "")
+    table.add_section()
+    for name, count in evaluation.counts.items():
+        table.add_row(name, f"{count:,}", "")
     return table
 
 

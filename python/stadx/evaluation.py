@@ -15,11 +15,9 @@ from .allocation import keep_freed_memory
 from .data.images import read_image
 from .data.mvtec import GOOD, Category, read_mask
 from .errors import DataError
-from .metrics import ProCurve, au_pro, auroc, pro_curve
+from .metrics import FPR_LIMIT, PixelMetrics, ProCurve, auroc, evaluate_maps
 from .progress import Progress, silent
 from .version import versions
-
-FPR_LIMIT = 0.3
 
 
 class Scorer(Protocol):
@@ -181,12 +179,11 @@ def evaluate(detector: Scorer, category: Category, *, stride: int = 1, progress:
     defects = list(dict.fromkeys(image.defect for image in images if not image.is_good))
     good = [image for image in images if image.is_good]
     progress("Metrics", 0, 1 + len(defects), {})
-    overall = _measure(images)
-    curve = _curve(images)
+    overall, pixels_of_all = _measure(images)
     per_defect: dict[str, DefectResult] = {}
     for done, defect in enumerate(defects, start=1):
         progress("Metrics", done, 1 + len(defects), {})
-        per_defect[defect] = _measure([image for image in images if image.defect == defect] + good)
+        per_defect[defect], _ = _measure([image for image in images if image.defect == defect] + good)
     progress("Metrics", 1 + len(defects), 1 + len(defects), {})
 
     return Evaluation(
@@ -196,7 +193,7 @@ def evaluate(detector: Scorer, category: Category, *, stride: int = 1, progress:
         au_pro=overall.au_pro,
         per_defect=per_defect,
         images=images,
-        curve=curve,
+        curve=None if pixels_of_all is None else pixels_of_all.pro_curve(),
         threshold=float(detector.threshold_),
         image_threshold=image_threshold(detector),
         settings={name: _plain(value) for name, value in detector.settings.items()},
@@ -213,22 +210,16 @@ def _plain(value: object) -> Any:
     return str(value)
 
 
-def _measure(images: Sequence[TestScore]) -> DefectResult:
+def _measure(images: Sequence[TestScore]) -> tuple[DefectResult, PixelMetrics | None]:
     """Compute the three metrics over `images`, each None where it is undefined."""
     labels = np.array([not image.is_good for image in images])
     scores = np.array([image.score for image in images])
     image_auroc = auroc(scores, labels) if labels.any() and not labels.all() else None
-    pixel_auroc = area = None
+    pixels = None
     if _has_both_kinds_of_pixels(images):
-        maps, masks = [image.map for image in images], [image.mask for image in images]
-        pixel_auroc, area = auroc(maps, masks), au_pro(maps, masks, fpr_limit=FPR_LIMIT)
-    return DefectResult(int(labels.sum()), image_auroc, pixel_auroc, area)
-
-
-def _curve(images: Sequence[TestScore]) -> ProCurve | None:
-    if not _has_both_kinds_of_pixels(images):
-        return None
-    return pro_curve([image.map for image in images], [image.mask for image in images])
+        pixels = evaluate_maps([(image.map, image.mask) for image in images])
+    pixel_auroc, area = (None, None) if pixels is None else (pixels.auroc, pixels.au_pro(FPR_LIMIT))
+    return DefectResult(int(labels.sum()), image_auroc, pixel_auroc, area), pixels
 
 
 def _has_both_kinds_of_pixels(images: Sequence[TestScore]) -> bool:

@@ -16,7 +16,7 @@ from .networks import PatchNetwork, dense_features_padded
 from .plan import buffer_sizes, layers_of, plan_axis
 from .windows import ImageRows, LastRows, TensorRows, padded_window
 
-_TILE_BYTES = 105e6  # what the maps of one tile may take, per network
+_WHOLE_BYTES, _TILE_BYTES = 105e6, 95e6  # what maps may take per network: of a small image at once, of a tile
 
 
 @dataclass
@@ -91,7 +91,8 @@ class Ensemble:
         length, networks = max(image.height, image.width), len(self.students) + 1
         for parts in count(1):
             side = -(-length // (parts * 8)) * 8
-            if side == 8 or 4 * sum(self.buffer_sizes(image, side, stride).values()) <= _TILE_BYTES * networks:
+            limit = (_WHOLE_BYTES if parts == 1 else _TILE_BYTES) * networks
+            if side == 8 or 4 * sum(self.buffer_sizes(image, side, stride).values()) <= limit:
                 return side
         raise AssertionError
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from stadx import ops
 from stadx.errors import DataError
 
-from .ranks import NameOf, Ranks, Rescan
+from .curve import area_up_to
+from .ranks import NameOf, Ranks, Rescan, changed_error, nan_error
 
 _THRESHOLDS = 4096
 _AT_ONCE = 64  # replicates computed together: bounds memory
@@ -55,7 +56,7 @@ def bootstrap_au_pro(
         fpr = drawn @ background / num_background[:, None]
         pro = drawn @ shares / num_regions[:, None]
         for x, y in zip(fpr, pro, strict=True):
-            found.append(_area(x, y, fpr_limit))
+            found.append(area_up_to(x, y, fpr_limit))
             if len(chosen) < len(ranks.values):
                 inside = x[:-1] < fpr_limit
                 errors.append(float(np.sum((np.diff(x) * np.diff(y))[inside]) / 2 / fpr_limit))
@@ -102,23 +103,20 @@ def _image_counts(
     shares = np.zeros((num_images, 2 * size + 2))
     shares[:, 1:-1:2], shares[:, 2::2] = summed(above, weight), summed(not_below, weight)
     edges = torch.from_numpy(values)
+    count = 0
     for i, (scores, _) in enumerate(images()):
+        count += 1
+        if i >= num_images or scores.numel() != ranks.sizes[i]:
+            raise changed_error()
         now_above, now_equal, nans = ops.count_above([scores.to(edges.dtype)], edges)
         if nans.any():
-            raise DataError(f"{name_of(i)}: maps contain NaN; the detector or its input is broken there")
+            raise nan_error(name_of(i))
         higher = now_above.numpy()[::-1]
         background[i, 1:-1:2] = higher - own_above[i]
         background[i, 2::2] = higher + now_equal.numpy()[::-1] - own_reached[i]
+    if count != num_images:
+        raise changed_error()
     defect = np.bincount(ranks.images, ranks.areas, num_images)
     background[:, -1] = ranks.sizes - defect
     shares[:, -1] = np.bincount(ranks.images, minlength=num_images)
     return background, shares
-
-
-def _area(fpr: NDArray[np.float64], pro: NDArray[np.float64], limit: float) -> float:
-    inside = int(np.searchsorted(fpr, limit, side="right"))
-    x, y = fpr[:inside], pro[:inside]
-    if inside < len(fpr) and x[-1] < limit:
-        part = (limit - x[-1]) / (fpr[inside] - x[-1])
-        x, y = np.append(x, limit), np.append(y, y[-1] + part * (pro[inside] - y[-1]))
-    return float(np.sum(np.diff(x) * (y[1:] + y[:-1])) / 2 / limit)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stadx.errors import DataError, OutputError
+from stadx.errors import DataError
 from stadx.progress import Progress, silent
 
-from .inputs import Maps, Pair, Pairs, check_pair, groups
+from .inputs import GROUP_PIXELS, Maps, Pair, Pairs, check_are_images, check_pair, groups
 from .pixel_metrics import PixelMetrics, check_limit
-from .ranks import DefectPixels, rank
+from .ranks import IN_MEMORY_PIXELS, DefectPixels, nan_error, rank
+from .spill import Place, Spill, array_at
 
 Source = Iterable["tuple[Any, Any] | tuple[Any, Any, str]"]
 
@@ -31,7 +30,7 @@ def evaluate_maps(
     names: Sequence[str] | None = None,
     progress: Progress = silent,
 ) -> PixelMetrics:
-    """Exact metrics of a set that is read twice, one image at a time: memory grows with its defect pixels alone.
+    """Exact metrics of a set that is read twice: memory holds some images (16 megapixels) and all defect pixels.
 
     Args:
         source: gives (map, mask) or (map, mask, defect type) of every image, [H, W] each as in `au_pro`, and the same
@@ -57,6 +56,12 @@ def evaluate_maps(
 
     def read(stage: str) -> Iterator[tuple[Pair, str]]:
         for i, item in enumerate(source):
+            if names is not None and i == len(names):
+                raise DataError(f"there are {len(names)} names but more images; give a name for each")
+            if len(item) < 2:
+                raise DataError(f"{name_of(i)}: the source gives {len(item)} values; give a map and its mask")
+            if np.ndim(item[0]) != 2:
+                raise DataError(f"{name_of(i)}: its map has shape {tuple(np.shape(item[0]))}; every map must be [H, W]")
             yield check_pair(item[0], item[1], name_of(i)), item[2] if len(item) > 2 else ""
             progress(stage, i + 1, max(total, i + 1), {})
 
@@ -66,9 +71,13 @@ def evaluate_maps(
             defects.append(defect)
             yield pair
 
-    for scores, truth in groups(first()):
-        found.add(scores, truth, connectivity)
-    ranks = rank(found, lambda: (pair for pair, _ in read("Background")), fpr_limit, name_of)
+    for group in groups(first()):
+        found.add(*group, connectivity)
+    if names is not None and len(names) != len(found.sizes):
+        raise DataError(f"there are {len(names)} names but {len(found.sizes)} images; give a name for each")
+    in_memory = isinstance(source, (list, tuple, Pairs))
+    at_once = IN_MEMORY_PIXELS if in_memory else GROUP_PIXELS
+    ranks = rank(found, lambda: (pair for pair, _ in read("Background")), fpr_limit, name_of, at_once)
     return PixelMetrics(ranks, widths, defects, lambda: (pair for pair, _ in read("Images")), name_of)
 
 
@@ -100,7 +109,8 @@ class ProEvaluator:
     def reset(self) -> None:
         """Forget everything."""
         self._found = DefectPixels()
-        self._maps: list[NDArray[Any]] = []
+        self._maps: list[NDArray[Any] | Place] = []
+        self._spill = Spill(self.folder)
         self._widths: list[int] = []
         self._defects: list[str] = []
         self._in_memory = 0
@@ -119,14 +129,15 @@ class ProEvaluator:
             DataError: as `au_pro`; then nothing of the call is kept.
             OutputError: the temporary file cannot be written.
         """
+        check_are_images(maps)
         pairs = list(Pairs(maps, masks))
         types = [defects] * len(pairs) if isinstance(defects, str) else list(defects)
         if len(types) != len(pairs):
             raise DataError(f"{len(types)} defect types but {len(pairs)} maps; give one for each")
         for i, (scores, _) in enumerate(pairs):
             if bool(scores.isnan().any()):
-                raise DataError(f"image {len(self) + i}: maps contain NaN; the detector or its input is broken there")
-        kept = [self._keep(scores) for scores, _ in pairs]
+                raise nan_error(f"image {len(self) + i}")
+        kept = self._keep([scores for scores, _ in pairs])
         for group in groups(pairs):
             self._found.add(*group, self.connectivity)
         self._maps += kept
@@ -142,9 +153,9 @@ class ProEvaluator:
         """
         if other.connectivity != self.connectivity:
             raise DataError(f"connectivity {other.connectivity} cannot be merged into {self.connectivity}")
+        kept = self._keep(other._arrays())
         self._found.merge(other._found)
-        for scores in other._maps:
-            self._maps.append(scores if isinstance(scores, np.memmap) else self._keep(torch.from_numpy(scores)))
+        self._maps += kept
         self._widths += other._widths
         self._defects += other._defects
         return self
@@ -159,11 +170,11 @@ class ProEvaluator:
             DataError: there is no defect or no background.
         """
         check_limit(fpr_limit)
-        maps = list(self._maps)  # what is added later does not belong to the result
+        maps = self._arrays()  # what is added later does not belong to the result
 
         def images() -> Iterator[Pair]:
             for scores in maps:
-                yield (tensor := torch.from_numpy(scores)), tensor
+                yield scores, scores
 
         def name_of(i: int) -> str:
             return f"image {i}"
@@ -171,32 +182,29 @@ class ProEvaluator:
         ranks = rank(self._found, images, fpr_limit, name_of)
         return PixelMetrics(ranks, list(self._widths), list(self._defects), images, name_of)
 
-    def _keep(self, scores: Tensor) -> NDArray[Any]:
-        values = scores.numpy()
-        if self._in_memory + values.nbytes <= self.memory_budget or not values.size:
-            self._in_memory += values.nbytes
-            return values.copy()
-        return _spill(values, self.folder)
+    def _keep(self, scores: Sequence[Tensor]) -> list[NDArray[Any] | Place]:
+        """Copies of maps, in memory as far as the budget goes."""
+        kept: list[NDArray[Any] | Place] = []
+        used = self._in_memory
+        for values in (x.numpy() for x in scores):
+            if used + values.nbytes <= self.memory_budget or not values.size:
+                used += values.nbytes
+                kept.append(values.copy())
+            else:
+                kept.append(self._spill.append(values))
+        self._in_memory = used
+        return kept
+
+    def _arrays(self) -> list[Tensor]:
+        """The maps, those of the temporary file mapped into memory."""
+        mapped = self._spill.mapped()
+        return [torch.from_numpy(array_at(mapped, x) if isinstance(x, Place) else x) for x in self._maps]
 
     def __getstate__(self) -> dict[str, Any]:
         # A temporary file is this process's own: what travels carries its content.
-        return {**self.__dict__, "_maps": [np.array(scores) for scores in self._maps]}
-
-
-def _spill(values: NDArray[Any], folder: str | os.PathLike[str] | None) -> NDArray[Any]:
-    """The array in a temporary file without a name: it vanishes with the last view of it."""
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            values.tofile(file)
-            file.flush()
-            mapped: NDArray[Any] = np.memmap(file, values.dtype, "r+", shape=values.shape)
-    except OSError as error:
-        place = Path(folder or tempfile.gettempdir())
-        raise OutputError(
-            f"{place}: cannot hold {values.nbytes} bytes of maps ({error.strerror or error}); name another folder, "
-            "or read the maps twice with evaluate_maps"
-        ) from error
-    return mapped
+        maps = [x.numpy().copy() for x in self._arrays()]
+        held = {"_maps": maps, "_spill": Spill(self.folder), "_in_memory": sum(x.nbytes for x in maps)}
+        return {**self.__dict__, **held}
 
 
 def check_connectivity(connectivity: int) -> None:

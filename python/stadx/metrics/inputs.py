@@ -66,8 +66,11 @@ def check_pair(scores: Any, truth: Any, image: str, names: tuple[str, str] = ("m
         raise DataError(f"{image}: {names[0]} are {s.dtype}; give real numbers")
     single = s.dtype.kind == "f" and s.dtype.itemsize <= 4
     shape = s.shape if s.ndim == 2 else (1, s.size)
-    scores_ = np.ascontiguousarray(s, np.float32 if single else np.float64)
-    return _tensor(scores_).reshape(shape), _tensor(np.ascontiguousarray(t, t.dtype.newbyteorder("="))).reshape(shape)
+    s = np.ascontiguousarray(s, np.float32 if single else np.float64)
+    t = np.ascontiguousarray(t, t.dtype.newbyteorder("="))
+    if t.dtype.kind == "u":  # the same bits as signed: PyTorch knows little of wide unsigned integers
+        t = t.view(f"i{t.dtype.itemsize}")
+    return _tensor(s).reshape(shape), _tensor(t).reshape(shape)
 
 
 def check_are_images(maps: Maps) -> None:
@@ -93,10 +96,17 @@ def groups(pairs: Iterable[Pair], most: int = GROUP_PIXELS) -> Iterator[tuple[li
         yield scores, truth
 
 
+class _Writeable:
+    """The memory of an array that may not be written to: nothing here does, but PyTorch warns of such arrays."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array  # keeps the memory alive
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
+
+
 def _tensor(array: NDArray[Any]) -> Tensor:
-    if not array.flags.writeable:  # nothing writes to it, but PyTorch warns of arrays that it may not write to
-        array = np.lib.stride_tricks.as_strided(array, writeable=True)
-    return torch.from_numpy(array)
+    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Writeable(array)))
 
 
 def _as_list(items: Maps | Sequence[float] | Sequence[int]) -> list[Any]:
@@ -105,7 +115,7 @@ def _as_list(items: Maps | Sequence[float] | Sequence[int]) -> list[Any]:
         return list(items) if items.ndim == 3 else [items]
     if any(isinstance(x, (np.ndarray, Tensor)) and x.ndim > 0 for x in items):
         return list(items)
-    return [np.asarray(items)] if len(items) else []
+    return [np.array([_as_array(x) for x in items])] if len(items) else []
 
 
 def _as_array(item: Any) -> NDArray[Any]:

@@ -6,7 +6,7 @@ ends at a false-positive rate only its highest scores: a sample says above which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,11 +17,11 @@ from torch import Tensor
 from stadx import ops
 from stadx.errors import DataError
 
-from .inputs import Pair, groups
+from .inputs import GROUP_PIXELS, Pair, groups
 
 Int64Array = NDArray[np.int64]
 _SAMPLE = 2**15  # scores, at least, from which the cut is estimated if the set is large
-_COUNTED = 2**26  # pixels counted at once: more of them share the cost of the tables
+IN_MEMORY_PIXELS = 2**26  # counted at once: more of them share the cost of the tables
 _FROM_IMAGE = 2**11  # of them from one image, at first
 
 
@@ -78,7 +78,7 @@ class DefectPixels:
     def _thin(self) -> None:
         while sum(map(len, self._sample)) > 2 * _SAMPLE:
             self._step *= 2
-            self._sample = [part[::2].clone() for part in self._sample]
+            self._sample = [torch.cat(self._sample)[::2].clone()]
 
     @property
     def num_defect(self) -> int:
@@ -141,7 +141,9 @@ Rescan = Callable[[], Iterable[Pair]]
 NameOf = Callable[[int], str]
 
 
-def rank(found: DefectPixels, images: Rescan, fpr_limit: float, name_of: NameOf) -> Ranks:
+def rank(
+    found: DefectPixels, images: Rescan, fpr_limit: float, name_of: NameOf, at_once: int = IN_MEMORY_PIXELS
+) -> Ranks:
     """Second pass: count the background around the defect pixels' scores, up to a false-positive rate.
 
     Args:
@@ -149,6 +151,7 @@ def rank(found: DefectPixels, images: Rescan, fpr_limit: float, name_of: NameOf)
         images: gives the same images again, in the same order.
         fpr_limit: in (0, 1].
         name_of: what errors call image i.
+        at_once: pixels that are held together, for images that are read from somewhere.
 
     Raises:
         DataError: there is no defect or no background, a score is NaN, or the images changed.
@@ -172,7 +175,7 @@ def rank(found: DefectPixels, images: Rescan, fpr_limit: float, name_of: NameOf)
         values, at, multiplicity = (x.numpy() for x in ops.distinct_scores(scores[kept]))
         extra = cut is not None and (not len(values) or values[0] != cut)
         thresholds = np.concatenate([np.array([cut], values.dtype), values]) if extra else values
-        above, equal = count_all(images, thresholds, len(found.sizes), name_of)
+        above, equal = count_all(images, thresholds, found.sizes, name_of, at_once)
         background_counted = above[0] + equal[0] - multiplicity.sum()
         if extra:
             above, equal = above[1:], equal[1:]
@@ -182,7 +185,7 @@ def rank(found: DefectPixels, images: Rescan, fpr_limit: float, name_of: NameOf)
             break
         cut = None  # the sample misled: count for all defect pixels
     if len(equal) and (equal.min() < 0 or above.min() < 0):
-        raise DataError("the images are not the same in the second pass; give a source that can be read twice")
+        raise changed_error()
     return Ranks(
         values,
         above,
@@ -199,7 +202,11 @@ def rank(found: DefectPixels, images: Rescan, fpr_limit: float, name_of: NameOf)
 
 
 def count_all(
-    images: Rescan, thresholds: NDArray[np.floating], num_images: int, name_of: NameOf
+    images: Rescan,
+    thresholds: NDArray[np.floating],
+    sizes: Sequence[int],
+    name_of: NameOf,
+    at_once: int = GROUP_PIXELS,
 ) -> tuple[Int64Array, Int64Array]:
     """Pixels of all images above and equal to each threshold, int64 [E] each; DataError names an image with NaN."""
     bad = np.isnan(thresholds)
@@ -208,17 +215,27 @@ def count_all(
         edges = edges.new_zeros(1)
     above, equal = torch.zeros(0), torch.zeros(0)
     done = 0
-    for scores, _ in groups(images(), _COUNTED):
+    for scores, _ in groups(images(), at_once):
         now_above, now_equal, nans = ops.count_above([s.to(edges.dtype) for s in scores], edges)
         if nans.any():
-            raise DataError(
-                f"{name_of(done + int(nans.nonzero()[0]))}: maps contain NaN; the detector or its input is broken there"
-            )
+            raise nan_error(name_of(done + int(nans.nonzero()[0])))
         if done:
             now_above += above
             now_equal += equal
         above, equal = now_above, now_equal
+        if [s.numel() for s in scores] != list(sizes[done : done + len(scores)]):
+            raise changed_error()
         done += len(scores)
-    if done != num_images or bad.any():
-        raise DataError("the images are not the same in the second pass; give a source that can be read twice")
+    if done != len(sizes) or bad.any():
+        raise changed_error()
     return above.numpy(), equal.numpy()
+
+
+def nan_error(image: str) -> DataError:
+    """The error that names an image with NaN."""
+    return DataError(f"{image}: maps contain NaN; the detector or its input is broken there")
+
+
+def changed_error() -> DataError:
+    """The error of a source that gives other images than at first."""
+    return DataError("the images are not the same when read again; give a source that can be read several times")
