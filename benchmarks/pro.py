@@ -35,6 +35,7 @@ from stadx.progress import Progress
 from table import Row, rows
 from timing import Competitor, interleaved
 
+PAUSE = 0.05  # seconds between runs: idle threads of one package spin for a while and would slow the next
 HERE = Path(__file__).resolve().parent
 SECTIONS = ("au_pro", "labels", "memory", "growth")
 AU_PRO = {"stadx": au_pro, "definition": definition, "torch sort": torch_sort, "adeval, 1,000 bins": adeval_binned}
@@ -226,7 +227,12 @@ def _streamed(size: int, side: int) -> tuple[float, float]:
 def _rows(case: Case, rounds: int, progress: Progress) -> list[Row]:
     gc.collect()
     total, done = (rounds + 1) * len(case.competitors), count(1)
-    return rows(case, interleaved(case.competitors, rounds, lambda _: progress(case.name, next(done), total, {})), None)
+
+    def tick(_: str) -> None:
+        progress(case.name, next(done), total, {})
+        time.sleep(PAUSE)
+
+    return rows(case, interleaved(case.competitors, rounds, tick), None)
 
 
 def _set_threads(threads: int) -> None:

@@ -178,6 +178,14 @@ def test_number_of_threads_does_not_matter() -> None:
     assert torch.equal(results[0][1], results[1][1])
 
 
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("connectivity", [4, 8])
+@pytest.mark.parametrize("shape", [(2051, 2077), (1 << 20, 5)])
+def test_strips_of_a_large_mask_are_joined(shape: tuple[int, int], connectivity: int) -> None:
+    torch.set_num_threads(2)  # each takes a strip of at least 2^21 pixels
+    _check(np.random.default_rng(0).random(shape) < (0.42 if connectivity == 8 else 0.6), connectivity)
+
+
 @pytest.mark.parametrize(
     ("mask", "connectivity", "message"),
     [

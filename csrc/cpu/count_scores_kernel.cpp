@@ -99,6 +99,7 @@ int64_t count_scores(const T* scores, int64_t size, const ThresholdTable& table,
   Key found[kChunk + 8];  // gathering writes whole vectors
   Key places[kChunk];
   uint32_t lows[kChunk];  // thresholds known to be ≤ key
+  const uint64_t ties = static_cast<uint64_t>(table.size);
   int64_t nans = 0;
   for (int64_t i = 0; i < size; i += kChunk) {
     const int64_t left = size - i < kChunk ? size - i : kChunk;
@@ -125,12 +126,12 @@ int64_t count_scores(const T* scores, int64_t size, const ThresholdTable& table,
       }
       lows[j] = low;
       __builtin_prefetch(keys + low);
-      __builtin_prefetch(counts + 2 * static_cast<uint64_t>(low), 1);
+      __builtin_prefetch(counts + low, 1);
     }
     for (int64_t j = 0; j < count; ++j) {
       const Key key = found[j];
       const uint64_t at = lows[j] + static_cast<uint64_t>(count_not_above(keys + lows[j], key)) - 1;
-      ++counts[2 * at + (keys[at] == key)];
+      ++counts[at + (keys[at] == key ? ties : 0)];
     }
   }
   return nans;

@@ -94,8 +94,8 @@ struct KernelTable {
   void (*label_gather)(const LabelImage&, const void* map, int64_t row_stride, int element_size,
                        const DefectPixels&);
 
-  // Adds to counts[2i] the scores between e_i and e_{i+1}, to counts[2i + 1] those equal to e_i; scores below
-  // e_0 are nowhere. Returns the number of NaN. At most 2^31 scores may be counted before `counts` is
+  // Adds to counts[i] the scores between e_i and e_{i+1}, to counts[size + i] those equal to e_i; scores
+  // below e_0 are nowhere. Returns the number of NaN. At most 2^31 scores may be counted before `counts` is
   // emptied.
   int64_t (*count_scores_f32)(const float* scores, int64_t size, const ThresholdTable&, uint32_t* counts);
   int64_t (*count_scores_f64)(const double* scores, int64_t size, const ThresholdTable&, uint32_t* counts);

@@ -82,8 +82,8 @@ void count(const std::vector<Tensor>& scores, const T* values, int64_t size, int
     const auto flush = [&] {
       const std::lock_guard<std::mutex> lock(mutex);
       for (int64_t i = 0; i < size; ++i) {
-        above[i] += counts[2 * i];  // for now: those between this threshold and the next
-        equal[i] += counts[2 * i + 1];
+        above[i] += counts[i];  // for now: those between this threshold and the next
+        equal[i] += counts[size + i];
       }
     };
     for (size_t k = next++; k < items.size(); k = next++) {

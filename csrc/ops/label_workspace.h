@@ -78,9 +78,9 @@ class LabelWorkspace {
  private:
   // Within a loop over images that already runs in parallel, parallel_for takes them one after the other.
   int64_t count_strips() const {
-    constexpr int64_t kFewest = 32;  // bands, below which a thread costs more than it saves
-    const int64_t threads = torch::stable::get_num_threads();
-    return std::max<int64_t>(1, std::min<int64_t>(threads, image_.bands / kFewest));
+    constexpr int64_t kFewest = int64_t{1} << 21;  // fewer pixels do not pay for waking a thread
+    const int64_t threads = torch::stable::get_num_threads(), pixels = image_.mask.rows * image_.mask.width;
+    return std::clamp<int64_t>(std::min(pixels / kFewest, image_.bands), 1, threads);
   }
 
   LabelImage image_{};

@@ -97,7 +97,7 @@ def count_above(scores: Sequence[Tensor], thresholds: Tensor) -> tuple[Tensor, T
     """Scores above and equal to thresholds. Args and returns as `stadx.ops.count_above`."""
     nans = [x.isnan().sum() for x in scores]
     values = torch.cat([thresholds[:0], *(x.flatten() for x in scores)])
-    values = values[~values.isnan()].sort().values
+    values, thresholds = values[~values.isnan()].sort().values, thresholds.contiguous()
     not_above = torch.searchsorted(values, thresholds, right=True)
     below = torch.searchsorted(values, thresholds, right=False)
     counts = torch.stack(nans) if nans else thresholds.new_empty(0, dtype=torch.int64)

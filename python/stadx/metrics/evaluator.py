@@ -179,7 +179,9 @@ class ProEvaluator:
         def name_of(i: int) -> str:
             return f"image {i}"
 
-        ranks = rank(self._found, images, fpr_limit, name_of)
+        # what is kept is read in place, unless dtypes are mixed
+        at_once = 4 * IN_MEMORY_PIXELS if len({x.dtype for x in maps}) == 1 else IN_MEMORY_PIXELS
+        ranks = rank(self._found, images, fpr_limit, name_of, at_once)
         return PixelMetrics(ranks, list(self._widths), list(self._defects), images, name_of)
 
     def _keep(self, scores: Sequence[Tensor]) -> list[NDArray[Any] | Place]:
@@ -209,5 +211,5 @@ class ProEvaluator:
 
 def check_connectivity(connectivity: int) -> None:
     """Raise DataError unless it is 4 or 8."""
-    if connectivity not in (4, 8):
+    if not isinstance(connectivity, int) or connectivity not in (4, 8):
         raise DataError(f"connectivity is {connectivity}; it must be 4 or 8")

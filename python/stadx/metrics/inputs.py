@@ -115,11 +115,14 @@ def _as_list(items: Maps | Sequence[float] | Sequence[int]) -> list[Any]:
         return list(items) if items.ndim == 3 else [items]
     if any(isinstance(x, (np.ndarray, Tensor)) and x.ndim > 0 for x in items):
         return list(items)
-    return [np.array([_as_array(x) for x in items])] if len(items) else []
+    if any(isinstance(x, Tensor) for x in items):
+        items = [_as_array(x) for x in items]
+    return [np.asarray(items)] if len(items) else []
 
 
 def _as_array(item: Any) -> NDArray[Any]:
     if not isinstance(item, Tensor):
         return np.asarray(item)
-    item = item.detach().cpu()
-    return np.asarray((item.float() if item.dtype == torch.bfloat16 else item).numpy())  # NumPy has no bfloat16
+    item = item.detach().cpu().resolve_neg()
+    known = not item.dtype.is_floating_point or item.dtype in (torch.float16, torch.float32, torch.float64)
+    return np.asarray((item if known else item.float()).numpy())  # NumPy has no bfloat16, nor floats of 8 bits

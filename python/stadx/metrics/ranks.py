@@ -45,6 +45,7 @@ class DefectPixels:
     num_regions: int = 0
     _sample: list[Tensor] = field(default_factory=list)
     _step: int = 0  # every how many-th score of an image is in the sample
+    _held: int = 0  # scores in the sample
 
     def add(self, scores: list[Tensor], truth: list[Tensor], connectivity: int) -> None:
         """Take further images, all of one dtype."""
@@ -57,7 +58,9 @@ class DefectPixels:
         self.sizes += [s.numel() for s in scores]
         self.num_regions += int(counts.sum())
         self._step = self._step or max(scores[0].numel() // _FROM_IMAGE, 1)
-        self._sample += [s.flatten()[:: self._step].clone() for s in scores]
+        parts = [s.flatten()[:: self._step].clone() for s in scores]
+        self._sample += parts
+        self._held += sum(map(len, parts))
         self._thin()
 
     def merge(self, other: DefectPixels) -> None:
@@ -73,12 +76,14 @@ class DefectPixels:
         parts = [(part, step // max(self._step, 1)) for part in self._sample]
         parts += [(part, step // max(other._step, 1)) for part in other._sample]
         self._sample, self._step = [part[::skip] for part, skip in parts], step
+        self._held = sum(map(len, self._sample))
         self._thin()
 
     def _thin(self) -> None:
-        while sum(map(len, self._sample)) > 2 * _SAMPLE:
+        while self._held > 2 * _SAMPLE:
             self._step *= 2
             self._sample = [torch.cat(self._sample)[::2].clone()]
+            self._held = len(self._sample[0])
 
     @property
     def num_defect(self) -> int:
