@@ -94,7 +94,7 @@ def evaluate_map_files(
     replicates: int = 0,
     progress: Progress = silent,
 ) -> MapEvaluation:
-    """Exact metrics of maps in files; memory grows with the defect pixels alone.
+    """Exact metrics of maps in files; memory holds some images and all defect pixels.
 
     Args:
         maps, masks: as in `stadx.data.map_files.open_map_set`.
