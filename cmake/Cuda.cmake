@@ -1,32 +1,76 @@
-# STADX_CUDA=OFF|ON|AUTO: looks for nvcc and says what comes of it. This version has no CUDA sources.
+# STADX_CUDA=OFF|ON|AUTO: compiles csrc/cuda and the operators' GPU side (csrc/ops/*_cuda.cpp) where there is an nvcc.
+# stadx_add_cuda(<target>) adds them. STADX_REPORTED_ARCHITECTURES lists what was compiled; empty without CUDA.
 
 set(STADX_CUDA AUTO CACHE STRING "Build the CUDA backend: OFF, ON or AUTO (where nvcc is found)")
 set_property(CACHE STADX_CUDA PROPERTY STRINGS OFF ON AUTO)
+set(STADX_CUDA_ARCHITECTURES "80;86;89;90;100"
+    CACHE STRING "GPU architectures to compile for; the last one also as PTX, for later cards")
 string(TOUPPER "${STADX_CUDA}" STADX_CUDA_MODE)
 if(NOT STADX_CUDA_MODE MATCHES "^(OFF|ON|AUTO)$")
   message(FATAL_ERROR "STADX_CUDA is '${STADX_CUDA}'; it must be OFF, ON or AUTO.")
 endif()
-
-file(GLOB STADX_CUDA_SOURCES CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/csrc/cuda/*.cu")
-set(STADX_CUDA_ARCHITECTURES "") # what the module reports; stays empty without CUDA kernels
+string(REPLACE "," ";" STADX_CUDA_LIST "${STADX_CUDA_ARCHITECTURES}")
+set(STADX_REPORTED_ARCHITECTURES "")
+set(STADX_HAS_CUDA FALSE)
 
 if(STADX_CUDA_MODE STREQUAL "OFF")
   message(STATUS "stadx: CUDA off")
 else()
   include(CheckLanguage)
   check_language(CUDA) # honours CUDACXX and CMAKE_CUDA_COMPILER
-  if(NOT CMAKE_CUDA_COMPILER)
-    if(STADX_CUDA_MODE STREQUAL "ON")
-      message(FATAL_ERROR "STADX_CUDA=ON, but no working nvcc was found. Install the CUDA toolkit, set CUDACXX to "
-                          "the nvcc binary (not a wrapper script), or build with STADX_CUDA=OFF.")
-    endif()
+  if(CMAKE_CUDA_COMPILER AND NOT EXISTS "${CMAKE_CUDA_COMPILER}")
+    set(CMAKE_CUDA_COMPILER NOTFOUND)
+  endif()
+  if(CMAKE_CUDA_COMPILER)
+    set(STADX_HAS_CUDA TRUE)
+  elseif(STADX_CUDA_MODE STREQUAL "ON")
+    message(FATAL_ERROR "STADX_CUDA=ON, but no working nvcc was found. Install the CUDA toolkit, set CUDACXX to "
+                        "the nvcc binary (not a wrapper script), or build with STADX_CUDA=OFF.")
+  else()
     message(STATUS "stadx: no nvcc found, CPU only")
-  elseif(NOT STADX_CUDA_SOURCES)
-    if(STADX_CUDA_MODE STREQUAL "ON")
-      message(FATAL_ERROR "STADX_CUDA=ON and nvcc was found (${CMAKE_CUDA_COMPILER}), but this version of stadx has "
-                          "no CUDA kernels. Build with STADX_CUDA=AUTO or OFF; tensors on a GPU are served by "
-                          "plain PyTorch.")
-    endif()
-    message(STATUS "stadx: nvcc found (${CMAKE_CUDA_COMPILER}); no CUDA sources in this version, CPU only")
   endif()
 endif()
+
+if(STADX_HAS_CUDA)
+  execute_process(COMMAND "${CMAKE_CUDA_COMPILER}" --list-gpu-code OUTPUT_VARIABLE known)
+  foreach(architecture ${STADX_CUDA_LIST})
+    if(NOT known MATCHES "sm_${architecture}[ \r\n]")
+      string(REGEX REPLACE "[ \r\n]+" " " known "${known}")
+      message(FATAL_ERROR "STADX_CUDA_ARCHITECTURES names ${architecture}, which ${CMAKE_CUDA_COMPILER} cannot "
+                          "compile for; it knows: ${known}")
+    endif()
+  endforeach()
+  list(JOIN STADX_CUDA_LIST "," STADX_REPORTED_ARCHITECTURES)
+  list(LENGTH STADX_CUDA_LIST count)
+  math(EXPR last "${count} - 1")
+  list(TRANSFORM STADX_CUDA_LIST APPEND "-real" OUTPUT_VARIABLE CMAKE_CUDA_ARCHITECTURES)
+  list(GET STADX_CUDA_LIST ${last} newest)
+  list(APPEND CMAKE_CUDA_ARCHITECTURES "${newest}-virtual")
+  set(CMAKE_CUDA_STANDARD 20)
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  set(CMAKE_CUDA_EXTENSIONS OFF)
+  set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Static) # the module loads without a driver and without a toolkit
+  enable_language(CUDA)
+  message(STATUS "stadx: CUDA by ${CMAKE_CUDA_COMPILER} for ${STADX_REPORTED_ARCHITECTURES}")
+endif()
+
+function(stadx_add_cuda target)
+  if(NOT STADX_HAS_CUDA)
+    return()
+  endif()
+  file(GLOB kernels CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/csrc/cuda/*.cu")
+  file(GLOB operators CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/csrc/ops/*_cuda.cpp")
+  add_library(stadx_cuda OBJECT ${kernels})
+  target_include_directories(stadx_cuda PRIVATE csrc)
+  target_compile_options(
+    stadx_cuda PRIVATE --threads=0
+                       "-Xcompiler=-Wall,-Wextra,-ffile-prefix-map=${CMAKE_CURRENT_SOURCE_DIR}/=")
+  target_sources(${target} PRIVATE ${operators} $<TARGET_OBJECTS:stadx_cuda>)
+  set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)
+  get_filename_component(toolkit "${CMAKE_CUDA_COMPILER}" DIRECTORY)
+  get_filename_component(toolkit "${toolkit}" DIRECTORY)
+  find_library(STADX_CUDART cudart_static PATHS "${toolkit}/lib64" "${toolkit}/lib" ${CMAKE_CUDA_IMPLICIT_LINK_DIRECTORIES}
+               NO_CACHE REQUIRED)
+  target_link_libraries(${target} PRIVATE "${STADX_CUDART}" dl rt pthread)
+endfunction()

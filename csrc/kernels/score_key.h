@@ -4,6 +4,12 @@
 
 #include <cstdint>
 
+#if defined(__CUDACC__)
+#define STADX_KEY_FUNCTION __host__ __device__ __forceinline__
+#else
+#define STADX_KEY_FUNCTION inline
+#endif
+
 namespace stadx {
 namespace {
 
@@ -23,22 +29,32 @@ struct ScoreKey<double> {
 };
 
 template <typename T>
-inline typename ScoreKey<T>::Key score_bits(T score) {
+STADX_KEY_FUNCTION typename ScoreKey<T>::Key score_bits(T score) {
   typename ScoreKey<T>::Key bits;
   __builtin_memcpy(&bits, &score, sizeof bits);
   return bits;
 }
 
 template <typename T>
-inline bool is_nan_bits(typename ScoreKey<T>::Key bits) {
+STADX_KEY_FUNCTION bool is_nan_bits(typename ScoreKey<T>::Key bits) {
   return (bits & ~ScoreKey<T>::kSign) > ScoreKey<T>::kInfinity;
 }
 
 // The key of a score that is not NaN; the key of −0 is that of +0.
 template <typename T>
-inline typename ScoreKey<T>::Key key_of_bits(typename ScoreKey<T>::Key bits) {
+STADX_KEY_FUNCTION typename ScoreKey<T>::Key key_of_bits(typename ScoreKey<T>::Key bits) {
   constexpr auto sign = ScoreKey<T>::kSign;
   return bits & sign ? sign - (bits - sign) : bits | sign;
+}
+
+// The score of a key that is that of a score.
+template <typename T>
+STADX_KEY_FUNCTION T score_of_key(typename ScoreKey<T>::Key key) {
+  constexpr auto sign = ScoreKey<T>::kSign;
+  const typename ScoreKey<T>::Key bits = key >= sign ? key - sign : sign - key + sign;
+  T score;
+  __builtin_memcpy(&score, &bits, sizeof score);
+  return score;
 }
 
 }  // namespace

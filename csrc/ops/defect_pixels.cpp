@@ -2,9 +2,11 @@
 // in.
 #include <torch/csrc/stable/library.h>
 
+#include <limits>
 #include <tuple>
 #include <vector>
 
+#include "ops/label_checks.h"
 #include "ops/label_workspace.h"
 
 namespace stadx {
@@ -13,29 +15,10 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-void check(const std::vector<Tensor>& maps, const std::vector<Tensor>& masks, int64_t connectivity) {
-  STD_TORCH_CHECK(connectivity == 4 || connectivity == 8,
-                  "defect_pixels: connectivity must be 4 or 8, but is ", connectivity);
-  STD_TORCH_CHECK(!maps.empty() && maps.size() == masks.size(),
-                  "defect_pixels: needs as many masks as maps, at least one");
-  for (size_t i = 0; i < maps.size(); ++i) {
-    const Tensor &map = maps[i], &mask = masks[i];
-    STD_TORCH_CHECK(
-        map.dim() == 2 && mask.dim() == 2 && map.size(0) == mask.size(0) && map.size(1) == mask.size(1),
-        "defect_pixels: map and mask ", i, " must be [H, W] of one size");
-    STD_TORCH_CHECK(map.scalar_type() == maps[0].scalar_type() &&
-                        (map.scalar_type() == ScalarType::Float || map.scalar_type() == ScalarType::Double),
-                    "defect_pixels: maps must be all float32 or all float64");
-    STD_TORCH_CHECK(is_integer(mask.scalar_type()), "defect_pixels: mask ", i, " must be bool or integer");
-    STD_TORCH_CHECK(can_be_labelled(mask.size(0), mask.size(1)), "defect_pixels: image ", i,
-                    " has more pixels than int32 can number");
-  }
-}
-
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> defect_pixels_cpu(const std::vector<Tensor> maps,
                                                                      const std::vector<Tensor> masks,
                                                                      int64_t connectivity) {
-  check(maps, masks, connectivity);
+  check_defect_pixels(maps, masks, connectivity);
   const int64_t images = static_cast<int64_t>(maps.size());
   std::vector<Tensor> scores, truth;
   for (int64_t i = 0; i < images; ++i) {

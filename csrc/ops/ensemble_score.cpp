@@ -7,38 +7,13 @@
 #include <tuple>
 
 #include "cpu/kernels.h"
+#include "ops/ensemble_score.h"
 
 namespace stadx {
 namespace {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
-
-void check(const Tensor& students, const Tensor& teacher, const Tensor& mean, const Tensor& std_dev) {
-  STD_TORCH_CHECK(students.dim() == 5, "ensemble_score: students must be [M, B, d, H, W], but has ",
-                  students.dim(), " dimensions");
-  STD_TORCH_CHECK(teacher.dim() == 4, "ensemble_score: teacher must be [B, d, H, W], but has ", teacher.dim(),
-                  " dimensions");
-  STD_TORCH_CHECK(students.size(0) >= 1, "ensemble_score: at least one student is needed (M >= 1)");
-  for (int64_t i = 0; i < 4; ++i) {
-    STD_TORCH_CHECK(students.size(i + 1) == teacher.size(i),
-                    "ensemble_score: students and teacher differ in dimension ", "BdHW"[i], ": ",
-                    students.size(i + 1), " and ", teacher.size(i));
-  }
-  const ScalarType dtype = teacher.scalar_type();
-  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::BFloat16,
-                  "ensemble_score: teacher must be float32 or bfloat16");
-  STD_TORCH_CHECK(students.scalar_type() == dtype,
-                  "ensemble_score: students and teacher must have the same dtype");
-  for (const Tensor* t : {&mean, &std_dev}) {
-    STD_TORCH_CHECK(t->dim() == 1 && t->size(0) == teacher.size(1),
-                    "ensemble_score: mean and std must be [d] with d = ", teacher.size(1));
-    STD_TORCH_CHECK(t->scalar_type() == ScalarType::Float, "ensemble_score: mean and std must be float32");
-  }
-  for (const Tensor* t : {&students, &mean, &std_dev}) {
-    STD_TORCH_CHECK(t->device() == teacher.device(), "ensemble_score: all tensors must be on one device");
-  }
-}
 
 // The last four dimensions [B, d, H, W] of a tensor; a dimension of size 1 may have any stride.
 MapView view_of(const Tensor& t) {
@@ -50,7 +25,9 @@ bool rows_join(const MapView& map, int64_t width) { return map.row_stride == wid
 
 std::tuple<Tensor, Tensor> ensemble_score_cpu(const Tensor students, const Tensor teacher, const Tensor mean,
                                               const Tensor std_dev) {
-  check(students, teacher, mean, std_dev);
+  check_ensemble(students, teacher, mean, std_dev);
+  STD_TORCH_CHECK(teacher.scalar_type() == ScalarType::Float || teacher.scalar_type() == ScalarType::BFloat16,
+                  "ensemble_score: teacher must be float32 or bfloat16");
   const int64_t batch = teacher.size(0), height = teacher.size(2), width = teacher.size(3);
   Tensor error = torch::stable::new_empty(teacher, {batch, height, width}, ScalarType::Float);
   Tensor variance = torch::stable::new_empty(teacher, {batch, height, width}, ScalarType::Float);

@@ -1,8 +1,9 @@
-// stadx::label_regions: schema, checks, allocation, and the CPU backend's loop over images.
+// stadx::label_regions: schema, allocation, and the CPU backend's loop over images.
 #include <torch/csrc/stable/library.h>
 
 #include <tuple>
 
+#include "ops/label_checks.h"
 #include "ops/label_workspace.h"
 
 namespace stadx {
@@ -11,18 +12,8 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-void check(const Tensor& mask, int64_t connectivity) {
-  STD_TORCH_CHECK(mask.dim() == 3, "label_regions: mask must be [B, H, W], but has ", mask.dim(),
-                  " dimensions");
-  STD_TORCH_CHECK(is_integer(mask.scalar_type()), "label_regions: mask must be bool or integer");
-  STD_TORCH_CHECK(connectivity == 4 || connectivity == 8,
-                  "label_regions: connectivity must be 4 or 8, but is ", connectivity);
-  STD_TORCH_CHECK(can_be_labelled(mask.size(1), mask.size(2)), "label_regions: an image of ", mask.size(1),
-                  " x ", mask.size(2), " pixels has more than the 2^31 that int32 labels can number");
-}
-
 std::tuple<Tensor, Tensor> label_regions_cpu(const Tensor mask, int64_t connectivity) {
-  check(mask, connectivity);
+  check_label_regions(mask, connectivity);
   const int64_t batch = mask.size(0), height = mask.size(1), width = mask.size(2);
   Tensor labels = torch::stable::new_empty(mask, {batch, height, width}, ScalarType::Int);
   Tensor counts = torch::stable::new_zeros(mask, {batch}, ScalarType::Long);

@@ -2,29 +2,14 @@
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
-#include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
 #include <algorithm>
 #include <atomic>
-#include <limits>
 #include <memory>
 
 #include "cpu/kernels.h"
 
 namespace stadx {
-
-inline bool is_integer(torch::headeronly::ScalarType dtype) {
-  using torch::headeronly::ScalarType;
-  return dtype == ScalarType::Bool || dtype == ScalarType::Byte || dtype == ScalarType::Char ||
-         dtype == ScalarType::Short || dtype == ScalarType::Int || dtype == ScalarType::Long ||
-         dtype == ScalarType::UInt16 || dtype == ScalarType::UInt32 || dtype == ScalarType::UInt64;
-}
-
-// Whether int32 can number the pixels of an image, a row to spare.
-inline bool can_be_labelled(int64_t height, int64_t width) {
-  return width <= (std::numeric_limits<int32_t>::max() - 64) / (height + 2);
-}
 
 // One image of a mask whose columns follow each other.
 class LabelWorkspace {

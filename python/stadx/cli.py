@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from .console import RESUMABLE, ShownProgress, fail, metrics_table, printable, reported, say, show
 from .version import package_version
+
+if TYPE_CHECKING:
+    from .detector import Detector
 
 # What a command needs is imported inside it: torch takes seconds, and help should not.
 
@@ -16,6 +19,9 @@ DEMO_FOLDER = Path("stadx-demo")
 TargetFpr = Annotated[float, typer.Option(min=0, max=1, help="Share of good pixels that the threshold may flag.")]
 OtherTargetFpr = Annotated[
     float | None, typer.Option(min=0, max=1, help="Use another threshold than the model's, for this share.")
+]
+Device = Annotated[
+    str, typer.Option(help="Where to score: cpu, cuda, cuda:1, … Images read by strips are scored on the CPU.")
 ]
 Stride = Annotated[
     Literal["1", "2", "4", "8"],
@@ -43,6 +49,13 @@ def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"stadx {package_version()}")
         raise typer.Exit
+
+
+def _move(detector: Detector, device: str) -> None:
+    try:
+        detector.to(device)
+    except (ValueError, RuntimeError) as error:  # torch names what kinds of device there are
+        raise typer.BadParameter(str(error), param_hint="--device") from error
 
 
 def _patch_sizes(text: str) -> tuple[int, ...]:
@@ -186,6 +199,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl.")],
     target_fpr: OtherTargetFpr = None,
     stride: Stride = "1",
+    device: Device = "cpu",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each."""
     from .detector import Detector
@@ -193,6 +207,7 @@ def predict(
 
     paths = collect_images(images)
     detector = Detector.load(model)
+    _move(detector, device)
     if target_fpr is not None:
         detector.set_target_fpr(target_fpr)
     with ShownProgress() as progress:
@@ -222,6 +237,7 @@ def evaluate(
     ] = None,
     target_fpr: OtherTargetFpr = None,
     stride: Stride = "1",
+    device: Device = "cpu",
 ) -> None:
     """Measure image AUROC, pixel AUROC and AU-PRO on the test images, overall and per defect type."""
     import json
@@ -237,6 +253,7 @@ def evaluate(
     from .evaluation import evaluate
 
     detector = Detector.load(model)
+    _move(detector, device)
     if target_fpr is not None:
         detector.set_target_fpr(target_fpr)
     with ShownProgress() as progress:

@@ -15,10 +15,12 @@ from torch import Tensor
 
 from .allocation import keep_freed_memory
 from .bands import score_bands
+from .calibration import threshold_at, threshold_levels
 from .data.source import ImageSize, ImageSource, check_images, resize
-from .dense import Method
+from .dense import Method, check_stride
 from .detector_file import read_detector, write_detector
-from .errors import DataError, StadxError
+from .errors import DataError
+from .gpu import GpuPrecision, GpuScorer
 from .networks import PATCH_SIZES, PatchNetwork
 from .progress import Progress, silent
 from .scoring import Normalization, fuse
@@ -26,8 +28,6 @@ from .students import StudentSettings, train_students
 from .teacher import load_teacher, shipped_teacher
 from .training import Precision
 from .windows import ImageRows, TensorRows
-
-_THRESHOLD_LEVELS = 4096  # false-positive rates at which the held-out scores are kept
 
 
 class Prediction(NamedTuple):
@@ -113,6 +113,9 @@ class Detector:
         self.teachers = tuple(str(path) for path in teachers)
         self.seed = seed
         self._checkpoints: list[Path] = []
+        self._device = torch.device("cpu")
+        self._gpu_precision: GpuPrecision = "tf32"
+        self._gpu_scorer: GpuScorer | None = None
 
     @keep_freed_memory()
     def fit(
@@ -158,6 +161,7 @@ class Detector:
             train_students(teacher, source, held_in, settings, progress=progress, checkpoint_path=file)
             for teacher, file in zip(teachers, files, strict=True)
         ]
+        self._gpu_scorer = None
         self._calibrate(source, held_out, progress)
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
@@ -183,14 +187,7 @@ class Detector:
             fuse([n.score(*pair) for n, pair in zip(self.normalizations_, pairs, strict=True)])
             for pairs in zip(*maps, strict=True)
         ]
-        scores = np.sort(torch.cat([s.flatten() for s in fused]).numpy())[::-1]
-        if not np.isfinite(scores).all():
-            raise StadxError(
-                "training diverged: the scores of held-out images are not finite; give a lower learning rate"
-            )
-        flagged = np.unique(np.geomspace(1, len(scores), _THRESHOLD_LEVELS).astype(np.int64)) - 1
-        self.heldout_fprs_ = (flagged / len(scores)).astype(np.float32)
-        self.heldout_scores_ = scores[flagged].astype(np.float32)
+        self.heldout_fprs_, self.heldout_scores_ = threshold_levels(fused)
         self.set_target_fpr(self.target_fpr)
 
     def set_target_fpr(self, target_fpr: float) -> Detector:
@@ -204,8 +201,7 @@ class Detector:
         """
         self.target_fpr = _checked_fpr(target_fpr)
         self._check_fitted()
-        last = int(np.searchsorted(self.heldout_fprs_, np.float32(self.target_fpr), side="right")) - 1
-        self.threshold_ = float(self.heldout_scores_[last])
+        self.threshold_ = threshold_at(self.target_fpr, self.heldout_fprs_, self.heldout_scores_)
         return self
 
     @keep_freed_memory()
@@ -219,17 +215,23 @@ class Detector:
             method: "auto"; "winograd", the native engine; "direct", PyTorch's convolutions. See `dense_features`.
 
         Returns:
-            float32 [B, H, W] at the input's own size; about 0 where all is well, higher where it is not.
+            float32 [B, H, W] at the input's own size, on its device; about 0 where all is well, higher where not.
 
         Raises:
             DataError: if `images` are something else.
-            ValueError: for an unknown stride or method.
+            ValueError: for an unknown stride or method, or one that the device does not have.
         """
         self._check_fitted()
-        images = check_images(images)
+        check_images(images)
+        device = images.device if images.is_cuda else self._device
+        if device.type == "cuda":
+            check_stride(stride)
+            if method == "winograd":
+                raise ValueError("the Winograd engine is the CPU's; on a GPU use method='auto'")
+            return self._scorer_on(device).score_images(images, self.image_size, stride)
         height, width = images.shape[2:]
         maps = torch.empty(len(images), height, width)
-        for index, image in enumerate(images):
+        for index, image in enumerate(images.cpu()):
             small = resize(image[None], self.image_size)[0]
             if tuple(small.shape[1:]) == (height, width):
                 row = 0
@@ -241,6 +243,36 @@ class Detector:
             scores = F.interpolate(scores[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
             maps[index] = scores
         return maps
+
+    def to(self, device: str | torch.device, precision: GpuPrecision = "tf32") -> Detector:
+        """Choose where `score` and `predict` run; images that are on a GPU are scored there in any case.
+
+        Fitting and `score_bands` stay on the CPU.
+
+        Args:
+            device: "cpu", "cuda", "cuda:1", …
+            precision: of a GPU's convolutions: "tf32" (as PyTorch's default), "float32", "bfloat16" or "float16".
+
+        Returns:
+            The detector itself.
+
+        Raises:
+            ValueError: for another kind of device or precision.
+        """
+        wanted = torch.device(device)
+        if wanted.type not in ("cpu", "cuda") or precision not in get_args(GpuPrecision):
+            raise ValueError(f"device = {device!r} or precision = {precision!r} is unknown")
+        if wanted.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device is {str(wanted)!r}, but PyTorch finds no GPU; see: stadx info")
+        if wanted.type == "cuda" and wanted.index is None:
+            wanted = torch.device("cuda", torch.cuda.current_device())
+        self._device, self._gpu_precision, self._gpu_scorer = wanted, precision, None
+        return self
+
+    def _scorer_on(self, device: torch.device) -> GpuScorer:
+        if self._gpu_scorer is None or self._gpu_scorer.device != device:
+            self._gpu_scorer = GpuScorer(self.ensembles_, self.normalizations_, device, self._gpu_precision)
+        return self._gpu_scorer
 
     def score_bands(self, image: ImageRows, *, stride: int = 1, method: Method = "auto") -> Iterator[Tensor]:
         """`score` of an image too large to hold, at its own size whatever `image_size` is.

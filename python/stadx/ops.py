@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stadx import _C, reference
+from stadx import _C, fake_kernels, reference
 
 __all__ = [
     "build_info",
@@ -20,6 +20,10 @@ __all__ = [
     "ensemble_score",
     "label_regions",
     "pack_weights",
+    "phase_pool",
+    "phase_score",
+    "region_sums",
+    "score_cut",
     "set_instruction_set",
     "weight_width",
 ]
@@ -222,80 +226,96 @@ def dense_score(
     return e, v
 
 
-def _ensemble_score_fake(students: Tensor, teacher: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    batch, _, height, width = teacher.shape
-    e = teacher.new_empty((batch, height, width), dtype=torch.float32)
-    return e, torch.empty_like(e)
+def phase_pool(x: Tensor, bias: Tensor, slope: float, shifts: int) -> Tensor:
+    """Bias, leaky ReLU and 2 x 2 max-pools of stride 2 of a convolution's result, in one read on a GPU.
+
+    Args:
+        x: [B, C, H, W], float32, bfloat16 or float16; read in place where channels are innermost in memory.
+        bias: float32 [C].
+        slope: of the leaky ReLU.
+        shifts: 0: no pool. 1: one. 2: four, shifted by 0 or 1 pixel in both directions (the phases of Bailer et al.
+            2017), of equal size.
+
+    Returns:
+        [B, C, H, W], [B, C, ⌊H / 2⌋, ⌊W / 2⌋] or [4 B, C, ⌊(H - 1) / 2⌋, ⌊(W - 1) / 2⌋], the shifts (0, 0), (0, 1),
+        (1, 0), (1, 1) one after the other; dtype of x, rounded once, channels innermost. NaN wins.
+
+    Raises:
+        RuntimeError: shapes, dtypes or devices do not fit together.
+    """
+    pooled: Tensor = torch.ops.stadx.phase_pool(x, bias, slope, shifts)
+    return pooled
 
 
-def _label_regions_fake(mask: Tensor, connectivity: int = 8) -> tuple[Tensor, Tensor]:
-    return mask.new_empty(mask.shape, dtype=torch.int32), mask.new_empty(mask.shape[:1], dtype=torch.int64)
-
-
-def _defect_pixels_fake(
-    maps: Sequence[Tensor], masks: Sequence[Tensor], connectivity: int = 8
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    context = torch.library.get_ctx()
-    pixels, regions = context.new_dynamic_size(), context.new_dynamic_size()
-    first = maps[0]
-    return (
-        first.new_empty((pixels,)),
-        first.new_empty((pixels,), dtype=torch.int32),
-        first.new_empty((regions,), dtype=torch.int64),
-        first.new_empty((regions,), dtype=torch.int64),
-        first.new_empty((len(maps),), dtype=torch.int64),
-    )
-
-
-def _count_above_fake(scores: Sequence[Tensor], thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    above = torch.empty_like(thresholds, dtype=torch.int64)
-    return above, torch.empty_like(above), thresholds.new_empty((len(scores),), dtype=torch.int64)
-
-
-def _distinct_scores_fake(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    values = scores.new_empty((torch.library.get_ctx().new_dynamic_size(),))
-    return values, torch.empty_like(scores, dtype=torch.int32), torch.empty_like(values, dtype=torch.int64)
-
-
-def _pack_weights_fake(weight: Tensor, tile: int, channels: int) -> Tensor:
-    outputs, _, kernel, _ = weight.shape
-    points, depth = (tile * tile, channels) if tile else (1, kernel * kernel * channels)
-    width = _C.weight_width()
-    return weight.new_empty((-(-outputs // 64), points, 64 // width, depth, width))
-
-
-def _dense_layer_fake(
-    input: Tensor,
-    weights: Tensor,
+def phase_score(
+    maps: Sequence[Tensor],
     bias: Tensor,
-    kernel: int,
-    tile: int,
-    pool_shifts: int,
-    step: int,
-    offset: Sequence[int],
-    size: Sequence[int],
-    slope: float,
-    image: Sequence[int],
-    out: Tensor,
-) -> None: ...
-
-
-def _dense_score_fake(
-    inputs: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
     mean: Tensor,
     std: Tensor,
-    kernel: int,
-    tile: int,
-    pool_shifts: int,
-    step: int,
-    offset: Sequence[int],
-    size: Sequence[int],
+    *,
     slope: float,
-    image: Sequence[int],
-) -> tuple[Tensor, Tensor]:
-    return inputs[0].new_empty(tuple(image)), inputs[0].new_empty(tuple(image))
+    pools: int,
+    normalization: Sequence[float],
+    weight: float,
+    add: bool,
+    out: Tensor,
+) -> None:
+    """The anomaly map of one scale (Eqs. 9 to 12) from the last convolutions of all networks, still in phases.
+
+    Args:
+        maps: of the teacher, then of the students, [4^pools B, d, h, w], float32, bfloat16 or float16, channels
+            innermost; the batch counts the shift of the last pool, …, of the first, then the image, as `phase_pool`
+            leaves them.
+        bias: of these convolutions, float32 [M + 1, d].
+        mean, std: µ and σ, float32 [d].
+        slope: of a leaky ReLU after the bias; 1 for none.
+        pools: how many pools had four shifts, 0 to 3.
+        normalization: e_mean, e_std, v_mean, v_std.
+        weight: of this scale.
+        add: to what `out` holds; else overwrite it.
+        out: float32 [B, H, W], contiguous; H and W at most 2^pools times those of the maps.
+
+    Raises:
+        RuntimeError: shapes, dtypes or devices do not fit together.
+    """
+    torch.ops.stadx.phase_score(maps, bias, mean, std, slope, pools, normalization, weight, add, out)
+
+
+def score_cut(scores: Sequence[Tensor], wanted: int) -> Tensor:
+    """A score that at least `wanted` of all scores reach: for a GPU, without a sort and without waiting for it.
+
+    Args:
+        scores: contiguous, of any shapes, all float32 or all float64; NaN count nowhere.
+        wanted: how many scores are to lie at or above the cut.
+
+    Returns:
+        The cut, [1] of the same dtype: +inf if none is wanted, -inf if there are fewer. The kernel's is the lowest
+        score whose bits begin as those of the wanted-th highest; the twin gives that one itself.
+
+    Raises:
+        RuntimeError: there is no image, or dtypes or devices differ.
+    """
+    cut: Tensor = torch.ops.stadx.score_cut(scores, wanted)
+    return cut
+
+
+def region_sums(values: Tensor, at: Tensor, region: Tensor, regions: int) -> Tensor:
+    """Sums of whole numbers over the pixels of every region: Σ values[at[i]] over all i with region[i] = r.
+
+    Args:
+        values: int64 [E].
+        at: index into it of every pixel, int32 [n].
+        region: of every pixel, int32 [n], below `regions`.
+        regions: R.
+
+    Returns:
+        int64 [R].
+
+    Raises:
+        RuntimeError: shapes, dtypes or devices do not fit together.
+    """
+    sums: Tensor = torch.ops.stadx.region_sums(values, at, region, regions)
+    return sums
 
 
 def _no_gradient(ctx: Any, *grads: Tensor) -> None:
@@ -305,19 +325,14 @@ def _no_gradient(ctx: Any, *grads: Tensor) -> None:
     )
 
 
-torch.library.register_fake("stadx::ensemble_score", _ensemble_score_fake)
-torch.library.register_fake("stadx::label_regions", _label_regions_fake)
-torch.library.register_fake("stadx::defect_pixels", _defect_pixels_fake)
-torch.library.register_fake("stadx::count_above", _count_above_fake)
-torch.library.register_fake("stadx::distinct_scores", _distinct_scores_fake)
-torch.library.register_fake("stadx::pack_weights", _pack_weights_fake)
-torch.library.register_fake("stadx::dense_layer", _dense_layer_fake)
-torch.library.register_fake("stadx::dense_score", _dense_score_fake)
+fake_kernels.register()
 torch.library.register_autograd("stadx::ensemble_score", _no_gradient)
 
-if not _C.build_info()["cuda_architectures"]:  # without CUDA kernels, plain PyTorch serves the GPU
-    torch.library.impl("stadx::ensemble_score", "CUDA")(reference.ensemble_score)
-    torch.library.impl("stadx::label_regions", "CUDA")(reference.label_regions)
-    torch.library.impl("stadx::defect_pixels", "CUDA")(reference.defect_pixels)
-    torch.library.impl("stadx::count_above", "CUDA")(reference.count_above)
-    torch.library.impl("stadx::distinct_scores", "CUDA")(reference.distinct_scores)
+_TWINS = ("CUDA",) if not _C.build_info()["cuda_architectures"] else ()  # without kernels PyTorch serves the GPU
+for _name in ("ensemble_score", "label_regions", "defect_pixels", "count_above"):
+    for _key in _TWINS:
+        torch.library.impl(f"stadx::{_name}", _key)(getattr(reference, _name))
+for _name in ("phase_pool", "phase_score", "score_cut", "region_sums"):
+    for _key in ("CPU", *_TWINS):
+        torch.library.impl(f"stadx::{_name}", _key)(getattr(reference, _name))
+torch.library.impl("stadx::distinct_scores", "CUDA")(reference.distinct_scores)  # a sort, which PyTorch does well

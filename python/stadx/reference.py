@@ -16,6 +16,10 @@ __all__ = [
     "distinct_scores",
     "ensemble_score",
     "label_regions",
+    "phase_pool",
+    "phase_score",
+    "region_sums",
+    "score_cut",
     "winograd_matrices",
 ]
 
@@ -108,6 +112,66 @@ def distinct_scores(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Distinct scores. Args and returns as `stadx.ops.distinct_scores`."""
     values, at, counts = torch.unique(scores, return_inverse=True, return_counts=True)
     return values, at.to(torch.int32), counts
+
+
+def phase_pool(x: Tensor, bias: Tensor, slope: float, shifts: int) -> Tensor:
+    """Bias, leaky ReLU and pools. Args and returns as `stadx.ops.phase_pool`."""
+    wide = x if x.dtype == torch.float64 else x.float()
+    if shifts == 1:
+        wide = max_pool2d(wide, 2)
+    if shifts == 2:
+        rows, columns = 2 * ((x.shape[2] - 1) // 2), 2 * ((x.shape[3] - 1) // 2)
+        parts = [wide[:, :, a : a + rows, b : b + columns] for a in (0, 1) for b in (0, 1)]
+        wide = torch.cat([max_pool2d(part, 2) for part in parts])  # [4 B, C, rows / 2, columns / 2]
+    y = leaky_relu(wide + bias[:, None, None], slope).to(x.dtype)
+    return y.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+
+def phase_score(
+    maps: Sequence[Tensor],
+    bias: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    slope: float,
+    pools: int,
+    normalization: Sequence[float],
+    weight: float,
+    add: bool,
+    out: Tensor,
+) -> None:
+    """The anomaly map of one scale. Args as `stadx.ops.phase_score`."""
+    descriptors = []
+    for x, b in zip(maps, bias, strict=True):
+        y = leaky_relu((x if x.dtype == torch.float64 else x.float()) + b[:, None, None], slope)
+        descriptors.append(interleave_phases(y, pools)[:, :, : out.shape[1], : out.shape[2]])  # [B, d, H, W]
+    e, v = ensemble_score(torch.stack(descriptors[1:]), descriptors[0], mean, std)
+    e_mean, e_std, v_mean, v_std = normalization
+    score = weight * ((e - e_mean) / e_std + (v - v_mean) / v_std)
+    out.copy_(out + score if add else score)
+
+
+def interleave_phases(x: Tensor, pools: int) -> Tensor:
+    """Phases [4^pools B, d, h, w], last pool first, as maps [B, d, 2^pools h, 2^pools w]."""
+    n = 2 * pools
+    batch, channels, height, width = x.shape[0] >> n, *x.shape[1:]
+    # batch axis: (a_n, b_n, …, a_1, b_1, image); pixel row: a_1 + 2 (a_2 + 2 (… + 2 i))
+    x = x.reshape(*(2,) * n, batch, channels, height, width)
+    x = x.permute(n, n + 1, n + 2, *range(0, n, 2), n + 3, *range(1, n, 2))
+    return x.reshape(batch, channels, height << pools, width << pools)
+
+
+def score_cut(scores: Sequence[Tensor], wanted: int) -> Tensor:
+    """A score that enough others reach. Args and returns as `stadx.ops.score_cut`."""
+    values = torch.cat([x.flatten() for x in scores])
+    values = values[~values.isnan()]
+    if wanted <= 0 or wanted > len(values):
+        return values.new_full((1,), float("inf") if wanted <= 0 else float("-inf"))
+    return values.topk(wanted).values[-1:].clone()
+
+
+def region_sums(values: Tensor, at: Tensor, region: Tensor, regions: int) -> Tensor:
+    """Sums by region. Args and returns as `stadx.ops.region_sums`."""
+    return values.new_zeros(regions).index_add_(0, region, values[at])
 
 
 def dense_layer(

@@ -55,7 +55,7 @@ class ImageSource:
         self._tensor: Tensor | None = None
         self._paths: list[Path] = []
         if isinstance(data, Tensor):
-            self._tensor = check_images(data)
+            self._tensor = check_images(data).cpu()
         elif isinstance(data, str | os.PathLike):
             self._paths = training_images(data)
         else:
@@ -117,4 +117,4 @@ def check_images(images: Tensor) -> Tensor:
             raise DataError("images hold values outside [0, 1] or NaN; divide by their maximum, or pass uint8")
     elif images.dtype != torch.uint8:
         raise DataError(f"images are {images.dtype}; pass uint8, or floating point in [0, 1]")
-    return images.cpu()
+    return images

@@ -37,11 +37,11 @@ def aupimo(maps: Maps, masks: Maps, *, fpr_bounds: tuple[float, float] = FPR_BOU
     """
     check_bounds(fpr_bounds)
     check_are_images(maps)
-    pairs = Pairs(maps, masks)
+    pairs = [(scores.cpu(), truth.cpu()) for scores, truth in Pairs(maps, masks)]
     found = DefectPixels()
     for scores, truth in groups(pairs):
         found.add(scores, truth, 8)
-    regions = np.concatenate([np.zeros(0, np.int32), *found.regions])
+    regions = torch.cat([torch.zeros(0, dtype=torch.int32), *found.regions]).numpy()
     images = np.concatenate([np.zeros(0, np.int64), *found.images])
     defects = torch.cat([torch.empty(0), *found.scores]).to(found.dtype())
     values, at, _ = (x.numpy() for x in ops.distinct_scores(defects))

@@ -14,7 +14,7 @@ from torch import Tensor
 from stadx.errors import DataError
 from stadx.progress import Progress, silent
 
-from .inputs import GROUP_PIXELS, Maps, Pair, Pairs, check_are_images, check_pair, groups
+from .inputs import GROUP_PIXELS, Maps, Pair, Pairs, check_are_images, check_pair, groups, on_gpu
 from .pixel_metrics import PixelMetrics, check_limit
 from .ranks import IN_MEMORY_PIXELS, DefectPixels, nan_error, rank
 from .spill import Place, Spill, array_at
@@ -60,7 +60,7 @@ def evaluate_maps(
                 raise DataError(f"there are {len(names)} names but more images; give a name for each")
             if len(item) < 2:
                 raise DataError(f"{name_of(i)}: the source gives {len(item)} values; give a map and its mask")
-            if np.ndim(item[0]) != 2:
+            if (item[0].ndim if on_gpu(item[0]) else np.ndim(item[0])) != 2:
                 raise DataError(f"{name_of(i)}: its map has shape {tuple(np.shape(item[0]))}; every map must be [H, W]")
             yield check_pair(item[0], item[1], name_of(i)), item[2] if len(item) > 2 else ""
             progress(stage, i + 1, max(total, i + 1), {})
@@ -78,7 +78,7 @@ def evaluate_maps(
     in_memory = isinstance(source, (list, tuple, Pairs))
     at_once = IN_MEMORY_PIXELS if in_memory else GROUP_PIXELS
     ranks = rank(found, lambda: (pair for pair, _ in read("Background")), fpr_limit, name_of, at_once)
-    return PixelMetrics(ranks, widths, defects, lambda: (pair for pair, _ in read("Images")), name_of)
+    return PixelMetrics(ranks, widths, defects, lambda: ((s.cpu(), t.cpu()) for (s, t), _ in read("Images")), name_of)
 
 
 class ProEvaluator:
@@ -130,7 +130,7 @@ class ProEvaluator:
             OutputError: the temporary file cannot be written.
         """
         check_are_images(maps)
-        pairs = list(Pairs(maps, masks))
+        pairs = [(scores.cpu(), truth.cpu()) for scores, truth in Pairs(maps, masks)]
         types = [defects] * len(pairs) if isinstance(defects, str) else list(defects)
         if len(types) != len(pairs):
             raise DataError(f"{len(types)} defect types but {len(pairs)} maps; give one for each")

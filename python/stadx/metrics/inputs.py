@@ -52,11 +52,14 @@ class Pairs:
 def check_pair(scores: Any, truth: Any, image: str, names: tuple[str, str] = ("maps", "masks")) -> Pair:
     """One image's scores and truth as contiguous tensors [H, W]; what is not an image becomes one row.
 
-    Integers and float64 become float64 (exact up to 2^53), other floating types float32.
+    Tensors that are both on one GPU stay there. Integers and float64 become float64 (exact up to 2^53), other floating
+    types float32.
 
     Raises:
         DataError: naming `image`, if shapes or dtypes do not fit.
     """
+    if on_gpu(scores) and on_gpu(truth) and scores.device == truth.device:
+        return _gpu_pair(scores.detach(), truth.detach(), image, names)
     s, t = _as_array(scores), _as_array(truth)
     if s.shape != t.shape:
         raise DataError(f"{image}: {names[0]} have shape {s.shape} but {names[1]} {t.shape}; resize one to the other")
@@ -71,6 +74,26 @@ def check_pair(scores: Any, truth: Any, image: str, names: tuple[str, str] = ("m
     if t.dtype.kind == "u":  # the same bits as signed: PyTorch knows little of wide unsigned integers
         t = t.view(f"i{t.dtype.itemsize}")
     return _tensor(s).reshape(shape), _tensor(t).reshape(shape)
+
+
+def on_gpu(item: Any) -> bool:
+    """Whether it is a tensor on a GPU."""
+    return isinstance(item, Tensor) and item.is_cuda
+
+
+def _gpu_pair(s: Tensor, t: Tensor, image: str, names: tuple[str, str]) -> Pair:
+    if s.shape != t.shape:
+        raise DataError(
+            f"{image}: {names[0]} have shape {tuple(s.shape)} but {names[1]} {tuple(t.shape)}; resize one to the other"
+        )
+    if t.dtype.is_floating_point or t.dtype.is_complex:
+        raise DataError(f"{image}: {names[1]} are {t.dtype}; give bool or integers, non-zero = defect")
+    if s.dtype.is_complex:
+        raise DataError(f"{image}: {names[0]} are {s.dtype}; give real numbers")
+    single = s.dtype.is_floating_point and s.dtype.itemsize <= 4
+    shape = s.shape if s.ndim == 2 else (1, s.numel())
+    s = s.to(torch.float32 if single else torch.float64).contiguous()
+    return s.reshape(shape), t.contiguous().reshape(shape)
 
 
 def check_are_images(maps: Maps) -> None:

@@ -104,12 +104,11 @@ class PixelMetrics:
         end = fpr_limit * r.num_background
         whole = int(end)
         over = r.above + r.equal <= end
-        twice = np.where(over, 2 * whole - 2 * r.above - r.equal, 0).astype(np.float64)
-        sums = np.bincount(r.region, twice[r.at], self.num_regions) / 2
-        sums += (end - whole) * np.bincount(r.region[over[r.at]], minlength=self.num_regions)
+        sums = r.sum_by_region(np.where(over, 2 * whole - 2 * r.above - r.equal, 0)) / 2
+        sums += (end - whole) * r.sum_by_region(over.astype(np.int64))
         for k in np.flatnonzero((r.above < end) & ~over):  # at most one value: the limit lies within its ties
             steep = (end - r.above[k]) ** 2 / (2 * r.equal[k])
-            sums += steep * np.bincount(r.region[r.at == k], minlength=self.num_regions)
+            sums += steep * r.sum_by_region((np.arange(len(r.values)) == k).astype(np.int64))
         area: Float64Array = sums / (r.areas * end)
         return area
 

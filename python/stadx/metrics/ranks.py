@@ -6,6 +6,7 @@ ends at a false-positive rate only its highest scores: a sample says above which
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -31,13 +32,13 @@ class DefectPixels:
 
     Attributes:
         scores: per group of images, of their defect pixels.
-        regions: likewise int32 [n], region of each pixel, through the whole set.
+        regions: likewise int32 [n], region of each pixel, through the whole set, on the scores' device.
         areas, firsts, images: per region: pixels, index of the first pixel in its image, index of that image.
         sizes: pixels of every image.
     """
 
     scores: list[Tensor] = field(default_factory=list)
-    regions: list[NDArray[np.int32]] = field(default_factory=list)
+    regions: list[Tensor] = field(default_factory=list)
     areas: list[Int64Array] = field(default_factory=list)
     firsts: list[Int64Array] = field(default_factory=list)
     images: list[Int64Array] = field(default_factory=list)
@@ -51,10 +52,10 @@ class DefectPixels:
         """Take further images, all of one dtype."""
         values, regions, areas, firsts, counts = ops.defect_pixels(scores, truth, connectivity)
         self.scores.append(values)
-        self.regions.append(regions.numpy() + np.int32(self.num_regions))
-        self.areas.append(areas.numpy())
-        self.firsts.append(firsts.numpy())
-        self.images.append(np.repeat(np.arange(len(scores)) + len(self.sizes), counts.numpy()))
+        self.regions.append(regions + self.num_regions)
+        self.areas.append(areas.cpu().numpy())
+        self.firsts.append(firsts.cpu().numpy())
+        self.images.append(np.repeat(np.arange(len(scores)) + len(self.sizes), counts.cpu().numpy()))
         self.sizes += [s.numel() for s in scores]
         self.num_regions += int(counts.sum())
         self._step = self._step or max(scores[0].numel() // _FROM_IMAGE, 1)
@@ -65,7 +66,7 @@ class DefectPixels:
 
     def merge(self, other: DefectPixels) -> None:
         """Take another set's images after one's own."""
-        self.regions += [r + np.int32(self.num_regions) for r in other.regions]
+        self.regions += [r + self.num_regions for r in other.regions]
         self.images += [i + len(self.sizes) for i in other.images]
         self.scores += other.scores
         self.areas += other.areas
@@ -103,7 +104,7 @@ class DefectPixels:
         """A score above which surely enough lie `share` of all pixels; None if that may be all of them."""
         if not self._sample:
             return None
-        sample = torch.cat([part.to(self.dtype()) for part in self._sample]).numpy()
+        sample = torch.cat([part.to(self.dtype()) for part in self._sample]).cpu().numpy()
         margin = 5 * np.sqrt(share * max(1 - share, 0) / len(sample)) + 8 / len(sample)
         rank = int((1 - share - margin) * len(sample))  # of the score, counted from the lowest
         return None if rank < 1 else float(np.partition(sample, rank)[rank])
@@ -122,6 +123,7 @@ class Ranks:
         sizes: pixels of every image, int64 [N].
         num_background: background pixels.
         fpr_limit: up to this false-positive rate the ranks are known.
+        on_gpu: `at` and `region` as tensors, where they are on a GPU.
     """
 
     values: NDArray[np.floating]
@@ -135,6 +137,16 @@ class Ranks:
     sizes: Int64Array
     num_background: int
     fpr_limit: float
+    on_gpu: tuple[Tensor, Tensor] | None = None
+
+    def sum_by_region(self, values: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Σ values[at] over the pixels of every region, whole numbers and exact below 2^53, float64 [R]."""
+        if self.on_gpu is None:
+            return np.bincount(self.region, values.astype(np.float64)[self.at], len(self.areas)).astype(np.float64)
+        at, region = self.on_gpu
+        there = torch.from_numpy(values.astype(np.int64)).to(at.device)
+        sums: NDArray[np.float64] = ops.region_sums(there, at, region, len(self.areas)).double().cpu().numpy()
+        return sums
 
     @property
     def multiplicity(self) -> Int64Array:
@@ -171,13 +183,19 @@ def rank(
         )
     dtype = found.dtype()
     scores = torch.cat([s.to(dtype) for s in found.scores])
-    region = np.concatenate(found.regions)
+    region = torch.cat(found.regions)
+    on_gpu = is_on_gpu(scores)
     cut = None
     if fpr_limit < 1:
-        cut = found.cut((fpr_limit * background + found.num_defect) / total)
+        wanted = fpr_limit * background + found.num_defect
+        if on_gpu and at_once >= IN_MEMORY_PIXELS:
+            cut = float(ops.score_cut([s.to(dtype) for s, _ in images()], math.ceil(wanted)))
+        else:
+            cut = found.cut(wanted / total)
     while True:
         kept = slice(None) if cut is None else scores >= cut
-        values, at, multiplicity = (x.numpy() for x in ops.distinct_scores(scores[kept]))
+        distinct = ops.distinct_scores(scores[kept])
+        values, at, multiplicity = (x.cpu().numpy() for x in distinct)
         extra = cut is not None and (not len(values) or values[0] != cut)
         thresholds = np.concatenate([np.array([cut], values.dtype), values]) if extra else values
         above, equal = count_all(images, thresholds, found.sizes, name_of, at_once)
@@ -191,18 +209,20 @@ def rank(
         cut = None  # the sample misled: count for all defect pixels
     if len(equal) and (equal.min() < 0 or above.min() < 0):
         raise changed_error()
+    region = region[kept]
     return Ranks(
         values,
         above,
         equal,
         at,
-        region[kept] if isinstance(kept, slice) else region[kept.numpy()],
+        region.cpu().numpy(),
         np.concatenate(found.areas),
         np.concatenate(found.firsts),
         np.concatenate(found.images),
         np.array(found.sizes, dtype=np.int64),
         background,
         fpr_limit,
+        (distinct[1], region) if on_gpu else None,
     )
 
 
@@ -221,7 +241,8 @@ def count_all(
     above, equal = torch.zeros(0), torch.zeros(0)
     done = 0
     for scores, _ in groups(images(), at_once):
-        now_above, now_equal, nans = ops.count_above([s.to(edges.dtype) for s in scores], edges)
+        edges = edges.to(scores[0].device)
+        now_above, now_equal, nans = (x.cpu() for x in ops.count_above([s.to(edges.dtype) for s in scores], edges))
         if nans.any():
             raise nan_error(name_of(done + int(nans.nonzero()[0])))
         if done:
@@ -234,6 +255,11 @@ def count_all(
     if done != len(sizes) or bad.any():
         raise changed_error()
     return above.numpy(), equal.numpy()
+
+
+def is_on_gpu(scores: Tensor) -> bool:
+    """Whether the GPU's operators count."""
+    return scores.device.type != "cpu"
 
 
 def nan_error(image: str) -> DataError:

@@ -1,0 +1,64 @@
+// Starts a kernel (see block.cuh) on a stream, and says so if it cannot.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "cuda/block.cuh"
+
+namespace stadx::cuda {
+
+using Stream = void*;  // a cudaStream_t
+
+struct Grid {
+  int64_t x = 1, y = 1;  // x below 2^31, y below 2^16
+};
+
+inline constexpr int64_t kMaxGridY = 65535;
+
+#if defined(__CUDACC__)
+
+template <typename Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads) run(const __grid_constant__ Kernel kernel) {
+  __shared__ typename Kernel::Shared shared;
+  Block block;
+  kernel(block, shared);
+}
+
+template <typename Kernel>
+void launch(const Kernel& kernel, Grid grid, Stream stream) {
+  if (grid.x == 0 || grid.y == 0) return;
+  run<Kernel><<<dim3(static_cast<unsigned>(grid.x), static_cast<unsigned>(grid.y)), Kernel::kThreads, 0,
+                static_cast<cudaStream_t>(stream)>>>(kernel);
+  const cudaError_t error = cudaGetLastError();
+  if (error != cudaSuccess) {
+    throw std::runtime_error(std::string("stadx: a CUDA kernel could not be started: ") +
+                             cudaGetErrorString(error));
+  }
+}
+
+inline void fill_zero(void* data, int64_t bytes, Stream stream) {
+  const cudaError_t error =
+      cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream));
+  if (error != cudaSuccess) {
+    throw std::runtime_error(std::string("stadx: cannot clear memory: ") + cudaGetErrorString(error));
+  }
+}
+
+#else
+
+template <typename Kernel>
+void launch(const Kernel& kernel, Grid grid, Stream) {
+  simt::launch(kernel, grid.x, grid.y);
+}
+
+inline void fill_zero(void* data, int64_t bytes, Stream) {
+  __builtin_memset(data, 0, static_cast<size_t>(bytes));
+}
+
+#endif
+
+inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace stadx::cuda

@@ -1,0 +1,56 @@
+// What label_regions and defect_pixels ask of their arguments, on every device.
+#pragma once
+
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <limits>
+#include <vector>
+
+namespace stadx {
+
+inline bool is_integer(torch::headeronly::ScalarType dtype) {
+  using torch::headeronly::ScalarType;
+  return dtype == ScalarType::Bool || dtype == ScalarType::Byte || dtype == ScalarType::Char ||
+         dtype == ScalarType::Short || dtype == ScalarType::Int || dtype == ScalarType::Long ||
+         dtype == ScalarType::UInt16 || dtype == ScalarType::UInt32 || dtype == ScalarType::UInt64;
+}
+
+// Whether int32 can number the pixels of an image, a row to spare.
+inline bool can_be_labelled(int64_t height, int64_t width) {
+  return width <= (std::numeric_limits<int32_t>::max() - 64) / (height + 2);
+}
+
+inline void check_label_regions(const torch::stable::Tensor& mask, int64_t connectivity) {
+  STD_TORCH_CHECK(mask.dim() == 3, "label_regions: mask must be [B, H, W], but has ", mask.dim(),
+                  " dimensions");
+  STD_TORCH_CHECK(is_integer(mask.scalar_type()), "label_regions: mask must be bool or integer");
+  STD_TORCH_CHECK(connectivity == 4 || connectivity == 8,
+                  "label_regions: connectivity must be 4 or 8, but is ", connectivity);
+  STD_TORCH_CHECK(can_be_labelled(mask.size(1), mask.size(2)), "label_regions: an image of ", mask.size(1),
+                  " x ", mask.size(2), " pixels has more than the 2^31 that int32 labels can number");
+}
+
+inline void check_defect_pixels(const std::vector<torch::stable::Tensor>& maps,
+                                const std::vector<torch::stable::Tensor>& masks, int64_t connectivity) {
+  using torch::headeronly::ScalarType;
+  using torch::stable::Tensor;
+  STD_TORCH_CHECK(connectivity == 4 || connectivity == 8,
+                  "defect_pixels: connectivity must be 4 or 8, but is ", connectivity);
+  STD_TORCH_CHECK(!maps.empty() && maps.size() == masks.size(),
+                  "defect_pixels: needs as many masks as maps, at least one");
+  for (size_t i = 0; i < maps.size(); ++i) {
+    const Tensor &map = maps[i], &mask = masks[i];
+    STD_TORCH_CHECK(
+        map.dim() == 2 && mask.dim() == 2 && map.size(0) == mask.size(0) && map.size(1) == mask.size(1),
+        "defect_pixels: map and mask ", i, " must be [H, W] of one size");
+    STD_TORCH_CHECK(map.scalar_type() == maps[0].scalar_type() &&
+                        (map.scalar_type() == ScalarType::Float || map.scalar_type() == ScalarType::Double),
+                    "defect_pixels: maps must be all float32 or all float64");
+    STD_TORCH_CHECK(is_integer(mask.scalar_type()), "defect_pixels: mask ", i, " must be bool or integer");
+    STD_TORCH_CHECK(can_be_labelled(mask.size(0), mask.size(1)), "defect_pixels: image ", i,
+                    " has more pixels than int32 can number");
+  }
+}
+
+}  // namespace stadx

@@ -1,0 +1,121 @@
+"""Shapes of what the operators return, for `torch.compile`, export and the meta device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stadx import _C
+
+
+def _ensemble_score_fake(students: Tensor, teacher: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    batch, _, height, width = teacher.shape
+    e = teacher.new_empty((batch, height, width), dtype=torch.float32)
+    return e, torch.empty_like(e)
+
+
+def _label_regions_fake(mask: Tensor, connectivity: int = 8) -> tuple[Tensor, Tensor]:
+    return mask.new_empty(mask.shape, dtype=torch.int32), mask.new_empty(mask.shape[:1], dtype=torch.int64)
+
+
+def _defect_pixels_fake(
+    maps: Sequence[Tensor], masks: Sequence[Tensor], connectivity: int = 8
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    context = torch.library.get_ctx()
+    pixels, regions = context.new_dynamic_size(), context.new_dynamic_size()
+    first = maps[0]
+    return (
+        first.new_empty((pixels,)),
+        first.new_empty((pixels,), dtype=torch.int32),
+        first.new_empty((regions,), dtype=torch.int64),
+        first.new_empty((regions,), dtype=torch.int64),
+        first.new_empty((len(maps),), dtype=torch.int64),
+    )
+
+
+def _count_above_fake(scores: Sequence[Tensor], thresholds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    above = torch.empty_like(thresholds, dtype=torch.int64)
+    return above, torch.empty_like(above), thresholds.new_empty((len(scores),), dtype=torch.int64)
+
+
+def _distinct_scores_fake(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    values = scores.new_empty((torch.library.get_ctx().new_dynamic_size(),))
+    return values, torch.empty_like(scores, dtype=torch.int32), torch.empty_like(values, dtype=torch.int64)
+
+
+def _pack_weights_fake(weight: Tensor, tile: int, channels: int) -> Tensor:
+    outputs, _, kernel, _ = weight.shape
+    points, depth = (tile * tile, channels) if tile else (1, kernel * kernel * channels)
+    width = _C.weight_width()
+    return weight.new_empty((-(-outputs // 64), points, 64 // width, depth, width))
+
+
+def _dense_layer_fake(
+    input: Tensor,
+    weights: Tensor,
+    bias: Tensor,
+    kernel: int,
+    tile: int,
+    pool_shifts: int,
+    step: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    slope: float,
+    image: Sequence[int],
+    out: Tensor,
+) -> None: ...
+
+
+def _dense_score_fake(
+    inputs: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    mean: Tensor,
+    std: Tensor,
+    kernel: int,
+    tile: int,
+    pool_shifts: int,
+    step: int,
+    offset: Sequence[int],
+    size: Sequence[int],
+    slope: float,
+    image: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    return inputs[0].new_empty(tuple(image)), inputs[0].new_empty(tuple(image))
+
+
+def _phase_pool_fake(x: Tensor, bias: Tensor, slope: float, shifts: int) -> Tensor:
+    batch, channels, height, width = x.shape
+    sizes = [n if shifts == 0 else n // 2 if shifts == 1 else (n - 1) // 2 for n in (height, width)]
+    return x.new_empty((4 * batch if shifts == 2 else batch, *sizes, channels)).permute(0, 3, 1, 2)
+
+
+def _phase_score_fake(
+    maps: Sequence[Tensor],
+    bias: Tensor,
+    mean: Tensor,
+    std: Tensor,
+    slope: float,
+    pools: int,
+    normalization: Sequence[float],
+    weight: float,
+    add: bool,
+    out: Tensor,
+) -> None: ...
+
+
+def _score_cut_fake(scores: Sequence[Tensor], wanted: int) -> Tensor:
+    return scores[0].new_empty((1,))
+
+
+def _region_sums_fake(values: Tensor, at: Tensor, region: Tensor, regions: int) -> Tensor:
+    return values.new_empty((regions,))
+
+
+def register() -> None:
+    """Tell PyTorch of all of them."""
+    for name, function in globals().copy().items():
+        if name.endswith("_fake"):
+            torch.library.register_fake(f"stadx::{name[1:].removesuffix('_fake')}", function)

@@ -1,0 +1,277 @@
+"""Scoring on a GPU: PyTorch's convolutions, and between and after them the operators that work on phases.
+
+Everything of an image of one size is one CUDA graph: no kernel waits for Python. The same code runs on the CPU with the
+operators' plain-PyTorch twins, which is how it is tested without a GPU.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import ops
+from .data.source import ImageSize, resize
+from .networks import IMAGENET_MEAN, IMAGENET_STD, padded_positions
+from .plan import Layer, layers_of
+from .scoring import Ensemble, Normalization, pieces
+
+GpuPrecision = Literal["tf32", "float32", "bfloat16", "float16"]
+_DTYPES = {"tf32": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_TILE_BYTES = 2 << 30  # that the maps of one tile may take
+_GRAPHS = 4  # kept, one for every kind of input
+
+
+@dataclass
+class _Scale:
+    """The networks of one scale, on the device."""
+
+    patch_size: int
+    padding: Any
+    layers: list[Layer]  # of the teacher: kernels, pools, slopes
+    weights: list[list[Tensor]]  # [layer][network]; of the first layer one, of all networks together
+    biases: list[list[Tensor]]  # [layer][network], float32
+    last_bias: Tensor  # [networks, d]
+    mean: Tensor
+    std: Tensor
+    normalization: tuple[float, float, float, float]
+
+
+class GpuScorer:
+    """Anomaly maps of image batches on one device.
+
+    Args:
+        ensembles, normalizations: of every scale.
+        device: where to.
+        precision: of the convolutions: "tf32", "float32", "bfloat16" or "float16"; sums and scores are float32.
+    """
+
+    def __init__(
+        self,
+        ensembles: Sequence[Ensemble],
+        normalizations: Sequence[Normalization],
+        device: torch.device,
+        precision: GpuPrecision = "tf32",
+    ) -> None:
+        self.device = device
+        self.precision = precision
+        self._scales = [
+            _scale(e, n, device, _DTYPES[precision]) for e, n in zip(ensembles, normalizations, strict=True)
+        ]
+        self._graphs: OrderedDict[tuple[object, ...], Callable[[Tensor], Tensor]] = OrderedDict()
+        # Copied to the device once: a capture must not copy from the host.
+        self._image_mean = torch.tensor(IMAGENET_MEAN, device=device)[:, None, None]
+        self._image_std = torch.tensor(IMAGENET_STD, device=device)[:, None, None]
+        self._positions: dict[tuple[object, ...], Tensor] = {}
+
+    @torch.no_grad()
+    def score_images(self, images: Tensor, image_size: ImageSize, stride: int) -> Tensor:
+        """Anomaly scores of images of any size.
+
+        Args:
+            images: RGB [B, 3, H, W], uint8 or floating in [0, 1], on any device.
+            image_size: what they are resized to before.
+            stride: as in `score`; what is between is interpolated bilinearly.
+
+        Returns:
+            float32 [B, H, W] on the images' device.
+        """
+        height, width = images.shape[2:]
+        there = images.to(self.device)
+        small = _resized(there, image_size)
+        maps = upsample(self.score(small, stride), small.shape[2], small.shape[3], stride)
+        if small.shape != there.shape:
+            maps = F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+        return maps.to(images.device)
+
+    @torch.no_grad()
+    def score(self, images: Tensor, stride: int = 1) -> Tensor:
+        """Anomaly scores at every stride-th pixel (Eqs. 9 to 12).
+
+        Args:
+            images: RGB [B, 3, H, W] on the device, uint8 or floating in [0, 1].
+            stride: a power of two.
+
+        Returns:
+            float32 [B, ⌈H / stride⌉, ⌈W / stride⌉].
+        """
+        with self._convolutions():
+            if self.device.type != "cuda":
+                return self._compute(images, stride)
+            key = tuple(images.shape), images.dtype, stride
+            with torch.cuda.device(self.device):
+                if key not in self._graphs:
+                    if len(self._graphs) == _GRAPHS:
+                        self._graphs.popitem(last=False)
+                    self._graphs[key] = self._capture(images, stride)
+                self._graphs.move_to_end(key)
+                return self._graphs[key](images)
+
+    def _convolutions(self) -> AbstractContextManager[None]:
+        # Benchmarking picks the fastest algorithm once, before the graph is captured.
+        flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+            enabled=True, benchmark=True, deterministic=False, allow_tf32=self.precision == "tf32"
+        )
+        return flags
+
+    def _capture(self, images: Tensor, stride: int) -> Callable[[Tensor], Tensor]:
+        static_in = images.clone()
+        side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(side):  # first uses load libraries and allocate, which a capture must not
+            for _ in range(2):
+                self._compute(static_in, stride)
+        torch.cuda.current_stream(self.device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=side):
+            static_out = self._compute(static_in, stride)
+
+        def replay(batch: Tensor) -> Tensor:
+            static_in.copy_(batch)
+            graph.replay()
+            return static_out.clone()
+
+        return replay
+
+    def _compute(self, images: Tensor, stride: int) -> Tensor:
+        batch, _, height, width = images.shape
+        out = torch.empty(batch, -(-height // stride), -(-width // stride), device=self.device)
+        normalized = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+        normalized = (normalized - self._image_mean) / self._image_std
+        for index, scale in enumerate(self._scales):
+            padded = self._padded(normalized, scale)
+            side = self._tile_side(scale, batch, max(height, width), stride)
+            for top, bottom in pieces(height, side, stride):
+                for left, right in pieces(width, side, stride):
+                    reach = scale.patch_size - 1
+                    window = padded[:, :, top : bottom + reach, left : right + reach]
+                    rows = slice(top // stride, -(-bottom // stride))
+                    columns = slice(left // stride, -(-right // stride))
+                    part = out[:, rows, columns]
+                    whole = part if part.is_contiguous() else part.contiguous()
+                    self._score_window(scale, window, stride, whole, index > 0)
+                    if whole is not part:
+                        part.copy_(whole)
+        return out
+
+    def _padded(self, normalized: Tensor, scale: _Scale) -> Tensor:
+        margin = scale.patch_size // 2
+        if scale.padding == "zeros":
+            return F.pad(normalized, (margin,) * 4)
+        for dim in (2, 3):
+            length = normalized.shape[dim]
+            key = length, margin, scale.padding
+            if key not in self._positions:
+                index = padded_positions(0, length + 2 * margin, length, margin, scale.padding)
+                self._positions[key] = index.to(self.device)
+            normalized = normalized.index_select(dim, self._positions[key])
+        return normalized
+
+    def _tile_side(self, scale: _Scale, batch: int, length: int, stride: int) -> int:
+        networks, channels = len(scale.last_bias), max(len(layer.bias) for layer in scale.layers)
+        size = torch.finfo(_DTYPES[self.precision]).bits // 8
+        pixels = _TILE_BYTES / (batch * networks * 2 * channels * size)
+        unit = max(8, stride)
+        side = max(int(pixels**0.5) // unit * unit, unit)
+        return min(side, -(-length // unit) * unit)
+
+    def _score_window(self, scale: _Scale, window: Tensor, stride: int, out: Tensor, add: bool) -> None:
+        """Scores of the pixels whose patches lie in a part of the padded images."""
+        layers, p = scale.layers, scale.patch_size
+        pools = sum(layer.pooled for layer in layers)
+        plain = min(stride.bit_length() - 1, pools)  # pools that need no other phases
+        left = stride >> plain  # what the last convolution has to skip by itself
+        networks = len(scale.last_bias)
+        length = [n - p + 1 for n in window.shape[2:]]
+        unit = 1 << pools
+        grid = [-(-n // unit) * unit for n in length]
+        x = F.pad(window, (0, grid[1] - length[1], 0, grid[0] - length[0]))
+        x = x.to(_DTYPES[self.precision]).contiguous(memory_format=torch.channels_last)
+        maps = [x]
+        side, pool = p, 0
+        for index, layer in enumerate(layers):
+            last = index == len(layers) - 1
+            step = left if last else 1
+            maps = [F.conv2d(m, w, stride=step) for m, w in zip(maps, scale.weights[index], strict=True)]
+            if index == 0 and not last:  # one convolution for all networks: they read the same image
+                maps = list(maps[0].chunk(networks, dim=1))
+            side -= layer.kernel - 1
+            if last:
+                break
+            shifts = 0
+            if layers[index + 1].pooled:
+                shifts = 1 if pool < plain else 2
+                pool += 1
+                side //= 2
+                grid = [n // 2 for n in grid]
+                need = [2 * (n + side - 1) + shifts - 1 for n in grid]
+                maps = [m[:, :, : need[0], : need[1]] for m in maps]
+            maps = [
+                ops.phase_pool(m, bias, layer.slope, shifts) for m, bias in zip(maps, scale.biases[index], strict=True)
+            ]
+        ops.phase_score(
+            maps,
+            scale.last_bias,
+            scale.mean,
+            scale.std,
+            slope=layers[-1].slope,
+            pools=pools - plain,
+            normalization=scale.normalization,
+            weight=1 / len(self._scales),
+            add=add,
+            out=out,
+        )
+
+
+def _scale(ensemble: Ensemble, normalization: Normalization, device: torch.device, dtype: torch.dtype) -> _Scale:
+    networks = [layers_of(net) for net in (ensemble.teacher, *ensemble.students)]
+    weights = [
+        [net[i].weight.to(device, dtype).contiguous(memory_format=torch.channels_last) for net in networks]
+        for i in range(len(networks[0]))
+    ]
+    weights[0] = [torch.cat(weights[0]).contiguous(memory_format=torch.channels_last)]
+    biases = [[net[i].bias.to(device, torch.float32) for net in networks] for i in range(len(networks[0]))]
+    return _Scale(
+        ensemble.teacher.patch_size,
+        ensemble.teacher.padding,
+        networks[0],
+        weights,
+        biases,
+        torch.stack(biases[-1]),
+        ensemble.mean.to(device, torch.float32),
+        ensemble.std.to(device, torch.float32),
+        (normalization.e_mean, normalization.e_std, normalization.v_mean, normalization.v_std),
+    )
+
+
+def _resized(images: Tensor, size: ImageSize) -> Tensor:
+    """`resize`, which for bytes exists on the CPU alone: elsewhere by floats, rounded."""
+    if images.dtype != torch.uint8 or images.device.type == "cpu":
+        return resize(images, size)
+    small = resize(images.float(), size) if size is not None else images
+    return small if small.dtype == torch.uint8 else small.round().clamp(0, 255).to(torch.uint8)
+
+
+def upsample(known: Tensor, height: int, width: int, stride: int) -> Tensor:
+    """Maps known at every stride-th row and column [B, h, w], bilinearly at every pixel [B, height, width].
+
+    Beyond the last known row and column their values continue; the same as `bands.Upsampler`, all at once.
+    """
+    if stride == 1:
+        return known
+    for dim, length in ((2, width), (1, height)):
+        position = torch.arange(length, device=known.device)
+        before = position // stride
+        share = (position % stride).float() / stride
+        if dim == 1:
+            share = share[:, None]
+        low = known.index_select(dim, before)
+        high = known.index_select(dim, (before + 1).clamp_max(known.shape[dim] - 1))
+        known = low + (high - low) * share
+    return known

@@ -1,0 +1,191 @@
+"""Scoring as on a GPU, but on the CPU with the operators' twins; and on a GPU where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import stadx
+from small import good_images, random_teacher, teacher_file
+from stadx import Detector, PatchNetwork, gpu, metrics, ops
+from stadx.bands import Upsampler
+from stadx.gpu import GpuScorer, upsample
+from stadx.metrics import inputs, ranks
+from stadx.scoring import Ensemble, Normalization, fuse
+
+# Of a map's values, which spread over some units: convolutions in another order, and in half precision.
+TOLERANCE = {"float32": 1e-4, "tf32": 5e-2, "bfloat16": 0.3, "float16": 5e-2}
+NORMALIZATIONS = [Normalization(0.1, 0.5, 0.2, 0.7), Normalization(0.3, 0.4, 0.0, 1.0)]
+
+
+def _ensemble(p: int, students: int = 2, padding: str = "reflect", last: bool = False) -> Ensemble:
+    torch.manual_seed(p)
+    nets = [random_teacher(p, seed) for seed in range(students + 1)]
+    if padding != "reflect" or last:
+        for i, net in enumerate(nets):
+            other = PatchNetwork(p, descriptor_size=8, padding=padding, last_activation=last)  # type: ignore[arg-type]
+            other.load_state_dict(net.state_dict())
+            nets[i] = other.eval().requires_grad_(False)
+    return Ensemble(nets[0], nets[1:], torch.randn(8) * 0.1, torch.rand(8) + 0.5)
+
+
+def _want(ensembles: list[Ensemble], images: Tensor, stride: int) -> Tensor:
+    maps = []
+    for image in images:
+        pairs = [e.error_and_variance(image[None], stride=stride, method="direct") for e in ensembles]
+        maps.append(fuse([n.score(*pair) for n, pair in zip(NORMALIZATIONS, pairs, strict=False)]))
+    return torch.stack(maps)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("scales", [(17,), (33,), (65,), (33, 17)])
+def test_scores_are_those_of_the_direct_way(scales: tuple[int, ...], stride: int, device: torch.device) -> None:
+    ensembles = [_ensemble(p) for p in scales]
+    scorer = GpuScorer(ensembles, NORMALIZATIONS[: len(scales)], device, "float32")
+    for size in ((5, 9), (18, 11)):
+        images = good_images(2, size)
+        for _ in range(2):  # on a GPU: captured, then replayed
+            got = scorer.score(images.to(device), stride).cpu()
+        torch.testing.assert_close(got, _want(ensembles, images, stride), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "replicate"])
+def test_paddings_and_a_last_activation(padding: str, device: torch.device) -> None:
+    ensembles = [_ensemble(33, 1, padding, last=True)]
+    images = good_images(1, (9, 14))
+    got = GpuScorer(ensembles, NORMALIZATIONS[:1], device, "float32").score(images.to(device)).cpu()
+    torch.testing.assert_close(got, _want(ensembles, images, 1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_tiles_do_not_show(stride: int, monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+    ensembles = [_ensemble(33, 1), _ensemble(17, 1)]
+    images = good_images(1, (25, 18)).float() / 255
+    want = GpuScorer(ensembles, NORMALIZATIONS, device, "float32").score(images.to(device), stride)
+    monkeypatch.setattr(gpu, "_TILE_BYTES", 1 << 16)
+    got = GpuScorer(ensembles, NORMALIZATIONS, device, "float32").score(images.to(device), stride)
+    torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", list(TOLERANCE))
+def test_precisions(precision: gpu.GpuPrecision, device: torch.device) -> None:
+    ensembles = [_ensemble(33)]
+    images = good_images(1, (12, 20))
+    want = _want(ensembles, images, 1)
+    got = GpuScorer(ensembles, NORMALIZATIONS[:1], device, precision).score(images.to(device)).cpu()
+    assert got.dtype == torch.float32
+    assert float((got - want).abs().max()) < TOLERANCE[precision] * float(want.std())
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4, 8])
+@pytest.mark.parametrize("size", [(1, 1), (7, 20), (16, 9)])
+def test_upsample_is_the_bands_one(size: tuple[int, int], stride: int, device: torch.device) -> None:
+    height, width = size
+    known = torch.randn(2, -(-height // stride), -(-width // stride))
+    got = upsample(known.to(device), height, width, stride).cpu()
+    for one, whole in zip(known, got, strict=True):
+        torch.testing.assert_close(whole, Upsampler(height, width, stride).push(one), rtol=1e-6, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
+    teacher = teacher_file(tmp_path_factory.mktemp("teacher"))
+    images = good_images(6)
+    return Detector((17,), students=2, image_size=(20, 24), steps=2, teachers=[teacher], seed=1).fit(images)
+
+
+def test_a_detector_scores_where_it_is_told(detector: Detector, device: torch.device) -> None:
+    images = good_images(2, (31, 40), seed=5)
+    want = detector.score(images)
+    try:
+        moved = detector.to(device, "float32")
+        assert moved is detector
+        got = moved.score(images)
+        assert got.device.type == "cpu"  # where the images are
+        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-2)
+        there = moved.predict(images.to(device), stride=2)
+        assert there.maps.device.type == device.type
+        assert there.masks.shape == want.shape
+    finally:
+        detector.to("cpu")
+
+
+def test_unknown_devices_are_named(detector: Detector) -> None:
+    with pytest.raises(ValueError, match="unknown"):
+        detector.to("meta")
+    with pytest.raises(ValueError, match="unknown"):
+        detector.to("cpu", "int8")  # type: ignore[arg-type]
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match=r"PyTorch finds no GPU; see: stadx info"):
+            detector.to("cuda")
+
+
+def _set(seed: int = 0) -> tuple[list[Tensor], list[Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    maps = [torch.randn(40 + i, 50, generator=generator).round(decimals=2) for i in range(5)]
+    masks = [torch.zeros(40 + i, 50, dtype=torch.uint8) for i in range(5)]
+    for i in (0, 2, 3):
+        masks[i][5 : 9 + i, 3:17] = 1
+        masks[i][20, 20:30] = 255
+        maps[i][masks[i] > 0] += 1.5
+    return maps, masks
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.3, 1.0])
+def test_au_pro_is_that_of_the_cpu_to_the_bit(limit: float, device: torch.device) -> None:
+    maps, masks = _set()
+    want = metrics.au_pro(maps, masks, fpr_limit=limit)
+    got = metrics.au_pro([x.to(device) for x in maps], [x.to(device) for x in masks], fpr_limit=limit)
+    assert got == want
+    evaluator = metrics.ProEvaluator().update([x.to(device) for x in maps], [x.to(device) for x in masks])
+    assert evaluator.compute(fpr_limit=limit).au_pro(limit) == want
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.3, 1.0])
+def test_au_pro_by_the_gpus_steps(limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps that a GPU takes, on the CPU: its cut, and sums by region from an operator."""
+    maps, masks = _set(1)
+    want = metrics.evaluate_maps(list(zip(maps, masks, strict=True)))
+    called = []
+    cut = ops.score_cut
+    monkeypatch.setattr(ops, "score_cut", lambda *a: called.append("cut") or cut(*a))
+    sums = ops.region_sums
+    monkeypatch.setattr(ops, "region_sums", lambda *a: called.append("sums") or sums(*a))
+    monkeypatch.setattr(ranks, "is_on_gpu", lambda scores: True)
+    monkeypatch.setattr(inputs, "on_gpu", lambda item: isinstance(item, Tensor))
+    got = metrics.evaluate_maps(list(zip(maps, masks, strict=True)), fpr_limit=limit)
+    assert got.au_pro(limit) == want.au_pro(limit)
+    assert ("cut" in called) == (limit < 1)
+    assert "sums" in called
+    if limit == 1:
+        assert got.auroc == want.auroc
+        assert [r.au_pro for r in got.regions()] == [r.au_pro for r in want.regions()]
+
+
+def test_maps_and_masks_on_a_gpu_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "on_gpu", lambda item: isinstance(item, Tensor))
+    ones = torch.ones(2, 3)
+    with pytest.raises(stadx.errors.DataError, match=r"have shape \(2, 3\) but masks \(3, 2\)"):
+        metrics.au_pro([ones], [torch.ones(3, 2, dtype=torch.bool)])
+    with pytest.raises(stadx.errors.DataError, match="give bool or integers"):
+        metrics.au_pro([ones], [ones])
+    with pytest.raises(stadx.errors.DataError, match="give real numbers"):
+        metrics.au_pro([ones.to(torch.complex64)], [ones > 0])
+
+
+def test_the_command_line_takes_a_device(detector: Detector, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from stadx.cli import app
+
+    model = tmp_path / "model.safetensors"
+    detector.save(model)
+    arguments = ["predict", str(model), str(tmp_path), "--out", str(tmp_path / "out")]
+    (tmp_path / "a.png").write_bytes(b"")
+    for device, message in {"nowhere": "nowhere", "meta": "unknown"}.items():
+        result = CliRunner().invoke(app, [*arguments, "--device", device])
+        assert result.exit_code == 2
+        assert message in result.output
