@@ -8,6 +8,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from scipy import ndimage
 
+from conftest import waited
 from stadx import ops
 
 
@@ -20,10 +21,10 @@ def _mask(kind: str) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["blobs", "noise"])
 @pytest.mark.parametrize("how", ["stadx", "scipy"])
-def test_label_regions(benchmark: BenchmarkFixture, how: str, kind: str) -> None:
+def test_label_regions(benchmark: BenchmarkFixture, how: str, kind: str, device: torch.device) -> None:
     mask = _mask(kind)
-    benchmark.group = f"label_regions 1024x1024 {kind}"
+    benchmark.group = f"label_regions 1024x1024 {kind} {device}"
     if how == "stadx":
-        benchmark(ops.label_regions, torch.from_numpy(mask)[None])
+        benchmark(waited(ops.label_regions, device), torch.from_numpy(mask)[None].to(device))
     else:
         benchmark(ndimage.label, mask, np.ones((3, 3)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 from scipy import ndimage
@@ -29,10 +30,11 @@ def numpy_au_pro(maps: NDArray[np.float32], masks: NDArray[np.bool_], limit: flo
 
 
 @pytest.mark.parametrize("how", ["stadx", "numpy"])
-def test_au_pro(benchmark: BenchmarkFixture, how: str) -> None:
+def test_au_pro(benchmark: BenchmarkFixture, how: str, device: torch.device) -> None:
     rng = np.random.default_rng(0)
     masks = np.stack([ndimage.gaussian_filter(rng.standard_normal((256, 256)), 9) > 0.06 for _ in range(80)])
     maps = (rng.standard_normal(masks.shape) + masks).astype(np.float32)
-    benchmark.group = "au_pro 80 x 256 x 256"
-    value = benchmark(au_pro if how == "stadx" else numpy_au_pro, maps, masks)
+    benchmark.group = f"au_pro 80 x 256 x 256 {device}"
+    given = [torch.from_numpy(x).to(device) for x in (maps, masks)] if how == "stadx" else [maps, masks]
+    value = benchmark(au_pro if how == "stadx" else numpy_au_pro, *given)
     assert value == pytest.approx(numpy_au_pro(maps, masks), abs=1e-12)

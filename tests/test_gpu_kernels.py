@@ -259,3 +259,16 @@ def test_with_every_barrier_these_are_right() -> None:
 @pytest.mark.parametrize("line", barriers_of(*FILES))
 def test_a_missing_barrier_is_noticed(line: int) -> None:
     assert fails_without_barrier(line, "test_gpu_kernels", "right_scores_and_counts")
+
+
+def test_opcheck(device: torch.device) -> None:
+    x = _inside(torch.randn(1, 8, 5, 6)).to(device)
+    bias, ones = torch.zeros(8, device=device), torch.ones(8, device=device)
+    for shifts in (0, 1, 2):
+        torch.library.opcheck(torch.ops.stadx.phase_pool.default, (x, bias, 0.1, shifts))
+    maps = [x, x + 1]
+    rest = (ones, ones, 0.5, 0, [0.0, 1.0, 0.0, 1.0], 1.0, True, torch.zeros(1, 5, 6, device=device))
+    torch.library.opcheck(torch.ops.stadx.phase_score.default, (maps, torch.zeros(2, 8, device=device), *rest))
+    torch.library.opcheck(torch.ops.stadx.score_cut.default, ([x.contiguous(), bias], 7))
+    at = torch.tensor([0, 1, 1], dtype=torch.int32, device=device)
+    torch.library.opcheck(torch.ops.stadx.region_sums.default, (torch.arange(2, device=device), at, at, 3))

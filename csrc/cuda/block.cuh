@@ -2,12 +2,12 @@
 // the tests give the same interface to fibers on the host (tests/simt/simt.h), so that kernels run there as
 // they are.
 //
-// A kernel is a struct that is passed by value:
-//   kThreads   threads of a block (one dimension, a multiple of 32); kBlocks (optional meaning) blocks per SM
-//   wanted Shared     its shared memory, trivially constructible, with garbage in it at first
-//   operator()(Block&, Shared&) const, STADX_DEVICE: run by every thread. No thread may leave before the
-//   others: warp
-//              operations and sync() are for all threads.
+// A kernel is a struct that is passed by value, with
+// - kThreads: threads of a block, in one dimension, a multiple of 32;
+// - Shared: its shared memory, trivially constructible, at first with garbage in it;
+// - operator()(Block&, Shared&) const, STADX_DEVICE: what every thread runs. Warp operations are for all
+// lanes
+//   of a warp, sync() is for all threads: none may leave before.
 #pragma once
 
 #include <cstdint>

@@ -78,31 +78,38 @@ struct PhaseScore {
                               float& m2) const {
     const ScoreInput& in = a.in;
     const typename C::Raw teacher = C::load(static_cast<const T*>(in.maps[0]) + teacher_at);
-    float mean[C::kSize];
+    float mean[C::kSize], x[C::kSize];
 #pragma unroll
     for (int k = 0; k < C::kSize; ++k) mean[k] = 0.0f;
     for_students<T, kWide>(in, students_at, [&](int student, const typename C::Raw& raw) {
       const float share = 1.0f / static_cast<float>(student);
+      read_values(raw, student, channel, x);
 #pragma unroll
       for (int k = 0; k < C::kSize; ++k) {
-        const float x = value_of(raw, k, student, channel);
-        const float difference = x - mean[k];
-        mean[k] = student == 1 ? x : mean[k] + difference * share;  // huge first values stay as they are
-        m2 += student == 1 ? x - x : difference * (x - mean[k]);    // not finite: NaN, as in the centred form
+        const float difference = x[k] - mean[k];
+        mean[k] = student == 1 ? x[k] : mean[k] + difference * share;  // huge first values stay as they are
+        m2 += student == 1 ? x[k] - x[k] : difference * (x[k] - mean[k]);  // NaN, as centred, if not finite
       }
     });
+    float mu[C::kSize], sigma[C::kSize];
+    load_floats<C::kSize, kWide>(in.mean + channel, mu);
+    load_floats<C::kSize, kWide>(in.std_dev + channel, sigma);
+    read_values(teacher, 0, channel, x);
 #pragma unroll
     for (int k = 0; k < C::kSize; ++k) {
-      const float target = value_of(teacher, k, 0, channel) - load_constant(in.mean + channel + k);
-      const float miss = mean[k] - target / load_constant(in.std_dev + channel + k);
+      const float miss = mean[k] - (x[k] - mu[k]) / sigma[k];
       e += miss * miss;
     }
   }
 
-  STADX_DEVICE float value_of(const typename C::Raw& raw, int k, int network, int64_t channel) const {
-    const float x = to_float(C::element(raw, k));
-    if (a.in.bias == nullptr) return x;
-    return activated(x + load_constant(a.in.bias + network * a.in.channels + channel + k), a.in.slope);
+  STADX_DEVICE void read_values(const typename C::Raw& raw, int network, int64_t channel, float* out) const {
+#pragma unroll
+    for (int k = 0; k < C::kSize; ++k) out[k] = to_float(C::element(raw, k));
+    if (a.in.bias == nullptr) return;
+    float bias[C::kSize];
+    load_floats<C::kSize, kWide>(a.in.bias + network * a.in.channels + channel, bias);
+#pragma unroll
+    for (int k = 0; k < C::kSize; ++k) out[k] = activated(out[k] + bias[k], a.in.slope);
   }
 };
 

@@ -52,18 +52,22 @@ struct PhasePool {
   // All four shifts; the lowest row of one step is the highest of the next.
   STADX_DEVICE void walk(const T* x, T* out, int64_t first, int64_t end, int64_t column,
                          const float* bias) const {
-    const int64_t phase = a.batch * a.rows * a.columns * a.channels;
-    Raw top[2], middle[2], low[2];
-    pairs(x, 2 * first, column, top);
+    const int64_t step = a.columns * a.channels, phase = a.batch * a.rows * step;
+    const T* row = x + 2 * first * a.row_stride + 2 * column * a.pixel_stride;
+    T* at = out + first * step;
+    Raw top[2], middle[2];
+    pairs(row, top);
+#pragma unroll 1  // the next step's loads, hoisted, would cost registers
     for (int64_t i = first; i < end; ++i) {
-      pairs(x, 2 * i + 1, column, middle);
-      pairs(x, 2 * i + 2, column, low);
-      T* at = out + i * a.columns * a.channels;
-      for (int b = 0; b < 2; ++b) {
-        put(at + b * phase, max_of<T, kWide>(top[b], middle[b]), bias);
-        put(at + (2 + b) * phase, max_of<T, kWide>(middle[b], low[b]), bias);
-        top[b] = low[b];
-      }
+      row += a.row_stride;
+      pairs(row, middle);
+      put(at, max_of<T, kWide>(top[0], middle[0]), bias);
+      put(at + phase, max_of<T, kWide>(top[1], middle[1]), bias);
+      row += a.row_stride;
+      pairs(row, top);
+      put(at + 2 * phase, max_of<T, kWide>(middle[0], top[0]), bias);
+      put(at + 3 * phase, max_of<T, kWide>(middle[1], top[1]), bias);
+      at += step;
     }
   }
 
@@ -73,9 +77,8 @@ struct PhasePool {
     return max_of<T, kWide>(C::load(p), C::load(p + a.pixel_stride));
   }
 
-  // And those of columns 2j + 1 and 2j + 2.
-  STADX_DEVICE void pairs(const T* x, int64_t row, int64_t column, Raw* out) const {
-    const T* p = x + row * a.row_stride + 2 * column * a.pixel_stride;
+  // Of three neighbours from p on: the first two, the last two.
+  STADX_DEVICE void pairs(const T* p, Raw* out) const {
     const Raw left = C::load(p), middle = C::load(p + a.pixel_stride),
               right = C::load(p + 2 * a.pixel_stride);
     out[0] = max_of<T, kWide>(left, middle);

@@ -50,7 +50,9 @@ struct Chunk {
   STADX_DEVICE static void store(T* p, const Raw& raw) {
     if constexpr (kWide) {
 #if defined(__CUDACC__)
-      *reinterpret_cast<uint4*>(p) = make_uint4(raw.word[0], raw.word[1], raw.word[2], raw.word[3]);
+      // Left to itself the compiler splits some of these into four.
+      asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(raw.word[0]), "r"(raw.word[1]),
+                   "r"(raw.word[2]), "r"(raw.word[3]));
 #else
       check_aligned(p);
       __builtin_memcpy(p, raw.word, 16);
@@ -89,6 +91,22 @@ struct Chunk {
   }
 #endif
 };
+
+// `kCount` floats that nobody writes, four at a time if kWide: then p is aligned to 16 bytes.
+template <int kCount, bool kWide>
+STADX_DEVICE void load_floats(const float* p, float* out) {
+  if constexpr (kWide && kCount % 4 == 0) {
+#pragma unroll
+    for (int i = 0; i < kCount; i += 4) {
+      const auto raw = Chunk<float, true>::load(p + i);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) out[i + k] = as_float(raw.word[k]);
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) out[i] = load_constant(p + i);
+  }
+}
 
 // The larger value of each element; NaN wins, as in PyTorch's pooling.
 template <typename T, bool kWide>

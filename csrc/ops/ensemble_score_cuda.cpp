@@ -59,7 +59,7 @@ std::tuple<Tensor, Tensor> ensemble_score_cuda(const Tensor students, const Tens
   bool wide = point();
   if (is_innermost(teacher, 1) && is_innermost(students, 2)) {
     cuda::PhaseScoreArgs args{in, out, batch, height, width, {}, {}, {}, 0};
-    wide = wide && is_wide(channels * size);
+    wide = wide && is_wide(channels * size) && is_wide(in.mean) && is_wide(in.std_dev);
     for (int k = 0; k < 2; ++k) {
       const Tensor& t = k == 0 ? teacher : students;
       const int64_t first = t.dim() - 4;
@@ -133,7 +133,8 @@ void phase_score_cuda(const std::vector<Tensor> maps, const Tensor bias, const T
                std_c = torch::stable::contiguous(std_dev);
   cuda::PhaseScoreArgs args{};
   const int64_t size = static_cast<int64_t>(first.element_size());
-  bool wide = is_wide(channels * size);
+  bool wide = is_wide(channels * size) && is_wide(bias_c.const_data_ptr()) &&
+              is_wide(mean_c.const_data_ptr()) && is_wide(std_c.const_data_ptr());
   for (int64_t i = 0; i < networks; ++i) {
     args.in.maps[i] = maps[static_cast<size_t>(i)].const_data_ptr();
     wide = wide && is_wide(args.in.maps[i]);

@@ -123,15 +123,22 @@ class Machine {
   // One turn for every fiber that can run; false when all are done.
   bool step() {
     bool ran = false, left = false;
-    for (int i = 0; i < threads_; ++i) {
-      int t = i;
-      if (settings.order == Order::reversed) t = threads_ - 1 - i;
-      if (settings.order == Order::shuffled)
-        t = static_cast<int>(random_() % static_cast<uint64_t>(threads_));
-      Fiber& fiber = *fibers_[static_cast<size_t>(t)];
-      if (fiber.state != Fiber::State::ready) continue;
-      ran = true;
-      resume(t);
+    if (settings.order == Order::shuffled) {
+      for (int i = 0; i < threads_; ++i) {
+        ran = resume_if_ready(static_cast<int>(random_() % static_cast<uint64_t>(threads_))) || ran;
+      }
+    } else {
+      // A warp runs as far ahead of the others as it can: so does it on a GPU, at times.
+      for (int first = 0; first < threads_; first += kLanes) {
+        for (bool again = true; again;) {
+          again = false;
+          for (int i = first; i < first + kLanes; ++i) {
+            const int t = settings.order == Order::reversed ? threads_ - 1 - i : i;
+            again = resume_if_ready(t) || again;
+          }
+          ran = ran || again;
+        }
+      }
     }
     int at_barrier = 0, ready = 0, line = 0;
     for (int t = 0; t < threads_; ++t) {
@@ -156,6 +163,12 @@ class Machine {
     fiber.state = state;
     fiber.line = line;
     leave(fiber, false);
+  }
+
+  bool resume_if_ready(int t) {
+    if (fibers_[static_cast<size_t>(t)]->state != Fiber::State::ready) return false;
+    resume(t);
+    return true;
   }
 
   void resume(int t) {
