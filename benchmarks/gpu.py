@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from timing import Competitor
 
 STUDENTS, DESCRIPTOR = 3, 128
+PER_IMAGE = "per image"
 PRECISIONS: tuple[GpuPrecision, ...] = ("tf32", "bfloat16")
 
 
@@ -47,7 +48,7 @@ def main(
     place = torch.device(device)
     torch.manual_seed(0)
     side, images = (32, 2) if quick else (256, 40)
-    table = Table("what", "who", "ms", "× stadx", "of the floor", title=_name(place))
+    table = Table("what", "who", "ms", "× stadx", "of the floor, or rate", title=_name(place))
     with torch.inference_mode():
         limits = _limits(place, 256 if quick else 8192)
         table.caption = f"copy {limits.copy / 1e12:.2f} TB/s, bfloat16 product {limits.bfloat16 / 1e12:.0f} TFLOP/s"
@@ -99,7 +100,7 @@ def _add(table: Table, name: str, floor: float | None, competitors: list[Competi
             continue
         ratio = f"{result.median / ours:.2f}" if ours else "–"
         share = f"{floor / result.median:.0%}" if floor else ""
-        note = f" {result.competitor.note}" if result.competitor.note else ""
+        note = f"{1 / result.median:.0f} images/s" if result.competitor.note == PER_IMAGE else ""
         table.add_row(name, result.competitor.name, f"{1e3 * result.median:.3f}", ratio, share + note)
     table.add_section()
 
@@ -269,7 +270,7 @@ def _plain_score(ensemble: Ensemble, normalization: Normalization, images: Tenso
 
 def _per_image(competitor: Competitor, batch: int) -> Competitor:
     competitor.scale /= batch
-    competitor.note = "per image"
+    competitor.note = PER_IMAGE
     return competitor
 
 

@@ -121,16 +121,18 @@ class GpuScorer:
         return flags
 
     def _capture(self, images: Tensor, stride: int) -> Callable[[Tensor], Tensor]:
-        static_in = images.clone()
-        side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(side):  # first uses load libraries and allocate, which a capture must not
-            for _ in range(2):
-                self._compute(static_in, stride)
-        torch.cuda.current_stream(self.device).wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=side):
-            static_out = self._compute(static_in, stride)
+        # Ordinary tensors even in inference mode: replays outside of it write to them.
+        with torch.inference_mode(False), torch.no_grad():
+            static_in = images.clone()
+            side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(side):  # first uses load libraries and allocate, which a capture must not
+                for _ in range(2):
+                    self._compute(static_in, stride)
+            torch.cuda.current_stream(self.device).wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=side):
+                static_out = self._compute(static_in, stride)
 
         def replay(batch: Tensor) -> Tensor:
             static_in.copy_(batch)

@@ -41,7 +41,8 @@ def ensemble_score(students: Tensor, teacher: Tensor, mean: Tensor, std: Tensor)
     gradient, and `backward` says so.
 
     Args:
-        students: descriptors Sᵢ of M ≥ 1 students, [M, B, d, H, W], float32 or bfloat16.
+        students: descriptors Sᵢ of M ≥ 1 students, [M, B, d, H, W], float32 or bfloat16; on a GPU also float16, and
+            at most 63 of them.
         teacher: descriptors T, [B, d, H, W], same dtype.
         mean: µ per channel, [d].
         std: σ per channel, [d]; zeros follow IEEE rules (inf or NaN).
