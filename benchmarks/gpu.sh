@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The first thing to run on a machine with an NVIDIA card, under 8 minutes: builds stadx for the card, runs the tests on
-# it, looks for bad accesses and races with compute-sanitizer, and prints the table of timings.
+# it, prints the table of timings, and looks for bad accesses and races with compute-sanitizer.
 # Usage: benchmarks/gpu.sh [FOLDER]   logs go there, by default ./gpu-report
 set -euo pipefail
 out=$(realpath -m "${1:-gpu-report}")
@@ -11,7 +11,7 @@ stop() {
   exit 2
 }
 command -v nvidia-smi > /dev/null || stop "no nvidia-smi: is there a card, and its driver?"
-command -v nvcc > /dev/null || stop "no nvcc in PATH: install the CUDA toolkit, version 12.8 or later"
+command -v nvcc > /dev/null || stop "no nvcc in PATH: install the CUDA toolkit, version 12.0 or later"
 python3 -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' ||
   stop "python3 has no PyTorch that finds the card: pip install 'torch>=2.13' (a CUDA build)"
 mkdir -p "$out"
@@ -19,29 +19,46 @@ architecture=$(python3 -c 'import torch; print("%d%d" % torch.cuda.get_device_ca
 nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,memory.total --format=csv | tee "$out/card.txt"
 
 failed=()
-step() { # name, seconds, command…
-  local name=$1 limit=$2 start=$SECONDS
+summary=()
+step() { # name, seconds, command…; no step may pass the eighth minute
+  local name=$1 limit=$2 start=$SECONDS left=$((470 - SECONDS)) result=passed
   shift 2
+  limit=$((left < limit ? left : limit))
   echo "+ $name"
-  if timeout "$limit" "$@" > "$out/$name.log" 2>&1; then
-    echo "  done in $((SECONDS - start)) s: $(tail -n 1 "$out/$name.log")"
-  else
-    echo "  FAILED after $((SECONDS - start)) s; see $out/$name.log"
+  if [ "$limit" -lt 1 ]; then
+    result="FAILED: no time left"
+  elif ! timeout -k 5 "$limit" "$@" > "$out/$name.log" 2>&1; then
+    result="FAILED, see $out/$name.log"
     tail -n 5 "$out/$name.log"
-    failed+=("$name")
+  else
+    tail -n 1 "$out/$name.log"
   fi
+  [ "$result" = passed ] || failed+=("$name")
+  summary+=("$(printf '%4d s  %-9s %s' $((SECONDS - start)) "$name" "$result")")
+}
+finish() {
+  printf '\n'
+  [ ! -s "$out/table.log" ] || cat "$out/table.log"
+  printf '%s\n' "${summary[@]}" | tee "$out/summary.txt"
+  echo "$SECONDS s in all; the logs are in $out"
+  [ ${#failed[@]} -eq 0 ] || exit 1
 }
 
-# The environment sees the installed PyTorch: the build must not fetch another.
+# The environment sees the installed PyTorch, also one of another virtual environment: the build must not fetch another.
+rm -rf "$out/venv" "$out/table.log"
 python3 -m venv --system-site-packages "$out/venv"
+python3 -c 'import pathlib, torch; print(pathlib.Path(torch.__file__).parents[1])' > \
+  "$("$out/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch.pth"
 # shellcheck disable=SC1091
 source "$out/venv/bin/activate"
 export SKBUILD_CMAKE_DEFINE="STADX_CUDA=ON;STADX_CUDA_ARCHITECTURES=$architecture"
-step tools 60 pip install -q 'scikit-build-core>=0.11' 'pybind11>=2.13' 'cmake>=3.22' 'ninja>=1.11'
-step build 150 pip install -q --no-build-isolation '.[test]'
-[ ${#failed[@]} -eq 0 ] || exit 1
+export CUDAFLAGS=-lineinfo # compute-sanitizer then names lines
+step tools 60 pip install -q 'scikit-build-core>=0.11' 'pybind11>=2.13' 'cmake>=3.26' 'ninja>=1.11'
+step build 180 pip install -q --no-build-isolation '.[test]'
+[ ${#failed[@]} -eq 0 ] || finish
 step info 30 stadx info
-step tests 120 pytest -q -k cuda
+step tests 120 python -m pytest -q -k cuda
+step table 120 python benchmarks/gpu.py
 if command -v compute-sanitizer > /dev/null; then
   for tool in memcheck racecheck; do
     step "$tool" 45 compute-sanitizer --tool "$tool" --error-exitcode 9 \
@@ -49,12 +66,7 @@ if command -v compute-sanitizer > /dev/null; then
   done
 else
   echo "+ compute-sanitizer is not in PATH: skipped"
+  summary+=("       sanitizer skipped: compute-sanitizer is not in PATH")
 fi
 step resources 60 python benchmarks/gpu_resources.py --arch "$architecture"
-step table 120 python benchmarks/gpu.py
-cat "$out/table.log"
-if [ ${#failed[@]} -gt 0 ]; then
-  echo "failed: ${failed[*]}"
-  exit 1
-fi
-echo "all of it passed in $SECONDS s; the logs are in $out"
+finish

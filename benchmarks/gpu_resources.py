@@ -21,25 +21,33 @@ from stadx.console import fail, reported, say
 ROOT = Path(__file__).resolve().parents[1]
 # A multiprocessor of an H100: registers, threads, blocks, bytes of shared memory; a block takes 1 KiB more of it.
 REGISTERS, THREADS, BLOCKS, SHARED = 65536, 2048, 32, 233472
-HEADINGS = ("kernel", "threads", "registers", "shared, B", "stack, B", "spills, B", "occupancy", "loads", "stores")
+HEADINGS = (
+    "kernel", "threads", "registers", "shared, B", "stack, B", "spills, B", "barriers", "occupancy", "loads", "stores",
+)  # fmt: skip
 
 
 @dataclass
 class Kernel:
-    """One kernel as compiled; `loads` and `stores` count global accesses by their width in bits."""
+    """One kernel as compiled; `loads` and `stores` count global accesses by their width in bits.
+
+    `spills` are the bytes stored and loaded.
+    """
 
     name: str
     threads: int = 0
     registers: int = 0
     shared: int = 0
     stack: int = 0
-    spills: int = 0
+    spills: tuple[int, int] = (0, 0)
+    barriers: int = 0
     loads: str = ""
     stores: str = ""
 
     @property
     def occupancy(self) -> float:
-        """Share of a multiprocessor's threads that can run at once."""
+        """Share of an H100 multiprocessor's threads that can run at once."""
+        if not self.threads or not self.registers:
+            return 0.0
         warps = -(-self.threads // 32)
         per_block = -(-self.registers * 32 // 256) * 256 * warps
         blocks = min(REGISTERS // per_block, THREADS // self.threads, BLOCKS, SHARED // (self.shared + 1024))
@@ -55,7 +63,7 @@ def main(
     if nvcc is None:
         fail("no nvcc in PATH; install the CUDA toolkit")
         raise typer.Exit(2)
-    disassembler = _disassembler()
+    disassembler = _disassembler(nvcc)
     kernels: list[Kernel] = []
     with tempfile.TemporaryDirectory() as folder:
         for source in sorted((ROOT / "csrc/cuda").glob("*.cu")):
@@ -70,23 +78,32 @@ def main(
             table.add_row(*_cells(kernel))
         Console(width=170).print(table)
     if disassembler is None and not markdown:
-        say("No nvdisasm in PATH or in an installed triton: the widths are those of the PTX.")
-    if any(kernel.spills for kernel in kernels):
+        say("No nvdisasm in PATH, beside nvcc or in an installed triton: the widths are those of the PTX.")
+    if any(any(kernel.spills) for kernel in kernels):
         raise typer.Exit(1)
 
 
 def _cells(k: Kernel) -> list[str]:
-    numbers = (k.threads, k.registers, k.shared, k.stack, k.spills)
-    return [k.name, *map(str, numbers), f"{k.occupancy:.0%}", k.loads, k.stores]
+    spills = f"{k.spills[0]} + {k.spills[1]}" if any(k.spills) else "0"
+    numbers = map(str, (k.threads, k.registers, k.shared, k.stack))
+    return [k.name, *numbers, spills, str(k.barriers), f"{k.occupancy:.0%}", k.loads, k.stores]
 
 
-def _disassembler() -> str | None:
-    found = shutil.which("nvdisasm")
+def _disassembler(nvcc: str) -> str | None:
+    folders = [_toolkit(nvcc)]
     spec = util.find_spec("triton")
-    if found is None and spec is not None and spec.submodule_search_locations:
-        packaged = Path(spec.submodule_search_locations[0]) / "backends/nvidia/bin/nvdisasm"
-        found = str(packaged) if packaged.exists() else None
-    return found
+    if spec is not None and spec.submodule_search_locations:
+        folders.append(Path(spec.submodule_search_locations[0]) / "backends/nvidia/bin")
+    found = (shutil.which("nvdisasm", path=folder) for folder in folders)
+    return shutil.which("nvdisasm") or next(filter(None, found), None)
+
+
+def _toolkit(nvcc: str) -> Path:
+    """The folder of the real nvcc, which the one in PATH may only start."""
+    command = [nvcc, "--dryrun", "-x", "cu", "-E", "/dev/null"]
+    steps = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    match = re.search(r"^#\$ _HERE_=(.+)$", steps, re.MULTILINE)
+    return Path(match[1]) if match else Path(nvcc).parent
 
 
 def _compile(nvcc: str, disassembler: str | None, source: Path, arch: str, folder: Path) -> list[Kernel]:
@@ -104,11 +121,12 @@ def _compile(nvcc: str, disassembler: str | None, source: Path, arch: str, folde
         if match := re.search(r"Compiling entry function '(\w+)'", line):
             current = kernels[match[1]] = Kernel(_short(match[1]))
         elif match := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line):
-            current.stack, current.spills = int(match[1]), int(match[2]) + int(match[3])
+            current.stack, current.spills = int(match[1]), (int(match[2]), int(match[3]))
         elif match := re.search(r"Used (\d+) registers", line):
             current.registers = int(match[1])
-            shared = re.search(r"(\d+) bytes smem", line)
-            current.shared = int(shared[1]) if shared else 0
+            for name, what in (("shared", "bytes smem"), ("barriers", "barriers")):
+                number = re.search(rf"(\d+) {what}", line)
+                setattr(current, name, int(number[1]) if number else 0)
     code = _sass(disassembler, cubin) if disassembler else _by_entry(ptx)
     for symbol, kernel in kernels.items():
         threads = re.search(r"\.maxntid (\d+)", _by_entry(ptx)[symbol])
@@ -140,10 +158,12 @@ def _widths(code: str, sass: str, ptx: str) -> str:
     counts: Counter[int] = Counter()
     for suffix in re.findall(rf"\b{sass}\.([\w.]+)", code):
         narrow = re.search(r"\b[US](8|16)\b", suffix)
-        wide = re.search(r"\b(64|128)\b", suffix)
+        wide = re.search(r"\b(64|128|256)\b", suffix)
         counts[int(narrow[1]) if narrow else int(wide[1]) if wide else 32] += 1
-    for vector, bits in re.findall(rf"\b{ptx}\.(?:volatile\.)?global(?:\.nc)?(?:\.v([24]))?\.[a-z](\d+)", code):
-        counts[int(bits) * int(vector or 1)] += 1
+    # ld.relaxed.gpu.global.u32, ld.global.nc.L1::no_allocate.v4.b32, …
+    for suffix in re.findall(rf"\b{ptx}\.(?:\w+\.)*?global\.([\w.:]+)", code):
+        vector, bits = re.search(r"\bv(\d)\b", suffix), re.search(r"\.?[a-z](\d+)$", suffix)
+        counts[int(bits[1]) * int(vector[1] if vector else 1) if bits else 32] += 1
     return ", ".join(f"{bits} x {n}" for bits, n in sorted(counts.items(), reverse=True)) or "–"
 
 

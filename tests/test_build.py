@@ -108,9 +108,9 @@ def _configure(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     ("options", "works", "message"),
     [
         (["-DSTADX_CUDA=OFF"], True, "CUDA off"),
-        (["-DSTADX_CUDA=AUTO", "-DCMAKE_CUDA_COMPILER=NOTFOUND"], True, "no nvcc found, CPU only"),
+        (["-DSTADX_CUDA=AUTO", "-DCMAKE_CUDA_COMPILER=NOTFOUND"], True, "no working nvcc was found, CPU only"),
         (["-DSTADX_CUDA=ON", "-DCMAKE_CUDA_COMPILER=NOTFOUND"], False, "no working nvcc was found"),
-        (["-DSTADX_CUDA=auto", "-DCMAKE_CUDA_COMPILER=/x/nvcc"], True, "no nvcc found, CPU only"),
+        (["-DSTADX_CUDA=auto", "-DCMAKE_CUDA_COMPILER=/x/nvcc"], True, "no working nvcc was found, CPU only"),
         (["-DSTADX_CUDA=ON", "-DCMAKE_CUDA_COMPILER=/x/nvcc"], False, "no working nvcc was found"),
         (["-DSTADX_CUDA=MAYBE"], False, "it must be OFF, ON or AUTO"),
     ],
@@ -131,6 +131,26 @@ needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc
 )
 def test_cuda_architectures(tmp_path: Path, architectures: str, works: bool, message: str) -> None:
     result = _configure(tmp_path, "-DSTADX_CUDA=ON", f"-DSTADX_CUDA_ARCHITECTURES={architectures}")
+    assert (result.returncode == 0) == works, result.stderr
+    assert message in " ".join((result.stdout + result.stderr).split())
+
+
+@needs_nvcc
+@pytest.mark.parametrize(
+    ("question", "answer", "mode", "works", "message"),
+    [
+        ("--list-gpu-code", "sm_80\nsm_86\nsm_89\nsm_90", "AUTO", True, "for 80,86,89,90 "),
+        ("--version", "release 11.8, V11.8.89", "AUTO", True, "of CUDA 11.8 knows no C++20; 12.0 does, CPU only"),
+        ("--version", "release 11.8, V11.8.89", "ON", False, "of CUDA 11.8 knows no C++20"),
+    ],
+)
+def test_an_older_nvcc_breaks_no_automatic_build(
+    tmp_path: Path, question: str, answer: str, mode: str, works: bool, message: str
+) -> None:
+    older = tmp_path / "nvcc"
+    older.write_text(f'#!/bin/sh\n[ "$*" = {question} ] && echo "{answer}" && exit\nexec {shutil.which("nvcc")} "$@"\n')
+    older.chmod(0o755)
+    result = _configure(tmp_path / "build", f"-DSTADX_CUDA={mode}", f"-DCMAKE_CUDA_COMPILER={older}")
     assert (result.returncode == 0) == works, result.stderr
     assert message in " ".join((result.stdout + result.stderr).split())
 

@@ -52,6 +52,17 @@ def test_scores_are_those_of_the_direct_way(scales: tuple[int, ...], stride: int
         torch.testing.assert_close(got, _want(ensembles, images, stride), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_batches_are_cut_where_memory_ends(count: int, monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+    ensembles = [_ensemble(17, 1)]
+    images = good_images(5, (8, 9))[:count].to(device)
+    scorer = GpuScorer(ensembles, NORMALIZATIONS[:1], device, "float32")
+    want = scorer.score(images, 2)
+    assert want.shape == (count, 4, 5)
+    monkeypatch.setattr(GpuScorer, "_pixels_at_once", lambda self, scale: 2 * 72)
+    torch.testing.assert_close(scorer.score(images, 2), want, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("padding", ["zeros", "replicate"])
 def test_paddings_and_a_last_activation(padding: str, device: torch.device) -> None:
     ensembles = [_ensemble(33, 1, padding, last=True)]
@@ -62,11 +73,11 @@ def test_paddings_and_a_last_activation(padding: str, device: torch.device) -> N
 
 @pytest.mark.parametrize("stride", [1, 4])
 def test_tiles_do_not_show(stride: int, monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
-    ensembles = [_ensemble(33, 1), _ensemble(17, 1)]
-    images = good_images(1, (25, 18)).float() / 255
-    want = GpuScorer(ensembles, NORMALIZATIONS, device, "float32").score(images.to(device), stride)
-    monkeypatch.setattr(gpu, "_TILE_BYTES", 1 << 16)
-    got = GpuScorer(ensembles, NORMALIZATIONS, device, "float32").score(images.to(device), stride)
+    ensembles = [_ensemble(33, 1)]
+    images = good_images(1, (17, 10)).float() / 255
+    want = GpuScorer(ensembles, NORMALIZATIONS[:1], device, "float32").score(images.to(device), stride)
+    monkeypatch.setattr(GpuScorer, "_pixels_at_once", lambda self, scale: 128)
+    got = GpuScorer(ensembles, NORMALIZATIONS[:1], device, "float32").score(images.to(device), stride)
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 

@@ -24,7 +24,7 @@ from .scoring import Ensemble, Normalization, pieces
 
 GpuPrecision = Literal["tf32", "float32", "bfloat16", "float16"]
 _DTYPES = {"tf32": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_TILE_BYTES = 2 << 30  # that the maps of one tile may take
+_MAP_BYTES = 2 << 30  # that maps may take at once; on a GPU a quarter of its memory
 _GRAPHS = 4  # kept, one for every kind of input
 
 
@@ -101,6 +101,11 @@ class GpuScorer:
         Returns:
             float32 [B, ⌈H / stride⌉, ⌈W / stride⌉].
         """
+        batch, _, height, width = images.shape
+        most = max(1, min(map(self._pixels_at_once, self._scales)) // (height * width))
+        if batch != min(batch, most) or not batch:  # whole images, as many as fit, rather than tiles of all
+            parts = [self.score(part, stride) for part in torch.split(images, most)] if batch else []
+            return torch.cat([torch.empty(0, -(-height // stride), -(-width // stride), device=self.device), *parts])
         with self._convolutions():
             if self.device.type != "cuda":
                 return self._compute(images, stride)
@@ -175,10 +180,17 @@ class GpuScorer:
             normalized = normalized.index_select(dim, self._positions[key])
         return normalized
 
-    def _tile_side(self, scale: _Scale, batch: int, length: int, stride: int) -> int:
+    def _pixels_at_once(self, scale: _Scale) -> int:
+        """Pixels whose maps, in and out of the widest layer of all networks, fit into memory."""
+        room = _MAP_BYTES
+        if self.device.type == "cuda":
+            room = torch.cuda.get_device_properties(self.device).total_memory // 4
         networks, channels = len(scale.last_bias), max(len(layer.bias) for layer in scale.layers)
         size = torch.finfo(_DTYPES[self.precision]).bits // 8
-        pixels = _TILE_BYTES / (batch * networks * 2 * channels * size)
+        return int(room // (networks * 2 * channels * size))
+
+    def _tile_side(self, scale: _Scale, batch: int, length: int, stride: int) -> int:
+        pixels = self._pixels_at_once(scale) / batch
         unit = max(8, stride)
         side = max(int(pixels**0.5) // unit * unit, unit)
         return min(side, -(-length // unit) * unit)
