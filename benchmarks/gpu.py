@@ -74,7 +74,8 @@ def _repeated(run: Callable[[], object], place: torch.device) -> tuple[Callable[
     """`run` some times in a row, then waiting once: about a hundredth of a second."""
     import time
 
-    run()
+    for _ in range(2):  # a detector makes its graph when it sees a size again
+        run()
     _wait(place)
     start = time.perf_counter()
     run()
@@ -133,12 +134,16 @@ def _cases(place: torch.device, limits: Limits, side: int, images: int) -> Itera
 
 
 def _competitors(place: torch.device, runs: dict[str, Callable[[], object]]) -> list[Competitor]:
-    from timing import Competitor
+    from timing import Competitor, reason
 
     found = []
     for name, run in runs.items():
-        repeat, count = _repeated(run, place)
-        found.append(Competitor(name, repeat, scale=1 / count))
+        try:
+            repeat, count = _repeated(run, place)
+        except RuntimeError as error:  # out of memory, say: the other figures are worth having
+            found.append(Competitor(name, run, skip=reason(error)))
+        else:
+            found.append(Competitor(name, repeat, scale=1 / count))
     return found
 
 

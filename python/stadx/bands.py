@@ -74,3 +74,22 @@ class Upsampler:
         below = (above + 1).clamp_max(len(known_rows) - 1)
         share = (row % self._stride).float()[:, None] / self._stride
         return known_rows[above] + (known_rows[below] - known_rows[above]) * share
+
+
+def upsample(known: Tensor, height: int, width: int, stride: int) -> Tensor:
+    """Maps known at every stride-th row and column [B, h, w], bilinearly at every pixel [B, height, width].
+
+    Beyond the last known row and column their values continue; the same as `bands.Upsampler`, all at once.
+    """
+    if stride == 1:
+        return known
+    for dim, length in ((2, width), (1, height)):
+        position = torch.arange(length, device=known.device)
+        before = position // stride
+        share = (position % stride).float() / stride
+        if dim == 1:
+            share = share[:, None]
+        low = known.index_select(dim, before)
+        high = known.index_select(dim, (before + 1).clamp_max(known.shape[dim] - 1))
+        known = low + (high - low) * share
+    return known

@@ -269,6 +269,9 @@ class Detector:
         self._device, self._gpu_precision, self._gpu_scorer = wanted, precision, None
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_gpu_scorer": None}  # its graphs belong to this process
+
     def _scorer_on(self, device: torch.device) -> GpuScorer:
         if self._gpu_scorer is None or self._gpu_scorer.device != device:
             self._gpu_scorer = GpuScorer(self.ensembles_, self.normalizations_, device, self._gpu_precision)

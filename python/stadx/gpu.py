@@ -6,9 +6,10 @@ operators' plain-PyTorch twins, which is how it is tested without a GPU.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import ops
+from .bands import upsample
 from .data.source import ImageSize, resize
 from .networks import IMAGENET_MEAN, IMAGENET_STD, padded_positions
 from .plan import Layer, layers_of
@@ -65,6 +67,11 @@ class GpuScorer:
             _scale(e, n, device, _DTYPES[precision]) for e, n in zip(ensembles, normalizations, strict=True)
         ]
         self._graphs: OrderedDict[tuple[object, ...], Callable[[Tensor], Tensor]] = OrderedDict()
+        self._seen: tuple[object, ...] = ()
+        self._lock = threading.RLock()
+        self._stream: Any = None
+        self._pool: Any = None
+        self._done: Any = None
         # Copied to the device once: a capture must not copy from the host.
         self._image_mean = torch.tensor(IMAGENET_MEAN, device=device)[:, None, None]
         self._image_std = torch.tensor(IMAGENET_STD, device=device)[:, None, None]
@@ -102,47 +109,65 @@ class GpuScorer:
             float32 [B, ⌈H / stride⌉, ⌈W / stride⌉].
         """
         batch, _, height, width = images.shape
-        most = max(1, min(map(self._pixels_at_once, self._scales)) // (height * width))
+        most = min(self._pixels_at_once(x) // _padded_area(x, height, width) for x in self._scales)
+        most = max(most, 1)
         if batch != min(batch, most) or not batch:  # whole images, as many as fit, rather than tiles of all
             parts = [self.score(part, stride) for part in torch.split(images, most)] if batch else []
             return torch.cat([torch.empty(0, -(-height // stride), -(-width // stride), device=self.device), *parts])
-        with self._convolutions():
+        with self._lock:  # graphs and PyTorch's settings are shared
             if self.device.type != "cuda":
                 return self._compute(images, stride)
             key = tuple(images.shape), images.dtype, stride
             with torch.cuda.device(self.device):
+                if key not in self._graphs and key != self._seen:  # a size that comes once is not worth a graph
+                    self._seen = key
+                    with self._convolutions(benchmark=False):
+                        return self._compute(images, stride)
                 if key not in self._graphs:
-                    if len(self._graphs) == _GRAPHS:
+                    with self._convolutions(benchmark=True):
+                        self._graphs[key] = self._capture(images, stride)
+                    if len(self._graphs) > _GRAPHS:
                         self._graphs.popitem(last=False)
-                    self._graphs[key] = self._capture(images, stride)
                 self._graphs.move_to_end(key)
                 return self._graphs[key](images)
 
-    def _convolutions(self) -> AbstractContextManager[None]:
-        # Benchmarking picks the fastest algorithm once, before the graph is captured.
-        flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-            enabled=True, benchmark=True, deterministic=False, allow_tf32=self.precision == "tf32"
-        )
-        return flags
+    @contextmanager
+    def _convolutions(self, benchmark: bool) -> Iterator[None]:
+        """Precision, and whether cuDNN tries its algorithms out."""
+        cudnn: Any = torch.backends.cudnn
+        before = cudnn.benchmark, cudnn.conv.fp32_precision
+        cudnn.benchmark, cudnn.conv.fp32_precision = benchmark, "tf32" if self.precision == "tf32" else "ieee"
+        try:
+            yield
+        finally:
+            cudnn.benchmark, cudnn.conv.fp32_precision = before
 
     def _capture(self, images: Tensor, stride: int) -> Callable[[Tensor], Tensor]:
         # Ordinary tensors even in inference mode: replays outside of it write to them.
         with torch.inference_mode(False), torch.no_grad():
+            if self._stream is None:
+                self._stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+                self._pool = torch.cuda.graph_pool_handle()
             static_in = images.clone()
-            side = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-            side.wait_stream(torch.cuda.current_stream(self.device))
-            with torch.cuda.stream(side):  # first uses load libraries and allocate, which a capture must not
+            self._stream.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(self._stream):  # first uses load libraries and allocate, which a capture must not
                 for _ in range(2):
                     self._compute(static_in, stride)
-            torch.cuda.current_stream(self.device).wait_stream(side)
+            torch.cuda.current_stream(self.device).wait_stream(self._stream)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=side):
+            # Graphs share their memory: they never run at once, and what they give is copied before the next.
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
                 static_out = self._compute(static_in, stride)
+        done = self._done = self._done or torch.cuda.Event()  # type: ignore[no-untyped-call]
 
         def replay(batch: Tensor) -> Tensor:
+            stream = torch.cuda.current_stream(self.device)
+            stream.wait_event(done)  # the last call may have been on another stream
             static_in.copy_(batch)
             graph.replay()
-            return static_out.clone()
+            maps = static_out.clone()
+            done.record(stream)
+            return maps
 
         return replay
 
@@ -187,7 +212,8 @@ class GpuScorer:
             room = torch.cuda.get_device_properties(self.device).total_memory // 4
         networks, channels = len(scale.last_bias), max(len(layer.bias) for layer in scale.layers)
         size = torch.finfo(_DTYPES[self.precision]).bits // 8
-        return int(room // (networks * 2 * channels * size))
+        # and a convolution's result keeps within the 2^31 elements that all of cuDNN's algorithms take
+        return int(min(room // (networks * 2 * channels * size), (2**31 - 1) // (networks * channels)))
 
     def _tile_side(self, scale: _Scale, batch: int, length: int, stride: int) -> int:
         pixels = self._pixels_at_once(scale) / batch
@@ -264,28 +290,13 @@ def _scale(ensemble: Ensemble, normalization: Normalization, device: torch.devic
     )
 
 
+def _padded_area(scale: _Scale, height: int, width: int) -> int:
+    return (height + scale.patch_size - 1) * (width + scale.patch_size - 1)
+
+
 def _resized(images: Tensor, size: ImageSize) -> Tensor:
     """`resize`, which for bytes exists on the CPU alone: elsewhere by floats, rounded."""
     if images.dtype != torch.uint8 or images.device.type == "cpu":
         return resize(images, size)
     small = resize(images.float(), size) if size is not None else images
     return small if small.dtype == torch.uint8 else small.round().clamp(0, 255).to(torch.uint8)
-
-
-def upsample(known: Tensor, height: int, width: int, stride: int) -> Tensor:
-    """Maps known at every stride-th row and column [B, h, w], bilinearly at every pixel [B, height, width].
-
-    Beyond the last known row and column their values continue; the same as `bands.Upsampler`, all at once.
-    """
-    if stride == 1:
-        return known
-    for dim, length in ((2, width), (1, height)):
-        position = torch.arange(length, device=known.device)
-        before = position // stride
-        share = (position % stride).float() / stride
-        if dim == 1:
-            share = share[:, None]
-        low = known.index_select(dim, before)
-        high = known.index_select(dim, (before + 1).clamp_max(known.shape[dim] - 1))
-        known = low + (high - low) * share
-    return known

@@ -104,11 +104,19 @@ def check_are_images(maps: Maps) -> None:
 
 
 def groups(pairs: Iterable[Pair], most: int = GROUP_PIXELS) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-    """Images together that one call of an operator takes: of one dtype, and at most so many pixels (or one image)."""
+    """Images together that one call of an operator takes: of one dtype, and at most so many pixels (or one image).
+
+    Raises:
+        DataError: the images are not all on one device.
+    """
+    first: torch.device | None = None
     scores: list[Tensor] = []
     truth: list[Tensor] = []
     pixels = 0
     for s, t in pairs:
+        first = first or s.device
+        if s.device != first:
+            raise DataError(f"some images are on {first}, others on {s.device}; move all to one of them")
         if scores and (pixels + s.numel() > most or s.dtype != scores[0].dtype):
             yield scores, truth
             scores, truth, pixels = [], [], 0
