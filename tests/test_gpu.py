@@ -42,12 +42,14 @@ def _want(ensembles: list[Ensemble], images: Tensor, stride: int) -> Tensor:
     return torch.stack(maps)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 4, 8, 16])
-@pytest.mark.parametrize("scales", [(17,), (33,), (65,), (33, 17)])
+@pytest.mark.parametrize(
+    ("scales", "stride"),
+    [*(((p,), stride) for p in (17, 33) for stride in (1, 2, 4, 8)), *(((65,), s) for s in (1, 4, 16)), ((33, 17), 2)],
+)
 def test_scores_are_those_of_the_direct_way(scales: tuple[int, ...], stride: int, device: torch.device) -> None:
     ensembles = [_ensemble(p) for p in scales]
     scorer = GpuScorer(ensembles, NORMALIZATIONS[: len(scales)], device, "float32")
-    for size in ((5, 9), (14, 11)):
+    for size in ((5, 9), (10, 3)):
         images = good_images(2, size)
         for _ in range(3 if device.type == "cuda" else 1):  # directly, captured, replayed
             got = scorer.score(images.to(device), stride).cpu()
