@@ -13,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from gpu_backends import Gpu, barriers_of, fails_without_barrier, load_simt, no_simt
+from mask_patterns import comb, snake, spiral
 from stadx import reference
 
 STRUCTURE = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
@@ -20,45 +21,16 @@ DTYPES = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 DTYPES += [torch.uint16, torch.uint32, torch.uint64]
 
 
-def _spiral(n: int) -> NDArray[np.bool_]:
-    mask = np.zeros((n, n), dtype=bool)
-    y, x, dy, dx = 0, 0, 0, 1
-    mask[0, 0] = True
-    while True:
-        ahead_y, ahead_x = y + 2 * dy, x + 2 * dx
-        if not (0 <= ahead_y < n and 0 <= ahead_x < n) or mask[ahead_y, ahead_x]:
-            dy, dx = dx, -dy
-            if not (0 <= y + 2 * dy < n and 0 <= x + 2 * dx < n) or mask[y + 2 * dy, x + 2 * dx]:
-                return mask
-        y, x = y + dy, x + dx
-        mask[y, x] = True
-
-
-def _snake(rows: int, columns: int) -> NDArray[np.bool_]:
-    mask = np.zeros((rows, columns), dtype=bool)
-    mask[::2] = True
-    mask[1::4, -1] = True
-    mask[3::4, 0] = True
-    return mask
-
-
-def _comb(rows: int, columns: int) -> NDArray[np.bool_]:
-    mask = np.zeros((rows, columns), dtype=bool)
-    mask[:, ::2] = True
-    mask[-1] = True  # teeth that meet in the last row only
-    return mask
-
-
 # A tile is 32 x 8 pixels for 4-connectivity and 64 x 16 for 8-connectivity.
 PATTERNS = {
     "full": np.ones((37, 130), dtype=bool),
     "nothing": np.zeros((37, 130), dtype=bool),
     "chessboard": np.indices((33, 129)).sum(0) % 2 == 0,
-    "spiral": _spiral(67),
-    "spiral_mirrored": _spiral(67)[::-1, ::-1].copy(),
-    "snake": _snake(35, 140),
-    "comb": _comb(35, 140),
-    "comb_upside_down": _comb(35, 140)[::-1].copy(),
+    "spiral": spiral(67),
+    "spiral_mirrored": spiral(67)[::-1, ::-1].copy(),
+    "snake": snake(35, 140),
+    "comb": comb(35, 140),
+    "comb_upside_down": comb(35, 140)[::-1].copy(),
     "diagonal": np.eye(81, dtype=bool),
     "antidiagonal": np.eye(81, dtype=bool)[:, ::-1].copy(),
     "one_pixel": np.ones((1, 1), dtype=bool),

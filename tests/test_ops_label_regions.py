@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mask_patterns import comb, snake, spiral
 from stadx import ops, reference
 
 STRUCTURE = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
@@ -26,44 +27,15 @@ def _check(mask: NDArray[np.bool_], connectivity: int) -> int:
     return int(count)
 
 
-def _spiral(n: int) -> NDArray[np.bool_]:
-    mask = np.zeros((n, n), dtype=bool)
-    y, x, dy, dx = 0, 0, 0, 1
-    mask[0, 0] = True
-    while True:
-        ahead_y, ahead_x = y + 2 * dy, x + 2 * dx
-        if not (0 <= ahead_y < n and 0 <= ahead_x < n) or mask[ahead_y, ahead_x]:
-            dy, dx = dx, -dy
-            if not (0 <= y + 2 * dy < n and 0 <= x + 2 * dx < n) or mask[y + 2 * dy, x + 2 * dx]:
-                return mask
-        y, x = y + dy, x + dx
-        mask[y, x] = True
-
-
-def _snake(rows: int, columns: int) -> NDArray[np.bool_]:
-    mask = np.zeros((rows, columns), dtype=bool)
-    mask[::2] = True
-    mask[1::4, -1] = True
-    mask[3::4, 0] = True
-    return mask
-
-
-def _comb(rows: int, columns: int) -> NDArray[np.bool_]:
-    mask = np.zeros((rows, columns), dtype=bool)
-    mask[:, ::2] = True
-    mask[-1] = True  # teeth that meet in the last row only
-    return mask
-
-
 PATTERNS = {
     "full": np.ones((65, 130), dtype=bool),
     "nothing": np.zeros((65, 130), dtype=bool),
     "chessboard": np.indices((63, 129)).sum(0) % 2 == 0,
-    "spiral": _spiral(101),
-    "spiral_mirrored": _spiral(101)[::-1, ::-1].copy(),
-    "snake": _snake(99, 200),
-    "comb": _comb(50, 193),
-    "comb_upside_down": _comb(50, 193)[::-1].copy(),
+    "spiral": spiral(101),
+    "spiral_mirrored": spiral(101)[::-1, ::-1].copy(),
+    "snake": snake(99, 200),
+    "comb": comb(50, 193),
+    "comb_upside_down": comb(50, 193)[::-1].copy(),
     "diagonal": np.eye(150, dtype=bool),
     "antidiagonal": np.eye(150, dtype=bool)[:, ::-1].copy(),
     "one_pixel": np.ones((1, 1), dtype=bool),
