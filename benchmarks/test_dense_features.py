@@ -10,9 +10,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from peers import PEERS, laid_out, patch_by_patch
 from stadx import PatchNetwork, dense_features
 from stadx.allocation import keep_freed_memory
+from stadx.crops import random_crops
 from stadx.networks import PATCH_SIZES, channels_last, dense_features_padded
-from stadx.students import training_part
 from stadx.training import autocast
+from stadx.winograd import run_layers
 
 SIDE = 256
 PATCHES = 512  # of the 65,536: all of them take minutes
@@ -37,19 +38,24 @@ def test_dense_features(benchmark: BenchmarkFixture, p: int, how: str) -> None:
         benchmark.extra_info["us per pixel"] = benchmark.stats.stats.median / pixels * 1e6
 
 
-@pytest.mark.parametrize("how", ["random phase", "dense"])
+@pytest.mark.parametrize("how", ["winograd", "random phase", "dense"])
 @pytest.mark.parametrize("p", PATCH_SIZES)
 def test_training_step(benchmark: BenchmarkFixture, p: int, how: str) -> None:
     benchmark.group = f"training step p = {p}, {SIDE} x {SIDE}, one student"
     with torch.inference_mode(False), torch.enable_grad(), keep_freed_memory():
-        student, image = PatchNetwork(p), torch.randn(1, 3, SIDE, SIDE)
+        student, image = PatchNetwork(p), torch.rand(3, SIDE, SIDE)
         channels_last(student)
-        part = training_part(student, image, how == "dense", np.random.default_rng(0))
-        part = part.contiguous(memory_format=torch.channels_last)
-        forward = dense_features_padded if how == "dense" else PatchNetwork.grid
+        stride = 1 if how == "dense" else student.stride
+        crop = random_crops([(SIDE, SIDE)], None, stride, np.random.default_rng(0))[0]
+        part = crop.receptive_field(image, student).contiguous(memory_format=torch.channels_last)
+
+        def forward(student: PatchNetwork, part: torch.Tensor) -> torch.Tensor:
+            if how == "winograd":
+                return run_layers(student.layers, part)
+            return dense_features_padded(student, part) if how == "dense" else student.grid(part)
 
         def step() -> None:
-            with autocast("auto"):
+            with autocast("float32" if how == "winograd" else "auto"):
                 loss = forward(student, part).float().square().sum(1).mean()
             loss.backward()  # type: ignore[no-untyped-call]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ import torch
 
 from small import good_images, random_teacher
 from stadx import DataError, StadxError, dense_features, normalize_images
+from stadx.crops import Crop, random_crops
 from stadx.data.source import ImageSource
-from stadx.progress import silent
-from stadx.students import StudentSettings, descriptor_statistics, train_students, training_part
+from stadx.students import StudentSettings, train_students
+from stadx.targets import TeacherTargets
 from stadx.training import Checkpoint
 
 SETTINGS = StudentSettings(students=2, steps=6, precision="float32")
@@ -24,9 +26,11 @@ class Stop(Exception):
     pass
 
 
-def test_statistics_are_those_of_every_pixel_of_every_image() -> None:
+@pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
+def test_statistics_are_those_of_every_pixel_of_every_image(cache_bytes: int) -> None:
     teacher, images = random_teacher(), good_images(5)
-    mean, std = descriptor_statistics(teacher, ImageSource(images, None), [0, 2, 3], silent)
+    targets = TeacherTargets(teacher, ImageSource(images, None), [0, 2, 3], cache_bytes)
+    mean, std = targets.statistics()
     values = dense_features(teacher, normalize_images(images[[0, 2, 3]])).transpose(0, 1).flatten(1).double()
     torch.testing.assert_close(mean, values.mean(1).float())
     torch.testing.assert_close(std, values.std(1, correction=0).float())
@@ -35,48 +39,97 @@ def test_statistics_are_those_of_every_pixel_of_every_image() -> None:
 def test_images_of_one_colour_are_refused() -> None:
     source = ImageSource(torch.full((2, 3, 20, 20), 7, dtype=torch.uint8), None)
     with pytest.raises(DataError, match="all one colour"):
-        descriptor_statistics(random_teacher(), source, [0, 1], silent)
+        TeacherTargets(random_teacher(), source, [0, 1]).statistics()
 
 
-@pytest.mark.parametrize("p", [33, 65])
-def test_phases_together_are_the_dense_evaluation(p: int) -> None:
-    teacher = random_teacher(p)
-    image = normalize_images(good_images(1, (13, 18)))
+@pytest.mark.parametrize("p, stride", [(17, 1), (33, 4), (33, 1), (65, 8)])
+def test_targets_of_a_crop_are_those_of_the_whole_image(p: int, stride: int) -> None:
+    teacher, images = random_teacher(p), good_images(2, (37, 46))
+    source = ImageSource(images, None)
+    dense = dense_features(teacher, normalize_images(images), method="direct")
+    room = 2 * 8 * 37 * 46  # for one image: the other's crops are computed each time
+    targets = TeacherTargets(teacher, source, [1, 0], room)
     rng = np.random.default_rng(0)
-    dense = dense_features(teacher, image, method="direct")
-    for _ in range(3):
-        grid = teacher.grid(training_part(teacher, image, False, rng))
-        phases = [(r, c) for r in range(min(13, teacher.stride)) for c in range(min(18, teacher.stride))]
-        expected = [dense[:, :, r :: teacher.stride, c :: teacher.stride] for r, c in phases]
-        assert any(e.shape == grid.shape and torch.allclose(e, grid, atol=1e-4) for e in expected)
+    for index in (0, 1):
+        for _ in range(3):
+            crop = random_crops([(37, 46)], 24, stride, rng)[0]
+            s = crop.stride
+            expected = dense[index, :, crop.row :: s, crop.column :: s][:, : crop.height, : crop.width]
+            torch.testing.assert_close(targets.crop(index, crop)[0], expected, atol=2e-3, rtol=1e-3)
+            part = crop.receptive_field(source[index], teacher)
+            if stride == teacher.stride:
+                torch.testing.assert_close(teacher.grid(part)[0], expected, atol=1e-4, rtol=1e-4)
+    assert set(targets._maps) == {1}
 
 
-def test_without_pooling_a_step_sees_a_crop() -> None:
-    teacher = random_teacher(17)
-    image = normalize_images(good_images(1, (40, 60)))
-    dense = dense_features(teacher, image, method="direct")
-    grid = teacher.grid(training_part(teacher, image, False, np.random.default_rng(0)))
-    h, w = grid.shape[2:]
-    assert 40 * 60 / 8 <= h * w < 40 * 60 / 5
-    corners = [(r, c) for r in range(40 - h + 1) for c in range(60 - w + 1)]
-    assert any(torch.allclose(dense[:, :, r : r + h, c : c + w], grid, atol=1e-4) for r, c in corners)
+@pytest.mark.parametrize("stride", [1, 4])
+@pytest.mark.parametrize("side", [None, 12, 1, 1000])
+def test_crops_lie_within_their_images_and_reach_every_pixel(side: int | None, stride: int) -> None:
+    rng, sizes = np.random.default_rng(0), [(30, 21), (25, 40)]
+    seen = [np.zeros(size) for size in sizes]
+    for _ in range(15000):
+        crops = random_crops(sizes, side, stride, rng)
+        assert len({(c.height, c.width) for c in crops}) == 1
+        for crop, count in zip(crops, seen, strict=True):
+            view = count[crop.row :: stride, crop.column :: stride][: crop.height, : crop.width]
+            assert view.shape == (crop.height, crop.width)
+            view += 1
+    expected = (25 if side in (None, 1000) else side) // stride
+    assert crops[0].height == max(1, expected)
+    for count in seen:
+        inner, border = count[8:-8, 8:-8].mean(), np.concatenate([count[0], count[-1], count[:, 0]]).mean()
+        assert count.min() > 0
+        assert border > 0.4 * inner, "the border is seen too rarely"
 
 
-@pytest.mark.parametrize("p, dense", [(17, False), (33, False), (33, True)])
-def test_training_lowers_the_loss_and_students_differ(p: int, dense: bool) -> None:
+def test_a_crop_of_an_image_with_one_pixel() -> None:
+    assert random_crops([(1, 1)], 128, 8, np.random.default_rng(0)) == [Crop(0, 0, 1, 1, 8)]
+
+
+@pytest.mark.parametrize(
+    "p, dense, batch, crop",
+    [(17, False, 1, 12), (33, False, 1, None), (33, True, 1, None), (33, False, 3, 12), (33, True, 2, 6)],
+)
+def test_training_lowers_the_loss_and_students_differ(p: int, dense: bool, batch: int, crop: int | None) -> None:
     losses: list[float] = []
 
     def progress(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         if "loss" in figures:
             losses.append(figures["loss"])
 
-    settings = replace(SETTINGS, steps=50, dense=dense)
+    settings = replace(SETTINGS, steps=50, dense=dense, batch=batch, crop=crop)
     source = ImageSource(good_images(), None)
-    ensemble = train_students(random_teacher(p), source, range(6), settings, progress=progress)
+    ensemble, history = train_students(random_teacher(p), source, range(5), settings, held_out=[5], progress=progress)
     assert len(losses) == 50 and losses[-1] < 0.7 * max(losses)
+    assert [h["step"] for h in history] == [*range(2, 51, 2)]
+    assert history[-1]["loss"] == pytest.approx(losses[-1], abs=1e-4)
+    assert history[-1]["held_out"] < 0.8 * history[0]["held_out"]
     first, second = ensemble.students
     assert not torch.equal(first.layers[0].weight, second.layers[0].weight)  # type: ignore[arg-type]
     assert not any(w.requires_grad for s in ensemble.students for w in s.parameters())
+
+
+def test_patience_stops_and_keeps_the_best() -> None:
+    """Students of noise overfit at once: what they learn of two images does not hold for the third."""
+    images = torch.randint(0, 256, (3, 3, 8, 9), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    settings = replace(SETTINGS, students=1, steps=60, crop=4, learning_rate=3e-3, schedule="constant", patience=2)
+    steps: list[int] = []
+    trained = train_students(
+        random_teacher(),
+        ImageSource(images, None),
+        [0, 1],
+        settings,
+        held_out=[2],
+        progress=lambda stage, done, total, figures: steps.append(done) if "loss" in figures else None,
+    )
+    losses = [h["held_out"] for h in trained.history]
+    assert 6 < steps[-1] < 60 and steps[-1] % 3 == 0
+    assert min(losses) == losses[-3]  # the best, then two that are not
+    whole = train_students(
+        random_teacher(), ImageSource(images, None), [0, 1], replace(settings, patience=0), held_out=[2]
+    )
+    assert [h["held_out"] for h in whole.history[: len(losses)]] == losses
+    assert not torch.equal(trained.ensemble.students[0].layers[0].weight, whole.ensemble.students[0].layers[0].weight)  # type: ignore[arg-type]
 
 
 def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
@@ -87,9 +140,15 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
         train_students(random_teacher(), ImageSource(good_images(), None), range(6), settings)
 
 
-def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "changes", [{}, {"batch": 2, "crop": 9}, {"patience": 3, "steps": 20, "crop": 4, "schedule": "constant"}], ids=str
+)
+def test_a_killed_run_resumes_bit_for_bit(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     teacher, source, file = random_teacher(), ImageSource(good_images(), None), str(tmp_path / "c")
-    whole = train_students(teacher, source, range(6), SETTINGS)
+    settings = replace(SETTINGS, **changes)
+    whole = train_students(teacher, source, range(5), settings, held_out=[5])
 
     def killed(stage: str, done: int, total: int, figures: object) -> None:
         if stage.startswith("Students") and done == 4:
@@ -97,13 +156,21 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Checkpoint, "due", lambda self: True)
     with pytest.raises(Stop):
-        train_students(teacher, source, range(6), SETTINGS, progress=killed, checkpoint_path=file)
-    stages: list[str] = []
+        train_students(teacher, source, range(5), settings, held_out=[5], progress=killed, checkpoint_path=file)
+    stages: set[str] = set()
     resumed = train_students(
-        teacher, source, range(6), SETTINGS, progress=lambda s, d, t, f: stages.append(s), checkpoint_path=file
+        teacher,
+        source,
+        range(5),
+        settings,
+        held_out=[5],
+        progress=lambda s, d, t, f: stages.add(s),
+        checkpoint_path=file,
     )
-    assert stages == ["Students, p = 17"] * 3  # statistics are not computed again
-    for a, b in zip(whole.students, resumed.students, strict=True):
+    assert stages == {"Students, p = 17"}  # statistics are not computed again
+    for a, b in zip(whole.ensemble.students, resumed.ensemble.students, strict=True):
         for x, y in zip(a.parameters(), b.parameters(), strict=True):
             assert torch.equal(x, y)
-    assert torch.equal(whole.mean, resumed.mean) and torch.equal(whole.std, resumed.std)
+    assert torch.equal(whole.ensemble.mean, resumed.ensemble.mean)
+    assert torch.equal(whole.ensemble.std, resumed.ensemble.std)
+    assert whole.history == resumed.history

@@ -1,4 +1,4 @@
-"""From the scores of held-out good images to a threshold."""
+"""From held-out good images to the scores' normalisation and a threshold."""
 
 from __future__ import annotations
 
@@ -9,9 +9,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .data.source import ImageSource
 from .errors import StadxError
+from .progress import Progress
+from .scoring import Ensemble, Normalization, fuse
+from .smoothing import smooth
 
 _LEVELS = 4096  # false-positive rates at which the held-out scores are kept
+
+
+def held_out_scores(
+    ensembles: Sequence[Ensemble], source: ImageSource, indices: Sequence[int], smoothing: float, progress: Progress
+) -> tuple[list[Normalization], list[Tensor]]:
+    """Score statistics (Eq. 11) per scale, and with them the anomaly maps [H, W] of the images `indices`."""
+    maps: list[list[tuple[Tensor, Tensor]]] = [[] for _ in ensembles]
+    for done, index in enumerate(indices, 1):
+        for kept, ensemble in zip(maps, ensembles, strict=True):
+            kept.append(ensemble.error_and_variance(source[index][None]))
+        progress("Held-out images", done, len(indices), {})
+    normalizations = [Normalization.of(kept) for kept in maps]
+    fused = [
+        fuse([n.score(*pair) for n, pair in zip(normalizations, pairs, strict=True)])
+        for pairs in zip(*maps, strict=True)
+    ]
+    return normalizations, [smooth(scores[None], smoothing)[0] for scores in fused]
 
 
 def threshold_levels(maps: Sequence[Tensor]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .allocation import keep_freed_memory
 from .bands import score_bands
-from .calibration import threshold_at, threshold_levels
+from .calibration import held_out_scores, threshold_at, threshold_levels
 from .data.source import ImageSize, ImageSource, check_images, resize
 from .dense import Method, check_stride
 from .detector_file import read_detector, write_detector
@@ -23,7 +23,7 @@ from .errors import DataError
 from .gpu import GpuPrecision, GpuScorer
 from .networks import PATCH_SIZES, PatchNetwork
 from .progress import Progress, silent
-from .scoring import Normalization, fuse
+from .smoothing import smooth_bands
 from .students import StudentSettings, train_students
 from .teacher import load_teacher, shipped_teacher
 from .training import Precision
@@ -54,17 +54,25 @@ class Detector:
         target_fpr: share of the pixels of good images that the threshold may flag.
         held_out: share of the training images set aside for score statistics and the threshold, at least one;
             the students, and µ and σ, never see them.
-        steps: optimiser steps per scale, one image each. The paper: 100 epochs.
+        steps: optimiser steps per scale. The paper: 100 epochs.
+        batch: images per step. The paper: 1.
+        crop: side in pixels of the part of an image that a step sees, at a random place; None for all of it, as in
+            the paper.
         learning_rate, weight_decay: of Adam. The paper: 1e-4 and 1e-5.
         schedule: "cosine" (5 % warm-up, then down to nothing) or, as in the paper, "constant".
-        dense: train on every pixel of an image at each step, as in the paper, instead of on one random phase of the
-            pooling grid (p = 17: on a random crop), which costs a sixth to a tenth.
+        dense: train on every pixel of a crop at each step, as in the paper, instead of on one random phase of the
+            pooling grid, which costs a sixth to a tenth (p = 17 has no pools: no difference).
+        patience: stop when the students' loss on the held-out images has not fallen at so many of the twenty looks
+            that training takes at it, and keep the best; 0 trains all steps.
+        smoothing: standard deviation in pixels of a Gaussian that the maps are smoothed with, at `image_size`; the
+            paper: 0, none.
         precision: of training; "auto" is bfloat16 where the processor has it. Scoring is always float32.
         teachers: teacher files; scales without one use the teacher that comes with stadx.
         seed: of every random choice.
 
     Attributes:
         ensembles_: per scale, teacher, students, µ and σ.
+        history_: per scale, the losses in the course of training, see `TrainedStudents`; not kept in the file.
         normalizations_: per scale, mean and deviation of e and v on the held-out images.
         threshold_: scores above it are anomalous; see `set_target_fpr`.
         heldout_fprs_, heldout_scores_: float32 arrays; a threshold of heldout_scores_[i] flags the share
@@ -83,10 +91,14 @@ class Detector:
         *,
         held_out: float = 0.1,
         steps: int = 2000,
+        batch: int = 1,
+        crop: int | None = None,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-5,
         schedule: Literal["cosine", "constant"] = "cosine",
         dense: bool = False,
+        patience: int = 0,
+        smoothing: float = 0.0,
         precision: Precision = "auto",
         teachers: Sequence[str | os.PathLike[str]] = (),
         seed: int = 0,
@@ -94,10 +106,13 @@ class Detector:
         self.scales = tuple(int(p) for p in scales)
         if not self.scales or len(set(self.scales)) < len(self.scales) or not set(self.scales) <= set(PATCH_SIZES):
             raise ValueError(f"scales are {scales}; choose one or more of {PATCH_SIZES}, none twice")
-        if students < 1 or steps < 1:
-            raise ValueError(f"students = {students} and steps = {steps} must be at least 1")
-        if not 0 < held_out < 1:
-            raise ValueError(f"held_out is {held_out}; it must lie between 0 and 1")
+        if min(students, steps, batch, crop or 1) < 1 or patience < 0:
+            raise ValueError(
+                f"students = {students}, steps = {steps}, batch = {batch} and crop = {crop} must be at least 1, "
+                f"patience = {patience} at least 0"
+            )
+        if not 0 < held_out < 1 or not 0 <= smoothing < 1000:
+            raise ValueError(f"held_out = {held_out} must lie between 0 and 1, smoothing = {smoothing} in [0, 1000)")
         if schedule not in ("cosine", "constant") or precision not in get_args(Precision):
             raise ValueError(f"schedule = {schedule!r} or precision = {precision!r} is unknown")
         self.students = students
@@ -105,10 +120,14 @@ class Detector:
         self.target_fpr = _checked_fpr(target_fpr)
         self.held_out = held_out
         self.steps = steps
+        self.batch = batch
+        self.crop = crop
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.schedule: Literal["cosine", "constant"] = schedule
         self.dense = dense
+        self.patience = patience
+        self.smoothing = smoothing
         self.precision: Precision = precision
         self.teachers = tuple(str(path) for path in teachers)
         self.seed = seed
@@ -147,22 +166,31 @@ class Detector:
         count = min(max(1, round(self.held_out * len(source))), len(source) - 1)
         held_out, held_in = sorted(order[:count]), sorted(order[count:])
         settings = StudentSettings(
-            self.students,
-            self.steps,
-            self.learning_rate,
-            self.weight_decay,
-            self.schedule,
-            self.dense,
-            self.precision,
-            self.seed,
+            students=self.students,
+            steps=self.steps,
+            batch=self.batch,
+            crop=self.crop,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            dense=self.dense,
+            patience=self.patience,
+            precision=self.precision,
+            seed=self.seed,
         )
         files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
-        self.ensembles_ = [
-            train_students(teacher, source, held_in, settings, progress=progress, checkpoint_path=file)
+        trained = [
+            train_students(
+                teacher, source, held_in, settings, held_out=held_out, progress=progress, checkpoint_path=file
+            )
             for teacher, file in zip(teachers, files, strict=True)
         ]
+        self.ensembles_ = [scale.ensemble for scale in trained]
+        self.history_ = [scale.history for scale in trained]
         self._gpu_scorer = None
-        self._calibrate(source, held_out, progress)
+        self.normalizations_, scores = held_out_scores(self.ensembles_, source, held_out, self.smoothing, progress)
+        self.heldout_fprs_, self.heldout_scores_ = threshold_levels(scores)
+        self.set_target_fpr(self.target_fpr)
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
 
@@ -174,21 +202,6 @@ class Detector:
                 raise DataError(f"{path}: is a teacher for p = {teacher.patch_size}, the scales are {self.scales}")
             given[teacher.patch_size] = teacher
         return [given[p] if p in given else load_teacher(shipped_teacher(p)) for p in self.scales]
-
-    def _calibrate(self, source: ImageSource, held_out: Sequence[int], progress: Progress) -> None:
-        """Score statistics (Eq. 11) and the false-positive rates of every threshold, from the held-out images."""
-        maps: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.ensembles_]
-        for done, index in enumerate(held_out, 1):
-            for kept, ensemble in zip(maps, self.ensembles_, strict=True):
-                kept.append(ensemble.error_and_variance(source[index][None]))
-            progress("Held-out images", done, len(held_out), {})
-        self.normalizations_ = [Normalization.of(kept) for kept in maps]
-        fused = [
-            fuse([n.score(*pair) for n, pair in zip(self.normalizations_, pairs, strict=True)])
-            for pairs in zip(*maps, strict=True)
-        ]
-        self.heldout_fprs_, self.heldout_scores_ = threshold_levels(fused)
-        self.set_target_fpr(self.target_fpr)
 
     def set_target_fpr(self, target_fpr: float) -> Detector:
         """Choose the lowest threshold that flags at most this share of the held-out good pixels.
@@ -228,7 +241,7 @@ class Detector:
             check_stride(stride)
             if method == "winograd":
                 raise ValueError("the Winograd engine is the CPU's; on a GPU use method='auto'")
-            return self._scorer_on(device).score_images(images, self.image_size, stride)
+            return self._scorer_on(device).score_images(images, self.image_size, stride, self.smoothing)
         height, width = images.shape[2:]
         maps = torch.empty(len(images), height, width)
         for index, image in enumerate(images.cpu()):
@@ -292,7 +305,8 @@ class Detector:
         return self._bands(image, stride, method)
 
     def _bands(self, image: ImageRows, stride: int, method: Method) -> Iterator[Tensor]:
-        return score_bands(self.ensembles_, self.normalizations_, image, stride, method)
+        bands = score_bands(self.ensembles_, self.normalizations_, image, stride, method)
+        return smooth_bands(bands, image.height, self.smoothing)
 
     def predict(self, images: Tensor, *, stride: int = 1, method: Method = "auto") -> Prediction:
         """Anomaly map, image score and mask at the threshold of each image; arguments as in `score`."""

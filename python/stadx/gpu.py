@@ -23,6 +23,7 @@ from .data.source import ImageSize, resize
 from .networks import IMAGENET_MEAN, IMAGENET_STD, padded_positions
 from .plan import Layer, layers_of
 from .scoring import Ensemble, Normalization, pieces
+from .smoothing import smooth
 
 GpuPrecision = Literal["tf32", "float32", "bfloat16", "float16"]
 _DTYPES = {"tf32": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -78,13 +79,14 @@ class GpuScorer:
         self._positions: dict[tuple[object, ...], Tensor] = {}
 
     @torch.no_grad()
-    def score_images(self, images: Tensor, image_size: ImageSize, stride: int) -> Tensor:
+    def score_images(self, images: Tensor, image_size: ImageSize, stride: int, smoothing: float = 0.0) -> Tensor:
         """Anomaly scores of images of any size.
 
         Args:
             images: RGB [B, 3, H, W], uint8 or floating in [0, 1], on any device.
             image_size: what they are resized to before.
             stride: as in `score`; what is between is interpolated bilinearly.
+            smoothing: sigma in pixels of what they are resized to.
 
         Returns:
             float32 [B, H, W] on the images' device.
@@ -93,6 +95,7 @@ class GpuScorer:
         there = images.to(self.device)
         small = _resized(there, image_size)
         maps = upsample(self.score(small, stride), small.shape[2], small.shape[3], stride)
+        maps = smooth(maps, smoothing)
         if small.shape != there.shape:
             maps = F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
         return maps.to(images.device)

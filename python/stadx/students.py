@@ -6,18 +6,18 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .crops import random_crops
 from .data.source import ImageSource
-from .dense import dense_features
-from .errors import DataError
 from .networks import PatchNetwork, channels_last, dense_features_padded, normalize_images, pad_images
 from .progress import Progress, silent
 from .scoring import Ensemble
+from .targets import TeacherTargets
 from .training import (
     Checkpoint,
     Precision,
@@ -27,9 +27,11 @@ from .training import (
     restore_training_state,
     training_state,
 )
+from .winograd import run_layers
 
 _INIT_PATCHES = 256
-_CROP_SHARE = 8  # a network without pooling trains on a crop with this share of the image's pixels
+_HELD_OUT_CROPS = 16  # in the loss on held-out images
+_CHECKS = 20  # how often training looks at it
 
 
 @dataclass(frozen=True)
@@ -38,61 +40,27 @@ class StudentSettings:
 
     students: int = 3
     steps: int = 2000
+    batch: int = 1
+    crop: int | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
     schedule: Literal["cosine", "constant"] = "cosine"
     dense: bool = False
+    patience: int = 0
     precision: Precision = "auto"
     seed: int = 0
 
 
-@torch.no_grad()
-def descriptor_statistics(
-    teacher: PatchNetwork, source: ImageSource, indices: Sequence[int], progress: Progress
-) -> tuple[Tensor, Tensor]:
-    """µ and σ [d]: mean and deviation of T per channel over every pixel of the images `indices`, summed in float64.
+class TrainedStudents(NamedTuple):
+    """What `train_students` returns.
 
-    Raises:
-        DataError: if all pixels of all images are the same.
+    Attributes:
+        ensemble: teacher, students, µ and σ.
+        history: at every twentieth of the steps, "step", "loss" (a running mean) and, with held-out images, "held_out".
     """
-    count = 0
-    colours = source[indices[0]][:, :1, :1]
-    varied = False
-    mean = square = torch.zeros(teacher.descriptor_size, dtype=torch.float64)
-    for done, index in enumerate(indices, 1):
-        image = source[index]
-        varied = varied or bool((image != colours).any())
-        descriptors = dense_features(teacher, normalize_images(image[None]).float())
-        var, here = torch.var_mean(descriptors.permute(1, 0, 2, 3).flatten(1).double(), dim=1, correction=0)
-        n = descriptors[0, 0].numel()
-        shift = here - mean
-        square = square + n * var + shift.square() * (count * n / (count + n))  # Chan et al. 1983
-        mean = mean + shift * (n / (count + n))
-        count += n
-        progress(f"Teacher statistics, p = {teacher.patch_size}", done, len(indices), {})
-    std = (square / count).sqrt()
-    if not varied:
-        raise DataError("the training images are all one colour, there is nothing to learn from; check the folder")
-    return mean.float(), std.clamp_min(1e-6 * float(std.max())).float()
 
-
-def training_part(net: PatchNetwork, image: Tensor, dense: bool, rng: np.random.Generator) -> Tensor:
-    """The part [1, 3, h, w] of a padded image that a training step sees.
-
-    Not dense: the image from one random phase of the pooling grid on, so that `net.grid` gives the descriptors of
-    every stride-th pixel, an unbiased sample of the dense loss; without pooling, a random crop of an eighth of it.
-    """
-    padded = pad_images(image, net.patch_size // 2, net.padding)
-    if dense:
-        return padded
-    margin = net.patch_size - 1
-    height, width = image.shape[2:]
-    if net.stride > 1:
-        row, column = (int(rng.integers(min(net.stride, size))) for size in (height, width))
-        return net.phase(padded, row, column)
-    h, w = (max(1, min(size, math.ceil(size / math.sqrt(_CROP_SHARE)))) for size in (height, width))
-    top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-    return padded[:, :, top : top + h + margin, left : left + w + margin]
+    ensemble: Ensemble
+    history: list[dict[str, float]]
 
 
 def train_students(
@@ -101,24 +69,23 @@ def train_students(
     indices: Sequence[int],
     settings: StudentSettings,
     *,
+    held_out: Sequence[int] = (),
     progress: Progress = silent,
     checkpoint_path: str | None = None,
-) -> Ensemble:
+) -> TrainedStudents:
     """Train M students on the images `indices` of `source`; the loss is Eq. 7.
 
-    One image a step, in an order drawn anew each epoch; every random choice follows from the seed and the step, so
-    that a run resumed from its checkpoint is the run that was never stopped.
+    A step sees crops of `batch` images, in an order drawn anew each epoch; every random choice follows from the seed
+    and the step, so that a run resumed from its checkpoint is the run that was never stopped.
 
     Args:
         teacher: the frozen teacher T.
         source: training images.
         indices: those to train on.
         settings: see `StudentSettings`.
-        progress: told "Students, p = 33", the step and the "loss" per student.
+        held_out: images whose loss is watched; needed for `patience`.
+        progress: told "Students, p = 33", the step, the "loss" per student and the "held-out" loss.
         checkpoint_path: file to resume from and save to; kept when training is complete.
-
-    Returns:
-        Teacher, students, µ and σ.
 
     Raises:
         DataError, ModelFileError, OutputError, StadxError: as their messages say.
@@ -129,10 +96,14 @@ def train_students(
     modules: dict[str, nn.Module] = {f"student{i}": s for i, s in enumerate(students)}
     key: dict[str, Any] = {**asdict(settings), "images": source.fingerprint(), "held_in": list(indices)}
     checkpoint = Checkpoint(checkpoint_path, {**key, "teacher": _weights_hash(teacher)})
+    for network in (teacher, *students):
+        channels_last(network)
+    targets = TeacherTargets(teacher, source, indices)
     saved = checkpoint.load()
     if saved is None:
-        step, loss_average = 0, math.nan
-        mean, std = descriptor_statistics(teacher, source, indices, progress)
+        step, loss_average, best = 0, math.nan, _Best()
+        history: list[dict[str, float]] = []
+        mean, std = targets.statistics(progress)
         patches = _random_patches(source, indices, p, settings.seed)
         for student in students:
             student.init_from_data(patches, generator)
@@ -141,44 +112,129 @@ def train_students(
     )
     if saved is not None:
         state, tensors = saved
-        step, loss_average, mean, std = state["step"], state["loss"], tensors["mean"], tensors["std"]
+        step, loss_average, history = state["step"], state["loss"], state["history"]
+        mean, std = tensors["mean"], tensors["std"]
+        best = _Best.restored(state["best"], tensors)
         restore_training_state(modules, optimizer, tensors)
-    for network in (teacher, *students):
-        channels_last(network)
 
     def save() -> None:
-        tensors = {"mean": mean, "std": std, **training_state(modules, optimizer)}
-        checkpoint.save({"step": step, "loss": loss_average}, tensors)
+        tensors = {"mean": mean, "std": std, **best.tensors, **training_state(modules, optimizer)}
+        checkpoint.save({"step": step, "loss": loss_average, "history": history, "best": best.state}, tensors)
 
-    shift, scale = mean[:, None, None], std[:, None, None]
-    forward = dense_features_padded if settings.dense else PatchNetwork.grid
-    while step < settings.steps:
+    batches = _Batches(targets, settings, mean, std)
+    watched = batches.held_out(TeacherTargets(teacher, source, held_out, 0), held_out) if held_out else None
+    while step < settings.steps and not best.is_over(settings.patience):
         for group in optimizer.param_groups:
             factor = learning_rate_factor(step, settings.steps, settings.schedule)
             group["lr"] = settings.learning_rate * factor
-        image = normalize_images(_image_of_step(source, indices, step, settings.seed)[None]).float()
-        part = training_part(teacher, image, settings.dense, np.random.default_rng([settings.seed, 1, step]))
-        part = part.contiguous(memory_format=torch.channels_last)
-        with autocast(settings.precision):
-            with torch.no_grad():
-                target = (forward(teacher, part).float() - shift) / scale
-            total = 0.0
-            for student in students:  # one at a time: less memory, and their gradients do not meet
-                loss = (forward(student, part).float() - target).square().sum(1).mean()
-                loss.backward()  # type: ignore[no-untyped-call]
-                total += loss.item() / len(students)
+        part, target = batches.of_step(step)
+        total = 0.0
+        for student in students:  # one at a time: less memory, and their gradients do not meet
+            loss = batches.loss(student, part, target)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item() / len(students)
         check_finite(total, step + 1)
         optimizer.step()
         optimizer.zero_grad()
         step += 1
         loss_average = total if math.isnan(loss_average) else loss_average + 0.02 * (total - loss_average)
-        progress(f"Students, p = {p}", step, settings.steps, {"loss": loss_average})
+        if step % max(1, settings.steps // _CHECKS) == 0:
+            history.append({"step": step, "loss": round(loss_average, 4)})
+            if watched is not None:
+                with torch.no_grad():
+                    losses = [batches.loss(student, *watched).item() for student in students]
+                history[-1]["held_out"] = round(sum(losses) / len(losses), 4)
+                if settings.patience:
+                    best.update(history[-1]["held_out"], modules)
+        progress(f"Students, p = {p}", step, settings.steps, _figures(loss_average, history))
         if checkpoint.due():
             save()
     save()
+    best.put_back(modules)
     for student in students:
         student.eval().requires_grad_(False)
-    return Ensemble(teacher, students, mean, std)
+    return TrainedStudents(Ensemble(teacher, students, mean, std), history)
+
+
+def _figures(loss: float, history: list[dict[str, float]]) -> dict[str, float]:
+    figures = {"loss": loss}
+    if history and "held_out" in history[-1]:
+        figures["held-out"] = history[-1]["held_out"]
+    return figures
+
+
+class _Batches:
+    """The crops of every step, what the teacher says of them, and the loss."""
+
+    def __init__(self, targets: TeacherTargets, settings: StudentSettings, mean: Tensor, std: Tensor) -> None:
+        self.targets = targets
+        self.settings = settings
+        self.shift, self.scale = mean[:, None, None], std[:, None, None]
+        self.stride = 1 if settings.dense else targets.teacher.stride
+
+    def of_step(self, step: int) -> tuple[Tensor, Tensor]:
+        """Crops [B, 3, h, w] of a step with their padding, and the normalised descriptors [B, d, h', w']."""
+        indices, count, seed = self.targets.indices, self.settings.batch, self.settings.seed
+        chosen = []
+        for number in range(step * count, (step + 1) * count):
+            epoch, position = divmod(number, len(indices))
+            order = np.random.default_rng([seed, 0, epoch]).permutation(len(indices))
+            chosen.append(indices[int(order[position])])
+        return self._of(self.targets, chosen, np.random.default_rng([seed, 1, step]))
+
+    def held_out(self, targets: TeacherTargets, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The same crops each time, of up to 16 images that are not trained on."""
+        chosen = [indices[i % len(indices)] for i in range(_HELD_OUT_CROPS if self.settings.crop else 1)]
+        return self._of(targets, chosen, np.random.default_rng([self.settings.seed, 4]))
+
+    def _of(self, targets: TeacherTargets, chosen: list[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        images = [targets.source[index] for index in chosen]
+        sizes = [(image.shape[1], image.shape[2]) for image in images]
+        crops = random_crops(sizes, self.settings.crop, self.stride, rng)
+        parts = [crop.receptive_field(image, targets.teacher) for crop, image in zip(crops, images, strict=True)]
+        descriptors = [targets.crop(index, crop) for index, crop in zip(chosen, crops, strict=True)]
+        part = torch.cat(parts).contiguous(memory_format=torch.channels_last)
+        return part, (torch.cat(descriptors) - self.shift) / self.scale
+
+    def loss(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
+        """Eq. 7: the mean over pixels of ‖S − (T − µ)/σ‖²."""
+        with autocast(self.settings.precision):
+            if self.settings.dense:
+                predicted = dense_features_padded(student, part)
+            else:
+                predicted = run_layers(student.layers, part)
+        return (predicted.float() - target).square().sum(1).mean()
+
+
+class _Best:
+    """The students of the lowest loss on held-out images so far."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, float] = {"loss": math.inf, "since": 0}
+        self.tensors: dict[str, Tensor] = {}
+
+    @staticmethod
+    def restored(state: dict[str, float], tensors: dict[str, Tensor]) -> _Best:
+        """From a checkpoint."""
+        best = _Best()
+        best.state = {"loss": float(state["loss"]), "since": state["since"]}
+        best.tensors = {k: v for k, v in tensors.items() if k.startswith("best.")}
+        return best
+
+    def update(self, loss: float, modules: dict[str, nn.Module]) -> None:
+        self.state["since"] += 1
+        if loss < self.state["loss"]:
+            self.state = {"loss": loss, "since": 0}
+            self.tensors = {f"best.{n}.{k}": v.clone() for n, m in modules.items() for k, v in m.state_dict().items()}
+
+    def is_over(self, patience: int) -> bool:
+        """Whether the loss has not fallen at the last `patience` looks."""
+        return 0 < patience <= self.state["since"]
+
+    def put_back(self, modules: dict[str, nn.Module]) -> None:
+        if self.tensors:
+            for name, module in modules.items():
+                module.load_state_dict({k: self.tensors[f"best.{name}.{k}"] for k in module.state_dict()})
 
 
 def _weights_hash(network: PatchNetwork) -> str:
@@ -186,12 +242,6 @@ def _weights_hash(network: PatchNetwork) -> str:
     for tensor in network.state_dict().values():
         digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _image_of_step(source: ImageSource, indices: Sequence[int], step: int, seed: int) -> Tensor:
-    epoch, position = divmod(step, len(indices))
-    order = np.random.default_rng([seed, 0, epoch]).permutation(len(indices))
-    return source[indices[int(order[position])]]
 
 
 def _random_patches(source: ImageSource, indices: Sequence[int], p: int, seed: int) -> Tensor:

@@ -1,0 +1,91 @@
+"""What students learn: the teacher's descriptors of the training images, computed once where there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .crops import Crop
+from .data.source import ImageSource
+from .dense import dense_features
+from .errors import DataError
+from .networks import PatchNetwork, dense_features_padded, normalize_images
+from .progress import Progress, silent
+
+
+class TeacherTargets:
+    """The teacher's descriptors of crops of training images.
+
+    Whole maps of the first images are kept, as float16, as far as they fit; the crops of the others are computed when
+    asked for. Which are kept depends on the images alone, so that a resumed training sees the same values.
+
+    Args:
+        teacher: the frozen teacher T.
+        source: training images.
+        indices: those in use.
+        cache_bytes: memory for kept maps, two bytes a number: 128 · H · W · 2 an image.
+    """
+
+    def __init__(
+        self, teacher: PatchNetwork, source: ImageSource, indices: Sequence[int], cache_bytes: int = 4 << 30
+    ) -> None:
+        self.teacher = teacher
+        self.source = source
+        self.indices = list(indices)
+        self._maps: dict[int, Tensor] = {}
+        self._fits: set[int] = set()
+        for index in self.indices:
+            height, width = source[index].shape[1:]
+            cache_bytes -= 2 * teacher.descriptor_size * height * width
+            if cache_bytes < 0:
+                break
+            self._fits.add(index)
+
+    @torch.no_grad()
+    def _whole(self, index: int) -> Tensor:
+        """Descriptors [H, W, d] of an image, float32; kept if there is room."""
+        image = normalize_images(self.source[index][None]).float()
+        descriptors = dense_features(self.teacher, image)[0].permute(1, 2, 0)
+        if index in self._fits and index not in self._maps:
+            self._maps[index] = descriptors.half()
+        return descriptors
+
+    @torch.no_grad()
+    def crop(self, index: int, crop: Crop) -> Tensor:
+        """Descriptors of a crop of an image, float32 [1, d, h, w], rounded to float16."""
+        if index in self._fits:
+            if index not in self._maps:
+                self._whole(index)
+            return crop.of(self._maps[index]).permute(2, 0, 1)[None].float()
+        part = crop.receptive_field(self.source[index], self.teacher)
+        if crop.stride == self.teacher.stride:
+            return self.teacher.grid(part).half().float()
+        return dense_features_padded(self.teacher, part).half().float()
+
+    @torch.no_grad()
+    def statistics(self, progress: Progress = silent) -> tuple[Tensor, Tensor]:
+        """µ and σ [d]: mean and deviation per channel over every pixel of every image, summed in float64.
+
+        Raises:
+            DataError: if all pixels of all images are the same.
+        """
+        count = 0
+        colours = self.source[self.indices[0]][:, :1, :1]
+        varied = False
+        mean = square = torch.zeros(self.teacher.descriptor_size, dtype=torch.float64)
+        for done, index in enumerate(self.indices, 1):
+            varied = varied or bool((self.source[index] != colours).any())
+            descriptors = self._whole(index).flatten(0, 1)
+            var, here = torch.var_mean(descriptors.double(), dim=0, correction=0)
+            n = len(descriptors)
+            shift = here - mean
+            square = square + n * var + shift.square() * (count * n / (count + n))  # Chan et al. 1983
+            mean = mean + shift * (n / (count + n))
+            count += n
+            progress(f"Teacher's descriptors, p = {self.teacher.patch_size}", done, len(self.indices), {})
+        std = (square / count).sqrt()
+        if not varied:
+            raise DataError("the training images are all one colour, there is nothing to learn from; check the folder")
+        return mean.float(), std.clamp_min(1e-6 * float(std.max())).float()

@@ -1,0 +1,105 @@
+"""Winograd convolutions for training equal PyTorch's, values and gradients, and serve where they are less work."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stadx import PatchNetwork, winograd
+from stadx.winograd import convolve, run_layers
+
+
+def _case(n: int, c: int, o: int, h: int, w: int, r: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, c, h, w, generator=generator)
+    weight = torch.randn(o, c, r, r, generator=generator) / (c * r * r) ** 0.5
+    return x, weight, torch.randn(o, generator=generator)
+
+
+def _relative(actual: Tensor, expected: Tensor) -> float:
+    return float((actual.detach().double() - expected.detach()).norm() / expected.detach().norm())
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(winograd, "_OVERHEAD", 0.0)
+
+
+@pytest.mark.parametrize("tiles", [1, 5, 800])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    "size", [(1, 3, 5, 24, 31, 5), (3, 7, 4, 5, 5, 5), (2, 8, 6, 13, 11, 4), (5, 4, 4, 9, 40, 2), (1, 1, 1, 30, 6, 3)]
+)
+def test_values_and_gradients_are_those_of_conv2d(
+    size: tuple[int, ...], layout: torch.memory_format, tiles: int, always: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(winograd, "_TILES", tiles)
+    inputs = [t.requires_grad_() for t in _case(*size)]
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    y = convolve(inputs[0].contiguous(memory_format=layout), inputs[1], inputs[2])
+    assert "_Convolution" in _graph(y)
+    expected = F.conv2d(*exact)
+    assert y.shape == expected.shape and _relative(y, expected) < 1e-4
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1))
+    for mine, theirs in zip(
+        torch.autograd.grad(y, inputs, grad), torch.autograd.grad(expected, exact, grad.double()), strict=True
+    ):
+        assert mine.shape == theirs.shape and _relative(mine, theirs) < 1e-4
+
+
+def _graph(y: Tensor) -> str:
+    """Names of the autograd nodes behind y, down to the first convolution."""
+    names, node = [], y.grad_fn
+    while node is not None:
+        names.append(type(node).__name__)
+        node = node.next_functions[0][0] if node.next_functions else None
+    return " ".join(names)
+
+
+@pytest.mark.parametrize("p, side", [(17, 40), (33, 80), (65, 120), (17, 17), (33, 33), (65, 65)])
+def test_a_patch_network_runs_and_learns_the_same(p: int, side: int) -> None:
+    torch.manual_seed(0)
+    net = PatchNetwork(p)
+    x = torch.randn(2, 3, side, side)
+    net.init_from_data(torch.randn(64, 3, p, p))
+    results = []
+    for forward in (net.grid, lambda x: run_layers(net.layers, x)):
+        y = forward(x)
+        y.square().mean().backward()
+        results.append([y.detach(), *(w.grad for w in net.parameters())])
+        net.zero_grad()
+    for mine, theirs in zip(results[1], results[0], strict=True):
+        assert theirs is not None and mine is not None
+        assert _relative(mine, theirs.double()) < 2e-3  # float32 against float32, through four layers
+
+
+def test_it_serves_where_it_is_less_work() -> None:
+    x, weight, bias = _case(1, 128, 128, 40, 40, 5)
+    weight.requires_grad_()
+    assert "_Convolution" in _graph(convolve(x, weight, bias))
+    colours, first, _ = _case(1, 3, 128, 40, 40, 5)
+    assert "_Convolution" not in _graph(convolve(colours, first.requires_grad_(), bias))
+    assert "_Convolution" not in _graph(convolve(x[:, :, :5, :5], weight, bias))  # one output
+    assert "_Convolution" not in _graph(convolve(x.double(), weight.double(), bias.double()))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert convolve(x, weight, bias).dtype == torch.bfloat16
+
+
+def test_empty_batches_and_huge_values(always: None) -> None:
+    x, weight, bias = _case(2, 4, 4, 12, 12, 5)
+    assert convolve(x[:0], weight, bias).shape == (0, 4, 8, 8)
+    huge = 1e30 * x
+    assert _relative(convolve(huge, weight, bias), F.conv2d(huge.double(), weight.double(), bias.double())) < 1e-4
+    x[0, 0, 3, 3] = torch.nan
+    y = convolve(x, weight, bias)
+    assert y[0].isnan().any() and not y[1].isnan().any()
+
+
+def test_frozen_weights_and_inputs_keep_no_gradient(always: None) -> None:
+    x, weight, bias = _case(1, 4, 4, 12, 12, 5)
+    assert convolve(x, weight, bias).grad_fn is None
+    y = convolve(x.requires_grad_(), weight, bias)
+    y.sum().backward()
+    assert x.grad is not None and weight.grad is None
