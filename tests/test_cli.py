@@ -98,7 +98,7 @@ def test_pretrain_writes_a_teacher_and_says_how_good_it_is(
     category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = PretrainedNetwork("colour", 3, "none", lambda images: images.mean((2, 3)))
-    monkeypatch.setattr("stadx.teacher.load_pretrained", lambda name: network)
+    monkeypatch.setattr("stadx.pretraining.load_pretrained", lambda name: network)
     out = tmp_path / "t.safetensors"
     result = stadx("pretrain", category, "--patch-size", 17, "--steps", 2, "--batch", 4, "--out", out)
     assert result.exit_code == 0, result.output

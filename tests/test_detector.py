@@ -17,6 +17,7 @@ from stadx.data.images import read_map
 from stadx.files import read_model, write_model
 from stadx.metrics import auroc
 from stadx.prediction import predict_files
+from stadx.smoothing import smooth
 from stadx.training import Checkpoint
 from stadx.windows import TensorRows
 
@@ -87,6 +88,19 @@ def test_several_scales_average(folder: Path) -> None:
         n.score(*e.error_and_variance(images[:1])) for n, e in zip(both.normalizations_, both.ensembles_, strict=True)
     ]
     torch.testing.assert_close(both.score(images[:1])[0], (single[0] + single[1]) / 2)
+
+
+def test_smoothing_is_of_maps_and_threshold_alike(folder: Path, fitted: Detector) -> None:
+    images = good_images(8)
+    smoothed = make_detector(folder, held_out=0.4, smoothing=1.5).fit(images)
+    expected = smooth(fitted.score(images[:2]), 1.5)
+    torch.testing.assert_close(smoothed.score(images[:2]), expected, atol=1e-5, rtol=1e-5)
+    smoothed.save(folder / "smoothed.safetensors")
+    loaded = Detector.load(folder / "smoothed.safetensors")
+    assert torch.equal(loaded.score(images[:2]), smoothed.score(images[:2]))
+    bands = torch.cat(list(smoothed.score_bands(TensorRows(images[0]))))
+    assert torch.equal(bands, smoothed.score(images[:1])[0])
+    assert smoothed.heldout_scores_.max() < fitted.heldout_scores_.max()  # the threshold is of smoothed maps too
 
 
 def test_images_are_resized_and_maps_come_back_at_their_size(folder: Path) -> None:

@@ -16,10 +16,11 @@ from PIL import Image
 from stadx.data.images import write_image
 from stadx.errors import DataError, OutputError
 from stadx.evaluation import DefectResult, Evaluation, TestScore
-from stadx.metrics import ProCurve, pro_curve
+from stadx.metrics import ProCurve, evaluate_maps, pro_curve
 from stadx.report import plots
 from stadx.report.html import write_report
 from stadx.report.overlay import (
+    TRUTH,
     PREDICTED,
     TRUTH,
     Scale,
@@ -31,6 +32,7 @@ from stadx.report.overlay import (
     resize_to,
     scale_for,
 )
+from stadx.report.worst import write_worst
 
 
 def photo(shape: tuple[int, int] = (20, 30)) -> np.ndarray:
@@ -253,3 +255,16 @@ def test_an_image_that_has_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"7\.png"):
         write_report(tmp_path / "r.html", [evaluation])
     assert not (tmp_path / "r.html").exists()
+
+
+def test_the_worst_regions_come_first_and_in_their_surroundings(tmp_path: Path) -> None:
+    evaluation = example(tmp_path)
+    captions = write_worst(tmp_path / "worst.png", evaluation, count=2)
+    regions = evaluate_maps([(image.map, image.mask) for image in evaluation.images]).regions()
+    expected = sorted(region.au_pro for region in regions)[:2]
+    assert [float(caption.split(": ")[1]) for caption in captions] == pytest.approx(expected, abs=0.006)
+    assert all(caption.startswith("spot ") for caption in captions)
+    picture = np.asarray(Image.open(tmp_path / "worst.png").convert("RGB"))
+    assert (picture == TRUTH).all(2).any()  # the outline of a defect
+    with pytest.raises(DataError, match="has no defect to show"):
+        write_worst(tmp_path / "none.png", example(tmp_path / "good", with_defects=False))

@@ -18,21 +18,36 @@ from .smoothing import smooth
 _LEVELS = 4096  # false-positive rates at which the held-out scores are kept
 
 
-def held_out_scores(
-    ensembles: Sequence[Ensemble], source: ImageSource, indices: Sequence[int], smoothing: float, progress: Progress
-) -> tuple[list[Normalization], list[Tensor]]:
-    """Score statistics (Eq. 11) per scale, and with them the anomaly maps [H, W] of the images `indices`."""
-    maps: list[list[tuple[Tensor, Tensor]]] = [[] for _ in ensembles]
+Maps = list[list[tuple[Tensor, Tensor]]]  # per image, per scale: e and v [H, W]
+
+
+def split(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]:
+    """Which of `count` good images train, and which are held out: at least one, the share `held_out` if it can be."""
+    order = np.random.default_rng([seed, 3]).permutation(count).tolist()
+    number = min(max(1, round(held_out * count)), count - 1)
+    return sorted(order[number:]), sorted(order[:number])
+
+
+def held_out_maps(
+    ensembles: Sequence[Ensemble], source: ImageSource, indices: Sequence[int], progress: Progress
+) -> Maps:
+    """e and v of the images `indices`."""
+    maps: Maps = []
     for done, index in enumerate(indices, 1):
-        for kept, ensemble in zip(maps, ensembles, strict=True):
-            kept.append(ensemble.error_and_variance(source[index][None]))
+        maps.append([ensemble.error_and_variance(source[index][None]) for ensemble in ensembles])
         progress("Held-out images", done, len(indices), {})
-    normalizations = [Normalization.of(kept) for kept in maps]
-    fused = [
-        fuse([n.score(*pair) for n, pair in zip(normalizations, pairs, strict=True)])
-        for pairs in zip(*maps, strict=True)
-    ]
-    return normalizations, [smooth(scores[None], smoothing)[0] for scores in fused]
+    return maps
+
+
+def normalizations_of(maps: Maps) -> list[Normalization]:
+    """Score statistics (Eq. 11) per scale."""
+    return [Normalization.of(scale) for scale in zip(*maps, strict=True)]
+
+
+def fused_scores(maps: Maps, normalizations: Sequence[Normalization], smoothing: float) -> list[Tensor]:
+    """Anomaly maps [H, W] (Eqs. 11 and 12), smoothed as the detector does it."""
+    fused = [fuse([n.score(*pair) for n, pair in zip(normalizations, scales, strict=True)]) for scales in maps]
+    return [smooth(scores[None], smoothing)[0] for scores in fused]
 
 
 def threshold_levels(maps: Sequence[Tensor]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .cli_pretrain import pretrain
+from .cli_train import ablate, train
 from .console import RESUMABLE, ShownProgress, fail, metrics_table, printable, reported, say, show
 from .version import package_version
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 # What a command needs is imported inside it: torch takes seconds, and help should not.
 
 DEMO_FOLDER = Path("stadx-demo")
-TargetFpr = Annotated[float, typer.Option(min=0, max=1, help="Share of good pixels that the threshold may flag.")]
 OtherTargetFpr = Annotated[
     float | None, typer.Option(min=0, max=1, help="Use another threshold than the model's, for this share.")
 ]
@@ -58,18 +59,6 @@ def _move(detector: Detector, device: str) -> None:
         raise typer.BadParameter(str(error), param_hint="--device") from error
 
 
-def _patch_sizes(text: str) -> tuple[int, ...]:
-    """Read "17,33,65" as patch sizes."""
-    try:
-        sizes = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        sizes = ()
-    if not sizes or len(set(sizes)) < len(sizes) or not set(sizes) <= {17, 33, 65}:
-        hint = "give one or more of 17, 33 and 65, separated by commas and none twice"
-        raise typer.BadParameter(hint, param_hint="--scales")
-    return sizes
-
-
 @app.callback()
 def _global(
     version: Annotated[
@@ -96,99 +85,15 @@ def demo(
     say(f"Report: {(out / REPORT).resolve()}")
 
 
-@app.command(epilog="Example: [bold]stadx pretrain photos --patch-size 33 --out teacher33.safetensors[/bold]")
-@reported(RESUMABLE)
-def pretrain(
-    photos: Annotated[Path, typer.Argument(help="Folder of natural photos, sub-folders included.")],
-    out: Annotated[Path, typer.Option(help="Teacher file to write.")],
-    patch_size: Annotated[Literal["17", "33", "65"], typer.Option(help="Receptive field in pixels.")] = "33",
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 10_000,
-    batch: Annotated[int, typer.Option(min=2, help="Patches per step.")] = 64,
-    pretrained_network: Annotated[
-        Literal["efficientnet-lite0", "resnet18"], typer.Option(help="Network to distil.")
-    ] = "efficientnet-lite0",
-    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate of Adam.")] = 8e-4,
-    schedule: Annotated[
-        Literal["cosine", "constant"],
-        typer.Option(help="Course of the learning rate; constant in the paper."),
-    ] = "cosine",
-    compactness_weight: Annotated[
-        float, typer.Option(min=0, help="λc, the weight of the descriptors' correlation in the loss.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
-) -> None:
-    """Train a teacher on natural photos. A stopped run resumes when the same command is run again."""
-    from .files import check_writable
-
-    check_writable(out)
-    from .teacher import PretrainSettings, pretrain
-
-    settings = PretrainSettings(
-        patch_size=int(patch_size),
-        pretrained_network=pretrained_network,
-        steps=steps,
-        batch=batch,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        compactness_weight=compactness_weight,
-        seed=seed,
-    )
-    with ShownProgress() as progress:
-        card = pretrain(photos, settings, out, progress=progress)
-    say(f"Teacher: {out} (explains {card['explained_held_out']:.1%} of the variance on photos it never saw)")
-
-
-@app.command(epilog="Example: [bold]stadx train mvtec_ad/bottle --out bottle.safetensors[/bold]")
-@reported(RESUMABLE)
-def train(
-    data: Annotated[Path, typer.Argument(help="Folder of good images, or a category in MVTec AD layout.")],
-    out: Annotated[Path, typer.Option(help="Model file to write.")],
-    scales: Annotated[str, typer.Option(help="Receptive fields in pixels, e.g. 33 or 17,33,65.")] = "33",
-    students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps per scale, one image each.")] = 2000,
-    image_size: Annotated[
-        int, typer.Option(min=0, help="Side in pixels that images are resized to; 0 keeps them as they are.")
-    ] = 256,
-    target_fpr: TargetFpr = 0.001,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate of Adam.")] = 1e-3,
-    schedule: Annotated[
-        Literal["cosine", "constant"],
-        typer.Option(help="Course of the learning rate; constant in the paper."),
-    ] = "cosine",
-    dense: Annotated[
-        bool, typer.Option("--dense", help="Train on every pixel, as in the paper: 6 to 10 times slower.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
-    teacher: Annotated[
-        list[Path] | None,
-        typer.Option(help="Teacher file, instead of the one that comes with stadx; once per scale."),
-    ] = None,
-) -> None:
-    """Train a detector on good images. A stopped run resumes when the same command is run again."""
-    sizes = _patch_sizes(scales)
-    from .data.mvtec import training_images
-    from .files import check_writable
-
-    images = training_images(data)
-    check_writable(out)
-    from .detector import Detector
-
-    detector = Detector(
-        sizes,
-        students,
-        image_size or None,
-        target_fpr,
-        steps=steps,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        dense=dense,
-        teachers=teacher or (),
-        seed=seed,
-    )
-    with ShownProgress() as progress:
-        detector.fit(images, progress=progress, checkpoint=f"{out}.part")
-    detector.save(out)
-    say(f"Model: {out} (threshold {detector.threshold_:.4g})")
+app.command(epilog="Example: [bold]stadx pretrain photos --patch-size 33 --out teacher33.safetensors[/bold]")(
+    reported(RESUMABLE)(pretrain)
+)
+app.command(epilog="Example: [bold]stadx ablate scales mvtec_ad/bottle --out ablations[/bold]")(
+    reported(RESUMABLE)(ablate)
+)
+app.command(epilog="Example: [bold]stadx train mvtec_ad/bottle --out bottle.safetensors[/bold]")(
+    reported(RESUMABLE)(train)
+)
 
 
 @app.command(epilog="Example: [bold]stadx predict bottle.safetensors photos/ new.png --out found[/bold]")
@@ -235,6 +140,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Write an HTML report to this file."),
     ] = None,
+    worst: Annotated[
+        Path | None,
+        typer.Option(help="Write a picture (PNG) of the defects that are found worst to this file."),
+    ] = None,
     target_fpr: OtherTargetFpr = None,
     stride: Stride = "1",
     device: Device = "cpu",
@@ -246,7 +155,7 @@ def evaluate(
     from .files import check_writable, write_bytes
 
     category = open_category(data)
-    for file in (json_file, report):
+    for file in (json_file, report, worst):
         if file is not None:
             check_writable(file)
     from .detector import Detector
@@ -269,6 +178,11 @@ def evaluate(
 
         write_report(report, [evaluation], title=f"stadx: {printable(evaluation.name)}")
         say(f"Report: {report.resolve()}")
+    if worst is not None:
+        from .report.worst import write_worst
+
+        write_worst(worst, evaluation)
+        say(f"Worst regions: {worst}")
 
 
 @app.command(epilog="Example: [bold]stadx evaluate-maps maps/ mvtec_ad/bottle/ground_truth --compare[/bold]")

@@ -8,24 +8,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .allocation import keep_freed_memory
 from .bands import score_bands
-from .calibration import held_out_scores, threshold_at, threshold_levels
+from .calibration import fused_scores, held_out_maps, normalizations_of, split, threshold_at, threshold_levels
 from .data.source import ImageSize, ImageSource, check_images, resize
 from .dense import Method, check_stride
 from .detector_file import read_detector, write_detector
 from .errors import DataError
 from .gpu import GpuPrecision, GpuScorer
-from .networks import PATCH_SIZES, PatchNetwork
+from .networks import PATCH_SIZES, Padding
 from .progress import Progress, silent
 from .smoothing import smooth_bands
 from .students import StudentSettings, train_students
-from .teacher import load_teacher, shipped_teacher
+from .teacher import load_teachers
 from .training import Precision
 from .windows import ImageRows, TensorRows
 
@@ -66,6 +65,8 @@ class Detector:
             that training takes at it, and keep the best; 0 trains all steps.
         smoothing: standard deviation in pixels of a Gaussian that the maps are smoothed with, at `image_size`; the
             paper: 0, none.
+        padding: how networks continue an image beyond its border: "reflect", "zeros" or "replicate"; None leaves it to
+            the teacher ("reflect" for those that come with stadx).
         precision: of training; "auto" is bfloat16 where the processor has it. Scoring is always float32.
         teachers: teacher files; scales without one use the teacher that comes with stadx.
         seed: of every random choice.
@@ -99,6 +100,7 @@ class Detector:
         dense: bool = False,
         patience: int = 0,
         smoothing: float = 0.0,
+        padding: Padding | None = None,
         precision: Precision = "auto",
         teachers: Sequence[str | os.PathLike[str]] = (),
         seed: int = 0,
@@ -115,6 +117,8 @@ class Detector:
             raise ValueError(f"held_out = {held_out} must lie between 0 and 1, smoothing = {smoothing} in [0, 1000)")
         if schedule not in ("cosine", "constant") or precision not in get_args(Precision):
             raise ValueError(f"schedule = {schedule!r} or precision = {precision!r} is unknown")
+        if padding is not None and padding not in get_args(Padding):
+            raise ValueError(f"padding is {padding!r}; choose one of {get_args(Padding)}")
         self.students = students
         self.image_size: ImageSize = tuple(image_size) if isinstance(image_size, list) else image_size
         self.target_fpr = _checked_fpr(target_fpr)
@@ -128,6 +132,7 @@ class Detector:
         self.dense = dense
         self.patience = patience
         self.smoothing = smoothing
+        self.padding: Padding | None = padding
         self.precision: Precision = precision
         self.teachers = tuple(str(path) for path in teachers)
         self.seed = seed
@@ -158,13 +163,13 @@ class Detector:
         Raises:
             DataError, ModelFileError, OutputError: as their messages say.
         """
-        teachers = self._load_teachers()
+        teachers = load_teachers(self.scales, self.teachers)
+        for teacher in teachers:
+            teacher.padding = self.padding or teacher.padding
         source = ImageSource(data, self.image_size)
         if len(source) < 2:
             raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
-        order = np.random.default_rng([self.seed, 3]).permutation(len(source)).tolist()
-        count = min(max(1, round(self.held_out * len(source))), len(source) - 1)
-        held_out, held_in = sorted(order[:count]), sorted(order[count:])
+        held_in, held_out = split(len(source), self.held_out, self.seed)
         settings = StudentSettings(
             students=self.students,
             steps=self.steps,
@@ -188,20 +193,13 @@ class Detector:
         self.ensembles_ = [scale.ensemble for scale in trained]
         self.history_ = [scale.history for scale in trained]
         self._gpu_scorer = None
-        self.normalizations_, scores = held_out_scores(self.ensembles_, source, held_out, self.smoothing, progress)
+        maps = held_out_maps(self.ensembles_, source, held_out, progress)
+        self.normalizations_ = normalizations_of(maps)
+        scores = fused_scores(maps, self.normalizations_, self.smoothing)
         self.heldout_fprs_, self.heldout_scores_ = threshold_levels(scores)
         self.set_target_fpr(self.target_fpr)
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
-
-    def _load_teachers(self) -> list[PatchNetwork]:
-        given = {}
-        for path in self.teachers:
-            teacher = load_teacher(path)
-            if teacher.patch_size not in self.scales:
-                raise DataError(f"{path}: is a teacher for p = {teacher.patch_size}, the scales are {self.scales}")
-            given[teacher.patch_size] = teacher
-        return [given[p] if p in given else load_teacher(shipped_teacher(p)) for p in self.scales]
 
     def set_target_fpr(self, target_fpr: float) -> Detector:
         """Choose the lowest threshold that flags at most this share of the held-out good pixels.

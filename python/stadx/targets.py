@@ -77,11 +77,13 @@ class TeacherTargets:
         mean = square = torch.zeros(self.teacher.descriptor_size, dtype=torch.float64)
         for done, index in enumerate(self.indices, 1):
             varied = varied or bool((self.source[index] != colours).any())
-            descriptors = self._whole(index).flatten(0, 1)
-            var, here = torch.var_mean(descriptors.double(), dim=0, correction=0)
-            n = len(descriptors)
+            descriptors = self._whole(index)
+            n = descriptors.shape[0] * descriptors.shape[1]
+            # float32 along a row only: exact enough, and five times faster than float64
+            here = descriptors.sum(1).double().sum(0) / n
+            deviation = (descriptors - here.float()).square_().sum(1).double().sum(0)
             shift = here - mean
-            square = square + n * var + shift.square() * (count * n / (count + n))  # Chan et al. 1983
+            square = square + deviation + shift.square() * (count * n / (count + n))  # Chan et al. 1983
             mean = mean + shift * (n / (count + n))
             count += n
             progress(f"Teacher's descriptors, p = {self.teacher.patch_size}", done, len(self.indices), {})

@@ -39,10 +39,14 @@ def decode_image(path: Path, max_pixels: int | None = None) -> Image.Image:
 
     Raises `DataError` as `stadx.data.images.read_image` does.
     """
-    limit = pixel_limit(max_pixels)
+    pixel_limit(max_pixels)  # a wrong setting is told before a wrong file
     with open_file(path) as file:
-        image = _decode(file, path, limit)
-    return _upright(image)
+        return decode_opened(file, path, max_pixels)
+
+
+def decode_opened(file: BinaryIO, path: Path, max_pixels: int | None = None) -> Image.Image:
+    """`decode_image` of what is open already; `path` names it in a `DataError`."""
+    return _upright(_decode(file, path, pixel_limit(max_pixels)))
 
 
 def to_rgb(image: Image.Image, path: Path) -> UInt8Array:

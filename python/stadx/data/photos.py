@@ -1,118 +1,133 @@
-"""Random patches of natural photos, for pretraining a teacher."""
+"""Photos for pretraining: in a folder, in tar files, or in a folder of tar files, which are read where they lie."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from ..errors import DataError
-from .images import list_images, read_image
+from .decode import UInt8Array, decode_opened, open_file, to_rgb
+from .images import IMAGE_SUFFIXES, list_images, read_image
+
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 
 
-def list_photos(folder: str | os.PathLike[str]) -> list[Path]:
-    """Every image under a folder, sub-folders included, sorted.
+@dataclass(frozen=True)
+class Photo:
+    """One photo: an image file, or a part of a tar file.
+
+    Attributes:
+        path: the image file or the tar file.
+        member: name within the tar file; empty for an image file.
+        offset, size: where its bytes lie in the tar file.
+    """
+
+    path: Path
+    member: str = ""
+    offset: int = 0
+    size: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.member}" if self.member else str(self.path)
+
+
+def list_photos(place: str | os.PathLike[str]) -> list[Photo]:
+    """Every image in a folder, sub-folders included, and in the tar files there; or in one tar file.
+
+    Image files come first, sorted; then the tar files, sorted, each in its own order. Tar files are indexed by their
+    headers and not unpacked.
 
     Raises:
-        DataError: if the folder is missing or holds no image.
+        DataError: if the place is missing or holds no image, or a tar file is compressed or damaged.
     """
-    folder = Path(folder)
-    if not os.path.isdir(folder):
-        raise DataError(f"{folder}: there is no such folder; give a folder of photos")
-    photos: list[Path] = []
-    for place in sorted([folder, *(p for p in folder.rglob("*") if p.is_dir())]):
+    place = Path(place)
+    if os.path.isfile(place):
+        if not place.name.lower().endswith((".tar", *_COMPRESSED)):
+            raise DataError(f"{place}: is neither a folder nor a .tar file; give one of the two")
+        photos = _members(place)
+        if not photos:
+            raise DataError(f"{place}: holds no images; give a tar file of photos")
+        return photos
+    if not os.path.isdir(place):
+        raise DataError(f"{place}: there is no such folder; give a folder of photos, or a .tar file")
+    photos, folders = [], sorted([place, *(p for p in place.rglob("*") if p.is_dir())])
+    for folder in folders:
         try:
-            photos += list_images(place)
+            photos += [Photo(path) for path in list_images(folder)]
         except DataError:  # this one holds only other folders or files
             continue
+    archives = [p for f in folders for p in sorted(f.iterdir()) if p.name.lower().endswith((".tar", *_COMPRESSED))]
+    for archive in archives:
+        if archive.is_file() and not archive.name.startswith("."):
+            photos += _members(archive)
     if not photos:
-        raise DataError(f"{folder}: holds no images, nor do its sub-folders; give a folder of photos")
+        raise DataError(f"{place}: holds no images, nor do its sub-folders; give a folder of photos")
     return photos
 
 
-class PhotoPatches:
-    """Patches cut at random from photos, the same ones for the same seed and step.
+def _members(path: Path) -> list[Photo]:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            return [
+                Photo(path, entry.name, entry.offset_data, entry.size)
+                for entry in archive
+                if entry.isfile() and not entry.issparse() and _is_image(entry.name)
+            ]
+    except (tarfile.TarError, OSError, EOFError) as error:
+        if path.name.lower().endswith(_COMPRESSED) or _is_compressed(path):
+            raise DataError(
+                f"{path}: is compressed, so that photos cannot be read from its middle; unpack it, or make it a plain "
+                "tar file (photos hardly shrink anyway)"
+            ) from error
+        raise DataError(f"{path}: cannot be read as a tar file ({error}); copy or make it again") from error
 
-    Each photo is zoomed to s x s pixels, s uniform in {4p, …, 16p}, a p x p patch is cropped at random and turned
-    grey with probability `grey` (Bergmann et al. 2020, section 4). Only the crop is resampled. Decoded photos are
-    kept in memory up to `cache_bytes`; a photo that cannot be read is left out with a warning.
 
-    Args:
-        photos: image files.
-        patch_size: p in pixels.
-        seed: of every random choice.
-        grey: probability that a patch loses its colour.
-        cache_bytes: memory for decoded photos.
+def _is_image(name: str) -> bool:
+    inner = PurePosixPath(name)
+    return inner.suffix.lower() in IMAGE_SUFFIXES and not inner.name.startswith(".")  # "._x.jpg": macOS leftovers
+
+
+def _is_compressed(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"))
+
+
+def read_photo(photo: Photo) -> UInt8Array:
+    """Read one photo as `read_image` does: uint8 [H, W, 3] RGB.
+
+    Raises:
+        DataError: if it is missing, damaged or no image.
     """
+    if not photo.member:
+        return read_image(photo.path)
+    with open_file(photo.path) as file:
+        file.seek(photo.offset)
+        content = file.read(photo.size)
+    name = Path(str(photo))
+    return to_rgb(decode_opened(io.BytesIO(content), name), name)
 
-    def __init__(
-        self,
-        photos: Sequence[Path],
-        patch_size: int,
-        *,
-        seed: int = 0,
-        grey: float = 0.1,
-        cache_bytes: int = 2 << 30,
-    ) -> None:
-        self.photos = list(photos)
-        self.patch_size = patch_size
-        self.seed = seed
-        self.grey = grey
-        self._cache: dict[int, Image.Image] = {}
-        self._room = cache_bytes
-        self._broken: set[int] = set()
 
-    def _photo(self, index: int) -> Image.Image | None:
-        if index in self._broken:
-            return None
-        photo = self._cache.get(index)
-        if photo is None:
+def fingerprint_photos(photos: Sequence[Photo]) -> str:
+    """A hash of the names, sizes and times of photos.
+
+    Raises:
+        DataError: naming a file that is not there.
+    """
+    digest = hashlib.sha256()
+    times: dict[Path, tuple[int, int]] = {}
+    for photo in photos:
+        if photo.path not in times:
             try:
-                photo = Image.fromarray(read_image(self.photos[index]))
-            except DataError as error:
-                self._broken.add(index)
-                if len(self._broken) == len(self.photos):
-                    raise DataError(f"none of the {len(self.photos)} photos can be read; the last: {error}") from error
-                warnings.warn(f"left out: {error}", stacklevel=2)
-                return None
-            size = photo.width * photo.height * 4  # Pillow stores RGB in four bytes
-            if size <= self._room:
-                self._room -= size
-                self._cache[index] = photo
-        return photo
-
-    def batch(self, step: int, count: int) -> Tensor:
-        """Patches uint8 [count, 3, p, p] of one step."""
-        rng = np.random.default_rng([self.seed, step])
-        p = self.patch_size
-        patches = np.empty((count, p, p, 3), np.uint8)
-        for i in range(count):
-            photo = None
-            while photo is None:
-                photo = self._photo(int(rng.integers(len(self.photos))))
-            side = int(rng.integers(4 * p, 16 * p + 1))
-            x, y = rng.integers(0, side - p + 1, 2)
-            sx, sy = photo.width / side, photo.height / side
-            box = (float(x * sx), float(y * sy), float((x + p) * sx), float((y + p) * sy))
-            crop = photo.resize((p, p), Image.Resampling.BILINEAR, box=box)
-            if rng.random() < self.grey:
-                crop = crop.convert("L").convert("RGB")
-            patches[i] = np.asarray(crop)
-        return torch.from_numpy(patches).permute(0, 3, 1, 2)
-
-    def batches(self, steps: range, count: int) -> Iterator[Tensor]:
-        """`batch` of every step in order, the next ones being made on another thread meanwhile."""
-        with ThreadPoolExecutor(1) as maker:
-            ahead = [maker.submit(self.batch, step, count) for step in steps[:4]]
-            for step in steps:
-                patches = ahead.pop(0).result()
-                if step + 4 in steps:
-                    ahead.append(maker.submit(self.batch, step + 4, count))
-                yield patches
+                status = photo.path.stat()
+            except OSError as error:
+                raise DataError(f"{photo.path}: there is no such image ({error.strerror}); check the name") from error
+            times[photo.path] = status.st_size, status.st_mtime_ns
+        size, time = times[photo.path]
+        where = f" {photo.member} {photo.offset} {photo.size}" if photo.member else ""
+        digest.update(f"{photo.path.name} {size} {time}{where}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()

@@ -21,16 +21,16 @@ GOOD_COLOUR = "#2a9d8f"
 DEFECT_COLOUR = "#e76f51"
 CURVE_COLOUR = "#4c78dd"
 # Drawn in place of the page's text colour and replaced by `currentColor` afterwards.
-_INK = "#010203"
-_STYLE: Any = {
+INK = "#010203"
+STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: it takes the page's font and can be searched
     "svg.hashsalt": "stadx",
     "font.size": 10,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
@@ -47,14 +47,14 @@ def image_histogram(
     """
     good, defect = scores[~labels], scores[labels]
     bins = _bins([good, defect], _linear_width(threshold), 26)
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure()
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure()
         for values, colour, label in ((good, GOOD_COLOUR, "good"), (defect, DEFECT_COLOUR, "defect")):
             if values.size:
                 axes.hist(values, bins=bins.tolist(), color=colour, alpha=0.75, label=f"{label} ({values.size})")
         _finish(axes, "image score (maximum of the map)", "images", bins, threshold)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        return _svg(figure, name)
+        return to_svg(figure, name)
 
 
 def pixel_histogram(
@@ -71,8 +71,8 @@ def pixel_histogram(
     background = np.concatenate([scores[~mask] for scores, mask in zip(maps, masks, strict=True)])
     marked = np.concatenate([scores[mask] for scores, mask in zip(maps, masks, strict=True)])
     bins = _bins([background, marked], _linear_width(threshold), 80)
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure()
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure()
         for values, colour, label in (
             (background, GOOD_COLOUR, "background"),
             (marked, DEFECT_COLOUR, "defect"),
@@ -83,20 +83,20 @@ def pixel_histogram(
                 axes.stairs(counts / values.size, bins, color=colour, label=label, linewidth=1.4)
         axes.set_yscale("log")
         _finish(axes, "pixel score", "share of pixels", bins, threshold)
-        return _svg(figure, name)
+        return to_svg(figure, name)
 
 
 def pro_plot(curve: ProCurve, area: float, fpr_limit: float, *, name: str = "pro") -> str:
     """Plot the PRO curve and shade the area up to `fpr_limit` that AU-PRO measures; SVG."""
     fpr, pro = _thin(curve.fpr, curve.pro)
-    with matplotlib.rc_context(_STYLE):
-        figure, axes = _figure()
+    with matplotlib.rc_context(STYLE):
+        figure, axes = new_figure()
         at_limit = float(np.interp(fpr_limit, fpr, pro))
         inside = fpr <= fpr_limit
         x, y = np.append(fpr[inside], fpr_limit), np.append(pro[inside], at_limit)
         axes.fill_between(x, y, color=CURVE_COLOUR, alpha=0.2, linewidth=0)
         axes.plot(fpr, pro, color=CURVE_COLOUR, linewidth=1.8)
-        axes.axvline(fpr_limit, color=_INK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.6)
+        axes.axvline(fpr_limit, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.6)
         axes.text(
             fpr_limit / 2,
             0.42,
@@ -109,11 +109,12 @@ def pro_plot(curve: ProCurve, area: float, fpr_limit: float, *, name: str = "pro
         axes.text(fpr_limit + 0.015, 0.03, f"FPR limit {fpr_limit:g}", va="bottom", alpha=0.75)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="false-positive rate of background pixels")
         axes.set_ylabel("per-region overlap (PRO)")
-        axes.grid(color=_INK, alpha=0.12, linewidth=0.6)
-        return _svg(figure, name)
+        axes.grid(color=INK, alpha=0.12, linewidth=0.6)
+        return to_svg(figure, name)
 
 
-def _figure() -> tuple[Figure, Axes]:
+def new_figure() -> tuple[Figure, Axes]:
+    """Return an empty plot of the size that all plots have."""
     figure = Figure(figsize=(4.4, 3.1), layout="constrained")
     return figure, figure.subplots()
 
@@ -138,7 +139,7 @@ def _linear_width(threshold: float) -> float:
 
 def _finish(axes: Axes, across: str, up: str, bins: NDArray[np.float64], threshold: float) -> None:
     width = _linear_width(threshold)
-    axes.axvline(threshold, color=_INK, linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.75, label="threshold")
+    axes.axvline(threshold, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.75, label="threshold")
     axes.set_xscale("asinh", linear_width=width)
     axes.set_xlim(bins[0], bins[-1])
     axes.set_xticks(_ticks(bins[0], bins[-1], width))
@@ -146,7 +147,7 @@ def _finish(axes: Axes, across: str, up: str, bins: NDArray[np.float64], thresho
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlabel(across)
     axes.set_ylabel(up)
-    axes.grid(axis="y", color=_INK, alpha=0.12, linewidth=0.6)
+    axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.4)
 
@@ -175,13 +176,13 @@ def _thin(fpr: NDArray[np.float64], pro: NDArray[np.float64]) -> tuple[NDArray[n
     return fpr[picked], pro[picked]
 
 
-def _svg(figure: Figure, name: str) -> str:
+def to_svg(figure: Figure, name: str) -> str:
     """Render as an SVG element for use inside HTML: no XML header, ids of its own, the page's text colour."""
     FigureCanvasSVG(figure)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     prefix = re.sub(r"[^a-z0-9]+", "-", name.lower())
     svg = re.sub(r'id="([^"]+)"', rf'id="{prefix}-\1"', svg)
     svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}-", svg)

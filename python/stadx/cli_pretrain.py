@@ -1,0 +1,180 @@
+"""The command `stadx pretrain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .console import ShownProgress, say
+
+# None: the preset decides; what it says by default is shown in the help.
+
+
+def pretrain(
+    photos: Annotated[
+        Path,
+        typer.Argument(help="Folder of natural photos, sub-folders and .tar files in it included; or a .tar file."),
+    ],
+    out: Annotated[Path, typer.Option(help="Teacher file to write.")],
+    preset: Annotated[
+        Literal["default", "paper"],
+        typer.Option(
+            help="Where options that are not given come from. paper: ResNet-18 at 224 pixels, 50,000 steps of 64, "
+            "learning rate 2e-4 throughout, weight decay 1e-5, λk = λc = 1, λm = 0."
+        ),
+    ] = "default",
+    patch_size: Annotated[Literal["17", "33", "65"], typer.Option(help="p, the receptive field in pixels.")] = "33",
+    steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default="10000")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Patches per step.", show_default="64")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(min=0, help="Highest learning rate of Adam.", show_default="8e-4")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0, help="Of Adam.", show_default="1e-5")] = None,
+    schedule: Annotated[
+        Literal["cosine", "constant"] | None,
+        typer.Option(help="Course of the learning rate; constant in the paper.", show_default="cosine"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Of every choice.", show_default="0")] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"] | None,
+        typer.Option(help="Of the convolutions; auto: bfloat16 where the CPU has it.", show_default="auto"),
+    ] = None,
+    distillation_weight: Annotated[
+        float | None,
+        typer.Option(min=0, help="λk, of the distillation loss; 0 needs no pretrained network.", show_default="1"),
+    ] = None,
+    triplet_weight: Annotated[
+        float | None, typer.Option(min=0, help="λm, of the triplet loss; 0 makes no triplets.", show_default="0")
+    ] = None,
+    triplet_margin: Annotated[
+        float | None, typer.Option(min=0, help="δ of the triplet loss.", show_default="1")
+    ] = None,
+    compactness_weight: Annotated[
+        float | None, typer.Option(min=0, help="λc, of the descriptors' correlation.", show_default="1")
+    ] = None,
+    compactness_reduction: Annotated[
+        Literal["sum", "mean"] | None,
+        typer.Option(help="Of the squared correlations of all pairs.", show_default="sum"),
+    ] = None,
+    pretrained_network: Annotated[
+        Literal["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "resnet18", "resnet50"] | None,
+        typer.Option(help="P, the network to distil.", show_default="efficientnet-lite0"),
+    ] = None,
+    pretrained_input: Annotated[
+        int | None, typer.Option(min=1, help="Side in pixels of a patch as P sees it.", show_default="96")
+    ] = None,
+    targets: Annotated[
+        Literal["pooled", "dense"] | None,
+        typer.Option(
+            help="pooled: P sees each patch alone. dense: P sees crops of 4 × 4 patches, its inner map is the target.",
+            show_default="pooled",
+        ),
+    ] = None,
+    descriptor_size: Annotated[
+        int | None, typer.Option(min=2, help="d, numbers in a descriptor.", show_default="128")
+    ] = None,
+    conv3_channels: Annotated[
+        int | None, typer.Option(min=1, help="Of the third convolution for p = 65.", show_default="128")
+    ] = None,
+    last_activation: Annotated[
+        bool | None,
+        typer.Option(
+            "--last-activation/--linear",
+            help="Whether an activation follows the last convolution.",
+            show_default="linear",
+        ),
+    ] = None,
+    padding: Annotated[
+        Literal["reflect", "zeros", "replicate"] | None,
+        typer.Option(help="How images go on beyond their border when they are scored.", show_default="reflect"),
+    ] = None,
+    grey: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of patches without colour.", show_default="0.1")
+    ] = None,
+    luminance: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Largest change of brightness of x⁺ in a triplet.", show_default="0.1"),
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(min=0, help="Deviation of the noise on x⁺ in a triplet.", show_default="0.1")
+    ] = None,
+    distinct_batches: Annotated[
+        int | None,
+        typer.Option(min=0, help="Go through that many batches again and again; 0: always new ones.", show_default="0"),
+    ] = None,
+    feature_cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps P's features for other trainings on the same patches, as float16."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that decode photos; 0 is one thread. The result is the same.")
+    ] = 0,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="HTML file about the training, rewritten at every twentieth of it."),
+    ] = None,
+) -> None:
+    """Train a teacher on natural photos. A stopped run resumes when the same command is run again.
+
+    Several processes share the work when started by torchrun: torchrun --nproc-per-node 4 -m stadx pretrain …
+    """
+    given = {
+        "steps": steps,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "schedule": schedule,
+        "seed": seed,
+        "precision": precision,
+        "distillation_weight": distillation_weight,
+        "triplet_weight": triplet_weight,
+        "triplet_margin": triplet_margin,
+        "compactness_weight": compactness_weight,
+        "compactness_reduction": compactness_reduction,
+        "pretrained_network": pretrained_network,
+        "pretrained_input": pretrained_input,
+        "targets": targets,
+        "descriptor_size": descriptor_size,
+        "conv3_channels": conv3_channels,
+        "last_activation": last_activation,
+        "padding": padding,
+        "grey": grey,
+        "luminance": luminance,
+        "noise": noise,
+        "distinct_batches": distinct_batches,
+    }
+    import os
+
+    from .files import check_writable
+
+    for file in (out, report):
+        if file is not None and os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first writes
+            check_writable(file)
+    from .distributed import is_first, process_group
+    from .pretrain_settings import PRESETS, PretrainSettings
+    from .pretraining import pretrain
+
+    chosen = {**PRESETS[preset], **{name: value for name, value in given.items() if value is not None}}
+    try:
+        settings = PretrainSettings(patch_size=int(patch_size), **chosen)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    with process_group(), ShownProgress() as progress:
+        card = pretrain(
+            photos,
+            settings,
+            out,
+            progress=progress,
+            workers=workers,
+            feature_cache=feature_cache,
+            report=report,
+        )
+        if not is_first():
+            return
+    explained = card["explained_held_out"]
+    share = "" if explained is None else f" (explains {explained:.1%} of the variance on photos it never saw)"
+    say(f"Teacher: {out}{share}")
+    if report is not None:
+        say(f"Report: {report.resolve()}")

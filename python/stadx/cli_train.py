@@ -1,0 +1,119 @@
+"""The commands that train detectors: `stadx train` and `stadx ablate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .console import ShownProgress, say
+
+# of experiments.ablations, which would import torch: help should not take seconds
+STUDIES = ("scales", "students", "terms", "stride", "smoothing", "image-size", "padding", "steps", "seed")
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder of good images, or a category in MVTec AD layout.")],
+    out: Annotated[Path, typer.Option(help="Model file to write.")],
+    scales: Annotated[str, typer.Option(help="Receptive fields in pixels, e.g. 33 or 17,33,65.")] = "33",
+    students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps per scale.")] = 2000,
+    batch: Annotated[int, typer.Option(min=1, help="Images per step; 1 in the paper.")] = 1,
+    crop: Annotated[
+        int, typer.Option(min=0, help="Side in pixels of the part of an image that a step sees; 0: all of it.")
+    ] = 0,
+    image_size: Annotated[
+        int, typer.Option(min=0, help="Side in pixels that images are resized to; 0 keeps them as they are.")
+    ] = 256,
+    target_fpr: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of good pixels that the threshold may flag.")
+    ] = 0.001,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate of Adam.")] = 1e-3,
+    schedule: Annotated[
+        Literal["cosine", "constant"],
+        typer.Option(help="Course of the learning rate; constant in the paper."),
+    ] = "cosine",
+    dense: Annotated[
+        bool, typer.Option("--dense", help="Train on every pixel, as in the paper: 6 to 10 times slower.")
+    ] = False,
+    patience: Annotated[
+        int,
+        typer.Option(min=0, help="Stop after so many of 20 looks at held-out images without progress; 0: never."),
+    ] = 0,
+    smoothing: Annotated[
+        float, typer.Option(min=0, help="Smooth the maps by a Gaussian of so many pixels; 0 in the paper.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(help="Teacher file, instead of the one that comes with stadx; once per scale."),
+    ] = None,
+) -> None:
+    """Train a detector on good images. A stopped run resumes when the same command is run again."""
+    sizes = _patch_sizes(scales)
+    from .data.mvtec import training_images
+    from .files import check_writable
+
+    images = training_images(data)
+    check_writable(out)
+    from .detector import Detector
+
+    detector = Detector(
+        sizes,
+        students,
+        image_size or None,
+        target_fpr,
+        steps=steps,
+        batch=batch,
+        crop=crop or None,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        dense=dense,
+        patience=patience,
+        smoothing=smoothing,
+        teachers=teacher or (),
+        seed=seed,
+    )
+    with ShownProgress() as progress:
+        detector.fit(images, progress=progress, checkpoint=f"{out}.part")
+    detector.save(out)
+    say(f"Model: {out} (threshold {detector.threshold_:.4g})")
+
+
+def ablate(
+    study: Annotated[str, typer.Argument(help=f"What to change: {', '.join(STUDIES)}.")],
+    category: Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, with test images.")],
+    out: Annotated[Path, typer.Option(help="Folder for tables, pictures and the detectors trained for them.")],
+    model: Annotated[Path | None, typer.Option(help="Trained detector to take apart, instead of training one.")] = None,
+    scales: Annotated[str, typer.Option(help="Receptive fields of the detector that is trained.")] = "17,33,65",
+    students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
+    steps: Annotated[int, typer.Option(min=4, help="Optimiser steps per scale.")] = 2000,
+    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 1,
+    crop: Annotated[int, typer.Option(min=0, help="Side in pixels of the part that a step sees; 0: all of it.")] = 0,
+    image_size: Annotated[int, typer.Option(min=1, help="Side in pixels that images are resized to.")] = 256,
+    stride: Annotated[Literal["1", "2", "4", "8"], typer.Option(help="Score every n-th pixel and interpolate.")] = "1",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
+    teacher: Annotated[list[Path] | None, typer.Option(help="Teacher file, once per scale.")] = None,
+) -> None:
+    """Change one thing at a time and write what it does to AU-PRO. A stopped study goes on when run again."""
+    sizes = _patch_sizes(scales)
+    from .experiments.ablations import Setup, run_study, table
+
+    settings = {"batch": batch, "crop": crop or None, "teachers": teacher or ()}
+    setup = Setup(sizes, students, steps, image_size, seed, int(stride), model, settings)
+    with ShownProgress() as progress:
+        rows = run_study(study, category, out, setup, progress=progress)
+    say(table(rows))
+
+
+def _patch_sizes(text: str) -> tuple[int, ...]:
+    """Read "17,33,65" as patch sizes."""
+    try:
+        sizes = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or len(set(sizes)) < len(sizes) or not set(sizes) <= {17, 33, 65}:
+        hint = "give one or more of 17, 33 and 65, separated by commas and none twice"
+        raise typer.BadParameter(hint, param_hint="--scales")
+    return sizes

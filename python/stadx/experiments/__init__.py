@@ -1,0 +1,1 @@
+"""What the paper measured, and more, from one command each."""

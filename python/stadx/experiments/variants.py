@@ -1,0 +1,79 @@
+"""Detectors that differ from a trained one in a single respect, without training again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from ..calibration import Maps, fused_scores, held_out_maps, normalizations_of, split, threshold_levels
+from ..data.source import ImageSource
+from ..detector import Detector
+from ..progress import Progress
+from ..scoring import Ensemble
+
+Terms = Literal["both", "e", "v"]
+
+
+class HeldOut:
+    """The held-out images of a trained detector, and e and v on them for any of its students.
+
+    Args:
+        detector: fitted on the images of `source`.
+        source: all its training images, in the same order.
+        progress: told how far scoring is.
+    """
+
+    def __init__(self, detector: Detector, source: ImageSource, progress: Progress) -> None:
+        self.detector = detector
+        self._source = source
+        self._indices = split(len(source), detector.held_out, detector.seed)[1]
+        self._maps: dict[int, Maps] = {}
+        self._progress = progress
+
+    def maps(self, students: int) -> Maps:
+        """Per held-out image and scale: e and v of the first `students` students."""
+        if students not in self._maps:
+            ensembles = [_first(ensemble, students) for ensemble in self.detector.ensembles_]
+            self._maps[students] = held_out_maps(ensembles, self._source, self._indices, self._progress)
+        return self._maps[students]
+
+    def variant(
+        self,
+        *,
+        scales: Sequence[int] | None = None,
+        students: int | None = None,
+        terms: Terms = "both",
+        smoothing: float = 0.0,
+    ) -> Detector:
+        """A detector of some of the scales and students, calibrated anew on the held-out images.
+
+        Args:
+            scales: patch sizes; all by default.
+            students: how many of each scale; all by default.
+            terms: whether the score is ẽ + ṽ (Eq. 11) or one of them.
+            smoothing: sigma in pixels of a Gaussian over the maps.
+        """
+        base = self.detector
+        scales = tuple(scales or base.scales)
+        students = students or base.students
+        changed = Detector(
+            **{**base.settings, "scales": scales, "students": students, "smoothing": smoothing, "teachers": ()}
+        )
+        chosen = [base.scales.index(p) for p in scales]
+        maps = [[image[i] for i in chosen] for image in self.maps(students)]
+        changed.ensembles_ = [_first(base.ensembles_[i], students) for i in chosen]
+        normalizations = normalizations_of(maps)
+        if terms == "e":  # a score divided by infinity adds nothing
+            normalizations = [replace(n, v_std=math.inf) for n in normalizations]
+        elif terms == "v":
+            normalizations = [replace(n, e_std=math.inf) for n in normalizations]
+        changed.normalizations_ = normalizations
+        scores = fused_scores(maps, normalizations, smoothing)
+        changed.heldout_fprs_, changed.heldout_scores_ = threshold_levels(scores)
+        return changed.set_target_fpr(base.target_fpr)
+
+
+def _first(ensemble: Ensemble, students: int) -> Ensemble:
+    return replace(ensemble, students=ensemble.students[:students])

@@ -1,0 +1,101 @@
+"""The loss of a batch in teacher pretraining, L = λk Lk + λm Lm + λc Lc (Bergmann et al. 2020, Eq. 6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from . import distributed
+from .distillation import PatchGrid
+from .feature_cache import FeatureCache
+from .losses import compactness_loss, distillation_loss, triplet_loss
+from .networks import PatchNetwork, normalize_images
+from .pretrain_settings import PretrainSettings
+from .pretrained import PretrainedNetwork
+from .training import autocast
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What training makes small.
+
+    Attributes:
+        settings: of the training.
+        grid: how patches lie in crops.
+        net: T̂.
+        decode: D; None without P.
+        network: P; None if λk = 0.
+        cache: of P's features; None computes them at every step.
+    """
+
+    settings: PretrainSettings
+    grid: PatchGrid
+    net: PatchNetwork
+    decode: nn.Module | None
+    network: PretrainedNetwork | None
+    cache: FeatureCache | None
+
+    def __call__(self, number: int, crops: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Loss of this process's part of a batch, and the terms of the whole batch.
+
+        Args:
+            number: of the batch, for the cache.
+            crops: uint8 [n, 3, crop, crop], or triplets of them [3, n, 3, crop, crop].
+
+        Returns:
+            A scalar whose gradient, averaged over the processes, is that of L on the whole batch; and by name the
+            terms that have a weight, always "compactness", and L as "loss" and P's "variance".
+        """
+        s = self.settings
+        images = crops.flatten(0, -4).float() / 255
+        x = images[: crops.shape[-4]]  # of triplets the first third
+        with autocast(s.precision):
+            normalised = normalize_images(images).contiguous(memory_format=torch.channels_last)
+            described = self.grid.describe(self.net, normalised).float()
+            descriptors = described[: len(x) * self.grid.patches]
+            if self.network is not None and self.decode is not None:
+                target = self._target(self.network, number, x)
+                decoded = self.decode(descriptors).float()
+        terms: dict[str, Tensor] = {}
+        with torch.autocast("cpu", enabled=False):
+            if self.network is not None:
+                terms["distillation"] = distillation_loss(decoded, target)
+                terms["variance"] = distributed.gather(target).var(0).sum()
+            if s.triplet_weight:
+                anchor, positive, negative = described.chunk(3)
+                terms["triplet"] = triplet_loss(anchor, positive, negative, s.triplet_margin)
+            terms["compactness"] = compactness_loss(distributed.gather(descriptors), s.compactness_reduction)
+        weights = {
+            "distillation": s.distillation_weight,
+            "triplet": s.triplet_weight,
+            "compactness": s.compactness_weight,
+        }
+        loss = torch.stack([weights[name] * term for name, term in terms.items() if name in weights]).sum()
+        terms["loss"] = loss
+        means = distributed.mean(torch.stack(list(terms.values()))).tolist()
+        return loss, dict(zip(terms, means, strict=True))
+
+    @torch.no_grad()
+    def _target(self, network: PretrainedNetwork, number: int, x: Tensor) -> Tensor:
+        def compute() -> Tensor:
+            return self.grid.targets(network, x, self.settings.pretrained_input).float()
+
+        return compute() if self.cache is None else self.cache.get(number, compute)
+
+
+class Averages:
+    """Running means of the terms, over about 100 steps."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def update(self, terms: dict[str, float]) -> dict[str, float]:
+        """Take in the terms of a step; returns their running means, with P's "explained" share for its variance."""
+        for key, value in terms.items():
+            self.values[key] = value + 0.99 * (self.values.get(key, value) - value)
+        shown = {key: value for key, value in self.values.items() if key not in ("variance", "loss")}
+        if "variance" in self.values:
+            shown["explained"] = 1 - shown["distillation"] / max(self.values["variance"], 1e-30)
+        return shown

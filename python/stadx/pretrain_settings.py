@@ -1,0 +1,103 @@
+"""How a teacher is trained, and the paper's own choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .losses import Reduction
+from .networks import Padding
+from .training import Precision
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """How a teacher is trained (Bergmann et al. 2020, section 3.1 and 4).
+
+    The paper: `PRESETS["paper"]`. The defaults reach further in the hour or two that a processor without a GPU has.
+
+    Attributes:
+        patch_size: p, side of the receptive field in pixels.
+        descriptor_size, conv3_channels, last_activation, padding: of the `PatchNetwork`.
+        pretrained_network: P, the network to distil.
+        pretrained_input: side in pixels to which a patch is resized for P.
+        targets: "pooled": P sees each patch alone, and its pooled feature is the target; "dense": 4 x 4 patches share
+            a crop that P sees whole, and P's inner map at each patch's centre is the target.
+        steps, batch: optimiser steps and patches in each.
+        learning_rate, weight_decay: of Adam.
+        schedule: "cosine" (5 % warm-up, then down to nothing) or "constant".
+        distillation_weight, triplet_weight, compactness_weight: λk, λm and λc of Eq. 6. With λk = 0 no pretrained
+            network is needed, with λm = 0 no triplets are made.
+        triplet_margin: δ of Eq. 4.
+        compactness_reduction: Lc is the "sum" or the "mean" of the squared off-diagonal correlations.
+        grey: probability that a patch, or a triplet, loses its colour.
+        luminance: l; the brightness of x⁺ is multiplied by a factor uniform in [1 - l, 1 + l].
+        noise: standard deviation of the noise on x⁺, of values in [0, 1].
+        distinct_batches: 0: every step draws new patches; n > 0: step s has the patches of step s mod n.
+        precision: of the convolutions; "auto" is bfloat16 where the processor has it.
+        seed: of every random choice.
+
+    Raises:
+        ValueError: for a number out of its range, or three weights of 0.
+    """
+
+    patch_size: int = 33
+    descriptor_size: int = 128
+    conv3_channels: int = 128
+    last_activation: bool = False
+    padding: Padding = "reflect"
+    pretrained_network: str = "efficientnet-lite0"
+    pretrained_input: int = 96
+    targets: Literal["pooled", "dense"] = "pooled"
+    steps: int = 10_000
+    batch: int = 64
+    learning_rate: float = 8e-4
+    weight_decay: float = 1e-5
+    schedule: Literal["cosine", "constant"] = "cosine"
+    distillation_weight: float = 1.0
+    triplet_weight: float = 0.0
+    triplet_margin: float = 1.0
+    compactness_weight: float = 1.0
+    compactness_reduction: Reduction = "sum"
+    grey: float = 0.1
+    luminance: float = 0.1
+    noise: float = 0.1
+    distinct_batches: int = 0
+    precision: Precision = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        weights = self.distillation_weight, self.triplet_weight, self.compactness_weight
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError(f"the weights of the losses are {weights}; give none below 0 and at least one above")
+        for name, least in (("steps", 1), ("batch", 2), ("pretrained_input", 1), ("distinct_batches", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; give {least} or more")
+        for name in ("grey", "luminance"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; give a number from 0 to 1")
+        if self.noise < 0 or self.triplet_margin < 0:
+            raise ValueError("noise and triplet_margin cannot be below 0")
+
+    def patches_of(self, step: int) -> int:
+        """The number of the batch that a step trains on."""
+        return step % self.distinct_batches if self.distinct_batches else step
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": {
+        "pretrained_network": "resnet18",
+        "pretrained_input": 224,
+        "targets": "pooled",
+        "steps": 50_000,
+        "batch": 64,
+        "learning_rate": 2e-4,
+        "weight_decay": 1e-5,
+        "schedule": "constant",
+        "distillation_weight": 1.0,
+        "triplet_weight": 0.0,
+        "compactness_weight": 1.0,
+        "compactness_reduction": "sum",
+    },
+}

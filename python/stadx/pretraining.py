@@ -1,0 +1,276 @@
+"""Teacher pretraining: the knowledge of a large network, distilled into a patch network."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import distributed
+from .allocation import keep_freed_memory
+from .data.patch_stream import patch_stream
+from .data.patches import PhotoPatches
+from .data.photos import Photo, fingerprint_photos, list_photos
+from .diagnostics import HeldOut
+from .distillation import PatchGrid, patch_grid, target_size
+from .errors import DataError
+from .feature_cache import FeatureCache
+from .files import check_writable, write_model
+from .networks import PatchNetwork, channels_last, normalize_images
+from .objective import Averages, Objective
+from .pretrain_settings import PretrainSettings
+from .pretrained import PretrainedNetwork, as_pretrained, load_pretrained
+from .progress import Progress, silent
+from .teacher import TEACHER_VERSION
+from .training import (
+    Checkpoint,
+    autocast,
+    check_finite,
+    learning_rate_factor,
+    restore_training_state,
+    training_state,
+)
+
+_FIRST_PATCHES = 256  # on which weights are initialised
+
+
+@keep_freed_memory()
+def pretrain(
+    photos: str | os.PathLike[str],
+    settings: PretrainSettings,
+    out: str | os.PathLike[str],
+    *,
+    progress: Progress = silent,
+    network: PretrainedNetwork | nn.Module | None = None,
+    workers: int = 0,
+    feature_cache: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Train a teacher on photos and write it to a file.
+
+    L = λk Lk + λm Lm + λc Lc (Eq. 6). A twentieth of the photos (at least one) is held out to tell the share of P's
+    variance that D(T̂(x)) explains. The state is saved to `out` + ".part" every half minute; a killed run resumes from
+    there, bit for bit.
+
+    Started by torchrun, the processes share every batch out among them. Gradients and the statistics of Lc are those
+    of the whole batch, so that the teacher is that of one process but for rounding; the first process writes the files.
+
+    Args:
+        photos: a folder of natural photos, sub-folders and tar files in it included, or one tar file.
+        settings: see `PretrainSettings`.
+        out: the teacher file to write.
+        progress: told "Teacher", the step, and the running means of the losses that have a weight, of "compactness"
+            always, and "explained" if P is distilled.
+        network: P, if not the one that `settings` names: a `PretrainedNetwork`, or a module as `as_pretrained` takes.
+        workers: processes that decode photos; 0 is one thread. The result is the same.
+        feature_cache: folder where P's features are kept for other trainings on the same patches, one file for each
+            process of torchrun. With it, or with `distinct_batches`, they are rounded to float16.
+        report: HTML file about the training, rewritten at every twentieth of it.
+
+    Returns:
+        The card: settings, counts, losses, share of variance explained.
+
+    Raises:
+        DataError, OutputError, MissingExtraError, ModelFileError, StadxError: as their messages say.
+    """
+    with distributed.process_group():
+        return distributed.from_first(
+            _pretrain(photos, settings, out, progress, network, workers, feature_cache, report)
+        )
+
+
+def _pretrain(
+    photos: str | os.PathLike[str],
+    settings: PretrainSettings,
+    out: str | os.PathLike[str],
+    progress: Progress,
+    network: PretrainedNetwork | nn.Module | None,
+    workers: int,
+    feature_cache: str | os.PathLike[str] | None,
+    report: str | os.PathLike[str] | None,
+) -> dict[str, Any]:
+    first = distributed.is_first()
+    for file in (out, report):
+        if first and file is not None:
+            check_writable(file)
+    held_out, kept = _split(list_photos(photos), settings)
+    net = _patch_network(settings)
+    grid = patch_grid(net, settings.targets == "dense")
+    crops = grid.crops(settings.batch)
+    part = distributed.own_part(crops)
+    photo_hash = fingerprint_photos(kept)
+    p_net = _network_to_distil(network, settings)
+    source = _patches(kept, grid, settings, settings.seed)
+    held = HeldOut(_patches(held_out, grid, settings, settings.seed + 1), held_out, grid, p_net, settings)
+
+    generator = torch.Generator().manual_seed(settings.seed)
+    x = source.batch(0, _FIRST_PATCHES // grid.patches).float() / 255
+    net.init_from_data(normalize_images(x), generator)
+    modules: dict[str, nn.Module] = {"net": net}
+    if p_net is not None:
+        modules["decode"] = _decoder(net, p_net, grid, x, settings, generator)
+    channels_last(net)
+    parameters = [p for module in modules.values() for p in module.parameters()]
+    optimizer = torch.optim.Adam(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+    cache = None
+    if p_net is not None and (feature_cache is not None or settings.distinct_batches):
+        key = _cache_key(photo_hash, settings, p_net, part)
+        shape = (part.stop - part.start) * grid.patches, target_size(p_net, settings.targets == "dense")
+        cache = FeatureCache(feature_cache, key, settings.distinct_batches or settings.steps, shape)
+
+    objective = Objective(settings, grid, net, modules.get("decode"), p_net, cache)
+
+    depends_on = {
+        **asdict(settings),
+        "photos": photo_hash,
+        "network": p_net and p_net.name,
+        "rounded_features": cache is not None,
+    }
+    checkpoint = Checkpoint(f"{os.fspath(out)}.part" if first else None, depends_on)
+    step, history, averages = 0, list[dict[str, float]](), Averages()
+    if (saved := distributed.from_first(checkpoint.load())) is not None:
+        state, tensors = saved
+        step, history = state["step"], state["history"]
+        averages.values = state["averages"]
+        restore_training_state(modules, optimizer, tensors)
+    distributed.share(parameters)
+
+    numbers = [settings.patches_of(s) for s in range(step, settings.steps)]
+    with contextlib.closing(
+        patch_stream(source, numbers, crops, triplets=settings.triplet_weight > 0, part=part, workers=workers)
+    ) as stream:
+        for number, patches in zip(numbers, stream, strict=True):
+            for group in optimizer.param_groups:
+                factor = learning_rate_factor(step, settings.steps, settings.schedule)
+                group["lr"] = settings.learning_rate * factor
+            loss, terms = objective(number, patches)
+            check_finite(terms["loss"], step + 1)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            distributed.average_gradients(parameters)
+            optimizer.step()
+            step += 1
+            figures = averages.update(terms)
+            look = first and report is not None and (step == settings.steps or step % max(1, settings.steps // 20) == 0)
+            if look or step % max(1, settings.steps // 50) == 0:
+                history.append({"step": step, **{k: round(v, 4) for k, v in figures.items()}})
+            if look and report is not None:
+                _look(report, held, modules, history, settings)
+            if first:
+                progress("Teacher", step, settings.steps, figures)
+            if checkpoint.due():
+                state = {"step": step, "history": history, "averages": averages.values}
+                checkpoint.save(state, training_state(modules, optimizer))
+
+    if not first:
+        return {}
+    explained = held.explained(net, modules.get("decode"))
+    card: dict[str, Any] = {
+        **asdict(settings),
+        "photos": len(kept),
+        "held_out_photos": len(held_out),
+        "pretrained_network": p_net and p_net.name,
+        "pretrained_licence": p_net and p_net.licence,
+        "explained_held_out": None if explained is None else round(explained, 4),
+        "history": history,
+    }
+    write_model(out, "teacher", TEACHER_VERSION, {"network": net.settings, "card": card}, _half(net))
+    checkpoint.remove()
+    return card
+
+
+def _split(files: list[Photo], settings: PretrainSettings) -> tuple[list[Photo], list[Photo]]:
+    """Photos held out, and photos to train on."""
+    least = 3 if settings.triplet_weight else 2
+    if len(files) < least:
+        raise DataError(
+            f"{files[0]}: there are only {len(files)} photos; this training needs {least} or more, and thousands to be "
+            "good"
+        )
+    return files[::20], [f for i, f in enumerate(files) if i % 20]
+
+
+def _patch_network(settings: PretrainSettings) -> PatchNetwork:
+    return PatchNetwork(
+        settings.patch_size,
+        descriptor_size=settings.descriptor_size,
+        conv3_channels=settings.conv3_channels,
+        last_activation=settings.last_activation,
+        padding=settings.padding,
+    )
+
+
+def _network_to_distil(
+    network: PretrainedNetwork | nn.Module | None, settings: PretrainSettings
+) -> PretrainedNetwork | None:
+    if settings.distillation_weight == 0:
+        return None
+    if network is None:
+        return load_pretrained(settings.pretrained_network)
+    return as_pretrained(network, settings.pretrained_input)
+
+
+def _patches(photos: list[Photo], grid: PatchGrid, settings: PretrainSettings, seed: int) -> PhotoPatches:
+    return PhotoPatches(
+        photos,
+        settings.patch_size,
+        crop=grid.crop,
+        seed=seed,
+        grey=settings.grey,
+        luminance=settings.luminance,
+        noise=settings.noise,
+    )
+
+
+@torch.no_grad()
+def _decoder(
+    net: PatchNetwork,
+    p_net: PretrainedNetwork,
+    grid: PatchGrid,
+    x: Tensor,
+    settings: PretrainSettings,
+    generator: torch.Generator,
+) -> nn.Linear:
+    """D, which starts by saying the mean of P's features."""
+    decode = nn.Linear(net.descriptor_size, target_size(p_net, settings.targets == "dense"))
+    with autocast(settings.precision):
+        target = grid.targets(p_net, x, settings.pretrained_input)
+    decode.weight.normal_(0, 0.01, generator=generator)
+    decode.bias.copy_(target.mean(0))
+    return decode
+
+
+def _cache_key(photo_hash: str, settings: PretrainSettings, p_net: PretrainedNetwork, part: slice) -> dict[str, Any]:
+    """Everything that P's features of a numbered batch depend on, but for the versions of libraries."""
+    names = ("patch_size", "pretrained_input", "targets", "batch", "grey", "seed")
+    with autocast(settings.precision):
+        low = torch.is_autocast_enabled("cpu")
+    key = {name: getattr(settings, name) for name in names}
+    return {**key, "photos": photo_hash, "network": p_net.name, "bfloat16": low, "part": [part.start, part.stop]}
+
+
+def _look(
+    report: str | os.PathLike[str],
+    held: HeldOut,
+    modules: dict[str, nn.Module],
+    history: list[dict[str, float]],
+    settings: PretrainSettings,
+) -> None:
+    """Measure on held-out patches, note it in the last entry of the history, and write the page."""
+    from .report.teacher_page import write_teacher_page
+
+    net = modules["net"]
+    assert isinstance(net, PatchNetwork)
+    diagnosis = held.diagnose(net, modules.get("decode"))
+    if diagnosis.explained is not None:
+        history[-1]["held_out_explained"] = round(diagnosis.explained, 4)
+    history[-1]["effective_rank"] = round(diagnosis.effective_rank, 2)
+    write_teacher_page(report, diagnosis, history, asdict(settings))
+
+
+def _half(net: nn.Module) -> dict[str, Tensor]:
+    return {k: v.to(torch.float16) for k, v in net.state_dict().items()}

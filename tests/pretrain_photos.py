@@ -1,0 +1,32 @@
+"""Photos, a cheap P and settings that the tests of pretraining share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from stadx.pretrain_settings import PretrainSettings
+from stadx.pretrained import PretrainedNetwork
+
+
+def mean_colours(images: Tensor) -> Tensor:
+    return F.adaptive_avg_pool2d(images, 2).flatten(1)
+
+
+P_NET = PretrainedNetwork("mean-colours", 12, "none", mean_colours)
+SETTINGS = PretrainSettings(patch_size=17, pretrained_input=17, steps=6, batch=16, precision="float32")
+
+
+def write_photos(folder: Path, count: int = 25) -> Path:
+    """Smooth random colours, 60 x 40, half of them in a sub-folder."""
+    (folder / "more").mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+    for i in range(count):
+        small = torch.rand(4, 4, 3, generator=generator).mul(255).to(torch.uint8).numpy()
+        place = folder if i % 2 else folder / "more"
+        Image.fromarray(small).resize((60, 40), Image.Resampling.BICUBIC).save(place / f"{i}.png")
+    return folder

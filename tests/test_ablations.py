@@ -1,0 +1,133 @@
+"""Studies change one thing, say which figure it gives, and go on where they were stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from small import teacher_file
+from stadx import DataError, Detector
+from stadx.cli import app
+from stadx.cli_train import STUDIES as NAMES
+from stadx.data.demo import write_demo_set
+from stadx.data.mvtec import open_category, training_images
+from stadx.data.source import ImageSource
+from stadx.evaluation import evaluate
+from stadx.experiments.ablations import STUDIES, Row, Setup, run_study, table
+from stadx.experiments.variants import HeldOut
+from stadx.progress import silent
+
+
+@pytest.fixture(scope="module")
+def category(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_demo_set(tmp_path_factory.mktemp("set"), size=48, train=4, test_good=2, test_defect=2)[0]
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    folder = tmp_path_factory.mktemp("teachers")
+    teachers = [teacher_file(folder, p) for p in (17, 33)]
+    return Setup((17, 33), 2, steps=4, image_size=48, settings={"crop": 8, "teachers": teachers, "held_out": 0.5})
+
+
+@pytest.fixture(scope="module")
+def trained(category: Path, setup: Setup) -> Detector:
+    return setup.detector({}).fit(category)
+
+
+@pytest.fixture(scope="module")
+def held_out(category: Path, trained: Detector) -> HeldOut:
+    return HeldOut(trained, ImageSource(training_images(category), 48), silent)
+
+
+def test_the_variant_with_everything_is_the_detector(trained: Detector, held_out: HeldOut) -> None:
+    same = held_out.variant()
+    images = torch.rand(2, 3, 48, 48)
+    assert torch.equal(same.score(images), trained.score(images))
+    assert same.threshold_ == trained.threshold_
+    assert (same.scales, same.students) == (trained.scales, trained.students)
+
+
+def test_variants_use_what_their_names_say(trained: Detector, held_out: HeldOut) -> None:
+    image = torch.rand(1, 3, 48, 48)
+    second = held_out.variant(scales=(33,))
+    normal = second.normalizations_[0]
+    e, v = trained.ensembles_[1].error_and_variance(image)
+    torch.testing.assert_close(second.score(image)[0], normal.score(e, v))
+    assert normal == trained.normalizations_[1]
+    torch.testing.assert_close(
+        held_out.variant(scales=(33,), terms="e").score(image)[0], (e - normal.e_mean) / normal.e_std
+    )
+    torch.testing.assert_close(
+        held_out.variant(scales=(33,), terms="v").score(image)[0], (v - normal.v_mean) / normal.v_std
+    )
+    one = held_out.variant(students=1)
+    assert [len(ensemble.students) for ensemble in one.ensembles_] == [1, 1]
+    assert torch.equal(one.score(image), held_out.variant(students=1, terms="e").score(image))
+    assert len(trained.ensembles_[0].students) == 2  # the trained one is left alone
+
+
+@pytest.mark.parametrize("study, rows", [("scales", 3), ("students", 2), ("terms", 3), ("smoothing", 5), ("stride", 4)])
+def test_studies_of_one_model(
+    study: str, rows: int, category: Path, trained: Detector, setup: Setup, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.safetensors"
+    trained.save(model)
+    stages: list[str] = []
+    result = run_study(
+        study,
+        category,
+        tmp_path / "out",
+        Setup(model=model),
+        progress=lambda stage, done, total, figures: stages.append(stage),
+    )
+    assert len(result) == rows
+    assert not any("Students" in stage for stage in stages), "nothing is trained"
+    whole = evaluate(trained, open_category(category))
+    named = {"scales": -1, "students": -1, "terms": 0, "smoothing": 0, "stride": 0}
+    assert result[named[study]].au_pro == pytest.approx(whole.au_pro, abs=1e-9)
+    assert len({row.au_pro for row in result}) > 1
+    facts = json.loads((tmp_path / "out" / f"{category.name}-{study}.json").read_text())
+    assert facts["rows"][0]["name"] == result[0].name and facts["settings"]["steps"] == 4
+    assert (tmp_path / "out" / f"{category.name}-{study}.md").read_text() == table(result)
+    for picture in ("scores", "maps"):
+        assert Image.open(tmp_path / "out" / f"{category.name}-{study}-{picture}.png").width > 100
+
+
+def test_a_study_that_trains_keeps_its_detectors(category: Path, setup: Setup, tmp_path: Path) -> None:
+    small = {**setup.settings, "teachers": setup.settings["teachers"][:1]}
+    setup = replace(setup, scales=(17,), students=1, stride=4, settings=small)
+    first = run_study("padding", category, tmp_path, setup)
+    assert [row.name for row in first] == ["reflect", "zeros", "replicate"]
+    assert len(list((tmp_path / "models").iterdir())) == 3
+    zeros = next(f for f in (tmp_path / "models").iterdir() if "zeros" in f.name)
+    assert Detector.load(zeros).ensembles_[0].students[0].padding == "zeros"
+    stages: list[str] = []
+    again = run_study(
+        "padding", category, tmp_path, setup, progress=lambda stage, done, total, figures: stages.append(stage)
+    )
+    assert again == first and not any("Students" in stage for stage in stages)
+
+
+def test_the_table_shows_what_is_undefined() -> None:
+    rows = [Row("a", 0.5, None, 0.25, {"scratch": 0.125}), Row("b", None, None, None, {"scratch": None})]
+    assert table(rows).splitlines()[2:] == ["| a | 0.500 | – | 0.250 | 0.125 |", "| b | – | – | – | – |"]
+
+
+def test_the_command(category: Path, trained: Detector, tmp_path: Path) -> None:
+    assert tuple(STUDIES) == NAMES
+    model = tmp_path / "m.safetensors"
+    trained.save(model)
+    result = CliRunner().invoke(
+        app, ["ablate", "terms", str(category), "--model", str(model), "--out", str(tmp_path / "o")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "e alone" in result.output
+    with pytest.raises(DataError, match="no study 'noise'; choose one of scales"):
+        run_study("noise", category, tmp_path, Setup(model=model))

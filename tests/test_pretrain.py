@@ -1,0 +1,238 @@
+"""Pretraining learns, resumes bit for bit from any step, and says what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pretrain_photos import P_NET, SETTINGS, write_photos
+from stadx import DataError, ModelFileError, OutputError
+from stadx.files import read_model, write_model
+from stadx.networks import PatchNetwork
+from stadx.pretrain_settings import PRESETS, PretrainSettings
+from stadx.pretraining import pretrain
+from stadx.teacher import load_teacher
+from stadx.training import Checkpoint, learning_rate_factor
+
+TRIPLETS = replace(SETTINGS, steps=3, triplet_weight=1.0)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return write_photos(tmp_path / "photos")
+
+
+@pytest.fixture(autouse=True)
+def few_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stadx.diagnostics.HELD_OUT_PATCHES", 64)
+    monkeypatch.setattr("stadx.pretraining._FIRST_PATCHES", 64)
+
+
+class Stop(Exception):
+    pass
+
+
+def test_pretraining_learns_and_writes_a_card(photos: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    figures: dict[str, float] = {}
+
+    def progress(stage: str, done: int, total: int, now: Mapping[str, float]) -> None:
+        seen.append((done, total))
+        figures.update(now)
+
+    out = tmp_path / "teacher.safetensors"
+    settings = replace(SETTINGS, steps=30, compactness_weight=0.001)
+    card = pretrain(photos, settings, out, progress=progress, network=P_NET)
+    assert card["explained_held_out"] > 0.2, card["history"][-1]
+    assert (card["photos"], card["held_out_photos"]) == (23, 2)
+    assert seen == [(i, 30) for i in range(1, 31)]
+    assert set(figures) == {"distillation", "compactness", "explained"}
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["photos", "teacher.safetensors"]
+    header, tensors = read_model(out, "teacher", 1)
+    assert header["card"] == card
+    assert all(t.dtype == torch.float16 for t in tensors.values())
+    net = load_teacher(out)
+    assert net.patch_size == 17 and not any(w.requires_grad for w in net.parameters())
+    assert net(torch.randn(64, 3, 17, 17)).std() > 0.1
+
+
+def test_without_distillation_no_pretrained_network_is_loaded(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stadx.pretraining.load_pretrained", lambda name: pytest.fail("loaded"))
+    settings = replace(TRIPLETS, steps=1, distillation_weight=0, distinct_batches=2)
+    card = pretrain(photos, settings, tmp_path / "t", report=tmp_path / "r.html")
+    assert card["explained_held_out"] is None and card["pretrained_network"] is None
+    assert set(card["history"][-1]) == {"step", "triplet", "compactness", "effective_rank"}
+    page = (tmp_path / "r.html").read_text()
+    assert "triplet loss" in page and "explained" not in page
+
+
+def test_without_triplets_none_are_made(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*args: object) -> None:
+        pytest.fail("made triplets")
+
+    monkeypatch.setattr("stadx.data.patches.PhotoPatches.triplets", forbidden)
+    pretrain(photos, replace(SETTINGS, steps=1), tmp_path / "t", network=P_NET)
+
+
+@pytest.mark.parametrize(
+    "settings, more",
+    [
+        (SETTINGS, {}),
+        (replace(SETTINGS, triplet_weight=1.0, distinct_batches=3), {}),
+        (replace(SETTINGS, distinct_batches=4, targets="dense"), {"workers": 1}),
+    ],
+    ids=["plain", "triplets", "dense"],
+)
+def test_a_killed_run_resumes_bit_for_bit(
+    settings: PretrainSettings, more: dict[str, Any], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    p_net = replace(P_NET, dense_features=lambda images: images[:, :, ::4, ::4], dense_dim=3)
+    pretrain(photos, settings, whole, network=p_net)
+
+    def killed(stage: str, done: int, total: int, figures: object) -> None:
+        if done == 4:
+            raise Stop
+
+    monkeypatch.setattr(Checkpoint, "due", lambda self: True)
+    with pytest.raises(Stop):
+        pretrain(photos, settings, resumed, network=p_net, progress=killed, **more)
+    assert not resumed.exists()
+    steps: list[int] = []
+    pretrain(photos, settings, resumed, network=p_net, progress=lambda s, done, t, f: steps.append(done))
+    assert steps == [4, 5, 6]  # step 4 was not saved yet
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "resumed.part").exists()
+
+
+@pytest.mark.parametrize("other", [{"triplet_margin": 2.0}, {"luminance": 0.2}, {"distinct_batches": 3}])
+def test_a_checkpoint_of_other_settings_is_refused(photos: Path, tmp_path: Path, other: dict[str, Any]) -> None:
+    out = tmp_path / "t"
+
+    def stop(*args: object) -> None:
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Checkpoint, "due", lambda self: True)
+        pretrain(photos, TRIPLETS, out, network=P_NET, progress=lambda s, d, n, f: stop() if d == 2 else None)
+    name = next(iter(other))
+    with pytest.raises(ModelFileError, match=rf"t\.part: .*other settings .*{name}.*delete it"):
+        pretrain(photos, replace(TRIPLETS, **other), out, network=P_NET)
+
+
+def test_a_checkpoint_without_its_parts_is_refused(tmp_path: Path) -> None:
+    write_model(tmp_path / "c", "checkpoint", 1, {}, {"x": torch.zeros(1)})
+    with pytest.raises(ModelFileError, match="lacks a part of a checkpoint"):
+        Checkpoint(tmp_path / "c", {}).load()
+
+
+def test_learning_rate_rises_then_falls() -> None:
+    factors = [learning_rate_factor(i, 100, "cosine") for i in range(100)]
+    assert factors[4] == 1.0 == max(factors) and factors[0] == 0.2 and factors[-1] < 0.001
+    assert learning_rate_factor(70, 100, "constant") == 1.0
+
+
+def test_any_module_can_be_distilled(photos: Path, tmp_path: Path) -> None:
+    class Colours(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(3))
+            self.dropout = nn.Dropout(0.5)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.dropout(images.mean((2, 3)) * self.weight)
+
+    module = Colours()
+    card = pretrain(photos, replace(SETTINGS, steps=2), tmp_path / "t", network=module)
+    assert card["pretrained_network"].startswith("Colours-")
+    assert not module.training and not module.weight.requires_grad and module.weight.grad is None
+
+
+def test_every_choice_of_the_network_reaches_the_file(photos: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=1, descriptor_size=8, conv3_channels=256, last_activation=True, padding="zeros")
+    pretrain(photos, settings, tmp_path / "t", network=P_NET)
+    net = load_teacher(tmp_path / "t")
+    assert (
+        net.settings
+        == PatchNetwork(17, descriptor_size=8, conv3_channels=256, last_activation=True, padding="zeros").settings
+    )
+
+
+def test_the_mean_reduction_reaches_the_loss(photos: Path, tmp_path: Path) -> None:
+    found: dict[str, float] = {}
+    for reduction in ("sum", "mean"):
+        settings = replace(SETTINGS, steps=1, compactness_reduction=reduction)
+        card = pretrain(photos, settings, tmp_path / "t", network=P_NET)
+        found[reduction] = card["history"][-1]["compactness"]
+    assert found["sum"] == pytest.approx(found["mean"] * 128 * 127, rel=1e-2)
+
+
+def test_looking_at_held_out_patches_changes_nothing_but_the_history(photos: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=3)
+    plain = pretrain(photos, settings, tmp_path / "a", network=P_NET)
+    looked = pretrain(photos, settings, tmp_path / "b", network=P_NET, report=tmp_path / "r.html")
+    a, b = (read_model(tmp_path / name, "teacher", 1)[1] for name in "ab")
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert plain["explained_held_out"] == looked["explained_held_out"]
+    assert looked["history"][-1]["held_out_explained"] == looked["explained_held_out"]
+    assert [e["step"] for e in looked["history"] if "held_out_explained" in e] == [1, 2, 3]
+    assert not any("held_out_explained" in e for e in plain["history"])
+    page = (tmp_path / "r.html").read_text()
+    for part in ("share of P's variance explained", "distillation loss Lk", "compactness loss Lc", "effective rank"):
+        assert part in page, part
+    assert page.count('alt="query"') == 8 and page.count('alt="neighbour"') == 48
+    assert "triplet loss" not in page and "http:" not in page
+    assert "<dt>learning_rate</dt><dd>0.0008</dd>" in page
+
+
+def test_bad_input(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere: there is no such folder"):
+        pretrain(tmp_path / "nowhere", SETTINGS, tmp_path / "t", network=P_NET)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: holds no images"):
+        pretrain(tmp_path / "empty", SETTINGS, tmp_path / "t", network=P_NET)
+    with pytest.raises(OutputError, match="photos: is a folder"):
+        pretrain(photos, SETTINGS, photos, network=P_NET)
+    with pytest.raises(OutputError, match="photos: is a folder"):
+        pretrain(photos, SETTINGS, tmp_path / "t", network=P_NET, report=photos)
+    two = write_photos(tmp_path / "two", 2)
+    with pytest.raises(DataError, match="only 2 photos; this training needs 3 or more"):
+        pretrain(two, TRIPLETS, tmp_path / "t", network=P_NET)
+    with pytest.raises(DataError, match=r'mean-colours: has no inner map, which targets = "dense" needs'):
+        pretrain(photos, replace(SETTINGS, targets="dense"), tmp_path / "t", network=P_NET)
+    with pytest.raises(DataError, match="batch of 24 patches does not fill crops of 16"):
+        pretrain(photos, replace(SETTINGS, targets="dense", batch=24), tmp_path / "t", network=P_NET)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"distillation_weight": 0, "compactness_weight": 0},
+        {"triplet_weight": -1},
+        {"steps": 0},
+        {"batch": 1},
+        {"grey": 1.5},
+        {"noise": -0.1},
+        {"distinct_batches": -1},
+    ],
+)
+def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        PretrainSettings(**wrong)
+
+
+def test_the_preset_of_the_paper() -> None:
+    settings = PretrainSettings(**PRESETS["paper"])
+    found = asdict(settings)
+    expected = {"pretrained_network": "resnet18", "learning_rate": 2e-4, "schedule": "constant", "steps": 50_000}
+    expected |= {"batch": 64, "weight_decay": 1e-5, "pretrained_input": 224, "triplet_weight": 0}
+    expected |= {"distillation_weight": 1, "compactness_weight": 1}
+    assert {name: found[name] for name in expected} == expected
