@@ -57,9 +57,10 @@ def test_error_on_a_large_image(p: int) -> None:
     assert rms < RMS_LIMIT and largest < MAX_LIMIT
 
 
-def test_error_of_the_shipped_teacher() -> None:
+@pytest.mark.parametrize("p", PATCH_SIZES)
+def test_error_of_the_shipped_teachers(p: int) -> None:
     for images in (noise(1, 3, 60, 70), normalize_images(good_images(1, (60, 70)))):
-        rms, largest = errors(load_teacher(shipped_teacher(33)), images)
+        rms, largest = errors(load_teacher(shipped_teacher(p)), images)
         assert rms < RMS_LIMIT and largest < MAX_LIMIT
 
 

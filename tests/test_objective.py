@@ -26,6 +26,7 @@ def test_the_loss_is_the_weighted_sum(weights: tuple[float, float, float]) -> No
     net, decode = random_teacher(17), nn.Linear(8, 12)
     p_net, crops = (P_NET if k else None), (TRIPLETS if m else TRIPLETS[0])
     loss, terms = Objective(settings, patch_grid(net, False), net, decode if k else None, p_net, None)(0, crops)
+    decode.requires_grad_(False)
     x, positive, negative = (net(normalize_images(patches)) for patches in TRIPLETS)
     expected = {"compactness": compactness_loss(x)}
     if k:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pretrain_photos import P_NET, SETTINGS, mean_colours, write_photos
+from pretrain_photos import P_NET, SETTINGS, make_cheap, mean_colours, write_photos
 from stadx import ModelFileError, OutputError, StadxError
 from stadx.feature_cache import FeatureCache
 from stadx.files import read_model
@@ -24,12 +24,11 @@ def forbidden() -> Tensor:
 
 
 @pytest.fixture
-def few_patches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stadx.diagnostics.HELD_OUT_PATCHES", 64)
-    monkeypatch.setattr("stadx.pretraining._FIRST_PATCHES", 64)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_cheap(monkeypatch)
 
 
-def test_the_network_runs_once_per_distinct_batch_over_two_trainings(tmp_path: Path, few_patches: None) -> None:
+def test_the_network_runs_once_per_distinct_batch_over_two_trainings(tmp_path: Path, cheap: None) -> None:
     photos, calls = write_photos(tmp_path / "photos"), Counter[int]()
 
     def counted(images: Tensor) -> Tensor:
@@ -52,7 +51,7 @@ def test_the_network_runs_once_per_distinct_batch_over_two_trainings(tmp_path: P
     assert calls[16] == 9 and len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_a_cache_without_distinct_batches_serves_the_next_training(tmp_path: Path, few_patches: None) -> None:
+def test_a_cache_without_distinct_batches_serves_the_next_training(tmp_path: Path, cheap: None) -> None:
     photos, calls = write_photos(tmp_path / "photos"), Counter[int]()
 
     def counted(images: Tensor) -> Tensor:

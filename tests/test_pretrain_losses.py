@@ -30,7 +30,7 @@ def test_triplets_swap_the_anchor(margin: float) -> None:
         far = min(math.dist(x, z), math.dist(y, z))
         terms.append(max(0.0, margin + math.dist(x, y) - far))
     assert triplet_loss(a, p, n, margin).item() == pytest.approx(sum(terms) / 40)
-    assert 0 < sum(term > 0 for term in terms) and (margin > 1 or min(terms) == 0)
+    assert sum(term > 0 for term in terms) > 0 and (margin > 1 or min(terms) == 0)
     torch.testing.assert_close(triplet_loss(a, p, n), triplet_loss(p, a, n))
 
 

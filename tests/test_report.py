@@ -20,7 +20,6 @@ from stadx.metrics import ProCurve, evaluate_maps, pro_curve
 from stadx.report import plots
 from stadx.report.html import write_report
 from stadx.report.overlay import (
-    TRUTH,
     PREDICTED,
     TRUTH,
     Scale,

@@ -9,17 +9,22 @@ import torch
 
 from stadx import DataError, ModelFileError
 from stadx.files import read_model, write_model
+from stadx.networks import PATCH_SIZES
 from stadx.teacher import load_teacher, shipped_teacher
 
 
-def test_the_shipped_teacher_is_complete() -> None:
-    path = shipped_teacher(33)
+@pytest.mark.parametrize("p", PATCH_SIZES)
+def test_the_shipped_teachers_are_complete(p: int) -> None:
+    path = shipped_teacher(p)
     net = load_teacher(path)
-    assert net.patch_size == 33 and net.descriptor_size == 128
+    assert net.patch_size == p and net.descriptor_size == 128
     card = read_model(path, "teacher", 1)[0]["card"]
     assert card["pretrained_licence"] == "Apache-2.0" and card["explained_held_out"] > 0.1
-    assert path.stat().st_size < 4 << 20
-    assert path.with_suffix(".md").is_file()
+    assert card["patch_size"] == p and card["photos"] > 3000
+    assert path.stat().st_size < 8 << 20
+    text = path.with_suffix(".md").read_text()
+    assert f"--patch-size {p} --steps {card['steps']} " in text
+    assert f"{100 * card['explained_held_out']:.1f} % of P's variance" in text
 
 
 def test_a_teacher_that_does_not_come_with_stadx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -21,8 +21,11 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps per scale.")] = 2000,
     batch: Annotated[int, typer.Option(min=1, help="Images per step; 1 in the paper.")] = 1,
     crop: Annotated[
-        int, typer.Option(min=0, help="Side in pixels of the part of an image that a step sees; 0: all of it.")
-    ] = 0,
+        int,
+        typer.Option(
+            min=0, help="Side in pixels of the part of an image that a step sees, half of it for p = 17; 0: all."
+        ),
+    ] = 128,
     image_size: Annotated[
         int, typer.Option(min=0, help="Side in pixels that images are resized to; 0 keeps them as they are.")
     ] = 256,
@@ -90,7 +93,7 @@ def ablate(
     students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
     steps: Annotated[int, typer.Option(min=4, help="Optimiser steps per scale.")] = 2000,
     batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 1,
-    crop: Annotated[int, typer.Option(min=0, help="Side in pixels of the part that a step sees; 0: all of it.")] = 0,
+    crop: Annotated[int, typer.Option(min=0, help="Side in pixels of the part that a step sees; 0: all of it.")] = 128,
     image_size: Annotated[int, typer.Option(min=1, help="Side in pixels that images are resized to.")] = 256,
     stride: Annotated[Literal["1", "2", "4", "8"], typer.Option(help="Score every n-th pixel and interpolate.")] = "1",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,

@@ -55,8 +55,8 @@ class Detector:
             the students, and µ and σ, never see them.
         steps: optimiser steps per scale. The paper: 100 epochs.
         batch: images per step. The paper: 1.
-        crop: side in pixels of the part of an image that a step sees, at a random place; None for all of it, as in
-            the paper.
+        crop: side in pixels of the part of an image that a step sees, at a random place (p = 17: half of it); None for
+            all of it, as in the paper.
         learning_rate, weight_decay: of Adam. The paper: 1e-4 and 1e-5.
         schedule: "cosine" (5 % warm-up, then down to nothing) or, as in the paper, "constant".
         dense: train on every pixel of a crop at each step, as in the paper, instead of on one random phase of the
@@ -93,7 +93,7 @@ class Detector:
         held_out: float = 0.1,
         steps: int = 2000,
         batch: int = 1,
-        crop: int | None = None,
+        crop: int | None = 128,
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-5,
         schedule: Literal["cosine", "constant"] = "cosine",

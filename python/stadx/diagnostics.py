@@ -153,7 +153,6 @@ def effective_rank(spectrum: npt.NDArray[np.float64]) -> float:
 
 
 def _spectrum(x: Tensor) -> npt.NDArray[np.float64]:
-    singular = torch.linalg.svdvals(x - x.mean(0))
-    values = singular.square().numpy()
+    values = torch.linalg.eigvalsh(torch.cov(x.T)).flip(0).clamp_min(0).numpy()
     spectrum: npt.NDArray[np.float64] = values / max(values.sum(), 1e-300)
     return spectrum

@@ -102,7 +102,7 @@ def _pretrain(
     grid = patch_grid(net, settings.targets == "dense")
     crops = grid.crops(settings.batch)
     part = distributed.own_part(crops)
-    photo_hash = fingerprint_photos(kept)
+    photo_hash = fingerprint_photos(held_out + kept)
     p_net = _network_to_distil(network, settings)
     source = _patches(kept, grid, settings, settings.seed)
     held = HeldOut(_patches(held_out, grid, settings, settings.seed + 1), held_out, grid, p_net, settings)

@@ -30,7 +30,7 @@ from .training import (
 from .winograd import run_layers
 
 _INIT_PATCHES = 256
-_HELD_OUT_CROPS = 16  # in the loss on held-out images
+_HELD_OUT_CROPS = 8  # in the loss on held-out images
 _CHECKS = 20  # how often training looks at it
 
 
@@ -41,7 +41,7 @@ class StudentSettings:
     students: int = 3
     steps: int = 2000
     batch: int = 1
-    crop: int | None = None
+    crop: int | None = 128
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -171,6 +171,8 @@ class _Batches:
         self.settings = settings
         self.shift, self.scale = mean[:, None, None], std[:, None, None]
         self.stride = 1 if settings.dense else targets.teacher.stride
+        # without pools every pixel of a crop is computed, so a smaller one costs as much
+        self.side = settings.crop and (settings.crop if targets.teacher.stride > 1 else -(-settings.crop // 2))
 
     def of_step(self, step: int) -> tuple[Tensor, Tensor]:
         """Crops [B, 3, h, w] of a step with their padding, and the normalised descriptors [B, d, h', w']."""
@@ -183,14 +185,14 @@ class _Batches:
         return self._of(self.targets, chosen, np.random.default_rng([seed, 1, step]))
 
     def held_out(self, targets: TeacherTargets, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The same crops each time, of up to 16 images that are not trained on."""
+        """The same crops each time, of up to 8 images that are not trained on."""
         chosen = [indices[i % len(indices)] for i in range(_HELD_OUT_CROPS if self.settings.crop else 1)]
         return self._of(targets, chosen, np.random.default_rng([self.settings.seed, 4]))
 
     def _of(self, targets: TeacherTargets, chosen: list[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         images = [targets.source[index] for index in chosen]
         sizes = [(image.shape[1], image.shape[2]) for image in images]
-        crops = random_crops(sizes, self.settings.crop, self.stride, rng)
+        crops = random_crops(sizes, self.side, self.stride, rng)
         parts = [crop.receptive_field(image, targets.teacher) for crop, image in zip(crops, images, strict=True)]
         descriptors = [targets.crop(index, crop) for index, crop in zip(chosen, crops, strict=True)]
         part = torch.cat(parts).contiguous(memory_format=torch.channels_last)

@@ -128,18 +128,17 @@ def _correlation(matrix: NDArray[np.float64]) -> str:
 def _retrieval(diagnosis: Diagnosis) -> str:
     rows = []
     for item in diagnosis.neighbours:
-        found = "".join(
-            f"{_picture(patch, 'neighbour')[:-9]}<figcaption>{distance:.2f}</figcaption></figure>"
-            for patch, distance in zip(item.found, item.distances, strict=True)
-        )
-        rows.append(f'<div class="card">{_picture(item.query, "query")}<span></span>{found}</div>')
+        pairs = zip(item.found, item.distances, strict=True)
+        found = "".join(_picture(patch, "neighbour", f"{distance:.2f}") for patch, distance in pairs)
+        rows.append(f'<div class="card">{_picture(item.query, "query", "")}<span></span>{found}</div>')
     return f'<div class="retrieval">{"".join(rows)}</div>'
 
 
-def _picture(patch: NDArray[np.uint8], what: str) -> str:
+def _picture(patch: NDArray[np.uint8], what: str, caption: str) -> str:
     size = (_PATCH_SIDE, _PATCH_SIDE)
     large = np.asarray(Image.fromarray(np.ascontiguousarray(patch)).resize(size, Image.Resampling.BICUBIC))
-    return f'<figure><img class="pixelated" src="{_inline(large)}" alt="{what}"></figure>'
+    below = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return f'<figure><img class="pixelated" src="{_inline(large)}" alt="{what}">{below}</figure>'
 
 
 def _inline(pixels: NDArray[np.uint8]) -> str:
