@@ -9,7 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from stadx import cli, demo, files
+from stadx import cli, demo, detector, files
 from stadx.data.images import read_map
 from stadx.networks import PatchNetwork
 from stadx.teacher import TEACHER_VERSION
