@@ -176,7 +176,18 @@ def test_what_cannot_be_learned_from(folder: Path, tmp_path: Path) -> None:
         Detector((33,), teachers=[teacher_file(folder, 17)]).fit(good_images())
     with pytest.raises(DataError, match="call fit"):
         Detector().score(good_images())
-    for wrong in ({"scales": (31,)}, {"scales": (33, 33)}, {"students": 0}, {"held_out": 0}, {"target_fpr": -1}):
+    for wrong in (
+        {"scales": (31,)},
+        {"scales": (33, 33)},
+        {"students": 0},
+        {"held_out": 0},
+        {"target_fpr": -1},
+        {"crop": 0},
+        {"batch": 0},
+        {"patience": -1},
+        {"smoothing": -1},
+        {"padding": "mirror"},
+    ):
         with pytest.raises(ValueError):
             Detector(**wrong)  # type: ignore[arg-type]
 

@@ -108,7 +108,7 @@ class Detector:
         self.scales = tuple(int(p) for p in scales)
         if not self.scales or len(set(self.scales)) < len(self.scales) or not set(self.scales) <= set(PATCH_SIZES):
             raise ValueError(f"scales are {scales}; choose one or more of {PATCH_SIZES}, none twice")
-        if min(students, steps, batch, crop or 1) < 1 or patience < 0:
+        if min(students, steps, batch, 1 if crop is None else crop) < 1 or patience < 0:
             raise ValueError(
                 f"students = {students}, steps = {steps}, batch = {batch} and crop = {crop} must be at least 1, "
                 f"patience = {patience} at least 0"
