@@ -47,7 +47,7 @@ def random_crops(
 ) -> list[Crop]:
     """One crop of each image, all of the same size.
 
-    A crop's place is uniform from half outside the image to half outside on the other side, then moved inside: so the
+    A crop's place is uniform over all that touch the image, those that reach beyond it being moved inside: so the
     pixels near the border are seen no less often than those in the middle.
 
     Args:
