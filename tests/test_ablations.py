@@ -113,6 +113,9 @@ def test_a_study_that_trains_keeps_its_detectors(category: Path, setup: Setup, t
         "padding", category, tmp_path, setup, progress=lambda stage, done, total, figures: stages.append(stage)
     )
     assert again == first and not any("Students" in stage for stage in stages)
+    other = replace(setup, settings={**small, "crop": 4})
+    with pytest.raises(DataError, match=r"safetensors: was trained with other settings \(crop\); name another folder"):
+        run_study("padding", category, tmp_path, other)
 
 
 def test_the_table_shows_what_is_undefined() -> None:

@@ -187,7 +187,17 @@ def _trained(data: Category, out: Path, setup: Setup, change: Change, progress: 
     shared = f"p{scales}-M{detector.students}-{setup.steps}-{setup.image_size}-{setup.seed}"
     file = out / "models" / f"{data.name}-{shared}-{differences or 'base'}.safetensors"
     if file.exists():
-        return Detector.load(file)
+        kept = Detector.load(file)
+        if other := [key for key, value in _comparable(detector).items() if _comparable(kept)[key] != value]:
+            raise DataError(
+                f"{file}: was trained with other settings ({', '.join(other)}); name another folder, or delete it"
+            )
+        return kept
     detector.fit(data.root, progress=progress, checkpoint=f"{file}.part")
     detector.save(file)
     return detector
+
+
+def _comparable(detector: Detector) -> dict[str, Any]:
+    """Its settings, with teachers as a model file names them."""
+    return {**detector.settings, "teachers": [Path(file).name for file in detector.teachers]}
