@@ -109,6 +109,16 @@ def test_training_lowers_the_loss_and_students_differ(p: int, dense: bool, batch
     assert not any(w.requires_grad for s in ensemble.students for w in s.parameters())
 
 
+def test_muon_gets_further_than_adam_in_as_many_steps() -> None:
+    source = ImageSource(good_images(), None)
+    settings = replace(SETTINGS, students=1, steps=60)
+    muon, adam = (
+        train_students(random_teacher(33), source, range(5), replace(settings, optimizer=name), held_out=[5]).history
+        for name in ("muon", "adam")
+    )
+    assert muon[-1]["loss"] < 0.8 * adam[-1]["loss"] and muon[-1]["held_out"] < adam[-1]["held_out"]
+
+
 def test_patience_stops_and_keeps_the_best() -> None:
     """Students of noise overfit at once: what they learn of two images does not hold for the third."""
     images = torch.randint(0, 256, (3, 3, 8, 9), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -141,7 +151,7 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"batch": 2, "crop": 9}, {"patience": 3, "steps": 20, "crop": 4, "schedule": "constant"}], ids=str
+    "changes", [{}, {"optimizer": "adam"}, {"batch": 2, "crop": 9}, {"patience": 3, "steps": 20, "crop": 4, "schedule": "constant"}], ids=str
 )
 def test_a_killed_run_resumes_bit_for_bit(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

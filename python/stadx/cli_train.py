@@ -32,7 +32,12 @@ def train(
     target_fpr: Annotated[
         float, typer.Option(min=0, max=1, help="Share of good pixels that the threshold may flag.")
     ] = 0.001,
-    learning_rate: Annotated[float, typer.Option(min=0, help="Highest learning rate of Adam.")] = 1e-3,
+    optimizer: Annotated[
+        Literal["muon", "adam"], typer.Option(help="Adam in the paper; Muon needs a third of the steps.")
+    ] = "muon",
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Highest learning rate.", show_default="0.002 for muon, 0.001 for adam")
+    ] = None,
     schedule: Annotated[
         Literal["cosine", "constant"],
         typer.Option(help="Course of the learning rate; constant in the paper."),
@@ -70,6 +75,7 @@ def train(
         steps=steps,
         batch=batch,
         crop=crop or None,
+        optimizer=optimizer,
         learning_rate=learning_rate,
         schedule=schedule,
         dense=dense,

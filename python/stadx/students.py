@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .crops import random_crops
 from .data.source import ImageSource
+from .muon import Muon
 from .networks import PatchNetwork, channels_last, dense_features_padded, normalize_images, pad_images
 from .progress import Progress, silent
 from .scoring import Ensemble
@@ -29,6 +30,9 @@ from .training import (
 )
 from .winograd import run_layers
 
+Optimizer = Literal["muon", "adam"]
+
+LEARNING_RATES: dict[Optimizer, float] = {"muon": 2e-3, "adam": 1e-3}  # where none is given
 _INIT_PATCHES = 256
 _HELD_OUT_CROPS = 8  # in the loss on held-out images
 _CHECKS = 20  # how often training looks at it
@@ -42,7 +46,8 @@ class StudentSettings:
     steps: int = 2000
     batch: int = 1
     crop: int | None = 128
-    learning_rate: float = 1e-3
+    optimizer: Optimizer = "muon"
+    learning_rate: float | None = None
     weight_decay: float = 1e-5
     schedule: Literal["cosine", "constant"] = "cosine"
     dense: bool = False
@@ -107,9 +112,10 @@ def train_students(
         patches = _random_patches(source, indices, p, settings.seed)
         for student in students:
             student.init_from_data(patches, generator)
-    optimizer = torch.optim.Adam(
-        [w for s in students for w in s.parameters()], settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    learning_rate = settings.learning_rate or LEARNING_RATES[settings.optimizer]
+    kind = Muon if settings.optimizer == "muon" else torch.optim.Adam
+    weights = [w for s in students for w in s.parameters()]
+    optimizer: torch.optim.Optimizer = kind(weights, learning_rate, weight_decay=settings.weight_decay)
     if saved is not None:
         state, tensors = saved
         step, loss_average, history = state["step"], state["loss"], state["history"]
@@ -126,7 +132,7 @@ def train_students(
     while step < settings.steps and not best.is_over(settings.patience):
         for group in optimizer.param_groups:
             factor = learning_rate_factor(step, settings.steps, settings.schedule)
-            group["lr"] = settings.learning_rate * factor
+            group["lr"] = learning_rate * factor
         part, target = batches.of_step(step)
         total = 0.0
         for student in students:  # one at a time: less memory, and their gradients do not meet

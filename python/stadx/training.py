@@ -17,8 +17,7 @@ from .errors import ModelFileError, StadxError
 from .files import read_model, write_model
 
 Precision = Literal["auto", "float32", "bfloat16"]
-_VERSION = 1
-_KEPT = ("step", "exp_avg", "exp_avg_sq")  # Adam's state
+_VERSION = 2
 
 
 def autocast(precision: Precision) -> contextlib.AbstractContextManager[Any]:
@@ -108,27 +107,27 @@ class Checkpoint:
             self.path.unlink(missing_ok=True)
 
 
-def training_state(modules: Mapping[str, nn.Module], optimizer: torch.optim.Adam) -> dict[str, Tensor]:
-    """Parameters and Adam's moments as named tensors."""
+def training_state(modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Parameters and the optimiser's tensors for each, all named."""
     tensors = {f"{n}.{k}": v for n, m in modules.items() for k, v in m.state_dict().items()}
     for name, parameter in _named_parameters(modules):
-        for key in _KEPT:
-            if parameter in optimizer.state:
-                tensors[f"adam.{name}.{key}"] = optimizer.state[parameter][key]
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{name}.{key}"] = value
     return tensors
 
 
 def restore_training_state(
-    modules: Mapping[str, nn.Module], optimizer: torch.optim.Adam, tensors: Mapping[str, Tensor]
+    modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
 ) -> None:
     """Undo `training_state`."""
     for name, module in modules.items():
         prefix = f"{name}."
         module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
     for name, parameter in _named_parameters(modules):
-        kept = {key: tensors[f"adam.{name}.{key}"] for key in _KEPT if f"adam.{name}.{key}" in tensors}
+        prefix = f"optimizer.{name}."
+        kept = {k[len(prefix) :]: v.clone() for k, v in tensors.items() if k.startswith(prefix)}
         if kept:
-            optimizer.state[parameter] = {k: v.clone() for k, v in kept.items()}
+            optimizer.state[parameter] = kept
 
 
 def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterable[tuple[str, nn.Parameter]]:

@@ -1,0 +1,104 @@
+"""Muon: an optimiser that takes steps of equal size in every direction of a weight matrix (Jordan et al. 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+_MOMENTUM = 0.95
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, for the biases
+_ITERATIONS = 5
+_A, _B, _C = 3.4445, -4.7750, 2.0315  # Jordan's polynomial: takes singular values from 0.003 … 1 to 0.7 … 1.2
+_SCALE = 0.2  # root mean square of a step over the learning rate, about that of Adam (Liu et al. 2025)
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon for the weights of convolutions, as matrices [out, in · k · k]; Adam for vectors.
+
+    The step is the nearest orthogonal matrix of the gradient's running mean (with Nesterov's look ahead), so that the
+    weak directions of a gradient are learned as fast as its strong ones. PyTorch's own Muon takes matrices alone and
+    works in bfloat16, which most CPUs emulate.
+
+    Args:
+        parameters: weights to train.
+        learning_rate: a step's root mean square is a fifth of it.
+        weight_decay: added to the gradient times the weight, as in `torch.optim.Adam`.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], learning_rate: float = 2e-3, *, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(parameters, {"lr": learning_rate, "weight_decay": weight_decay})
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Change every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
+                state = self.state[parameter]
+                step = _adam_step(gradient, state) if parameter.ndim < 2 else _muon_step(gradient, state)
+                parameter.sub_(step, alpha=group["lr"])
+        return loss
+
+
+def _muon_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
+    momentum = state.setdefault("momentum", torch.zeros_like(gradient))
+    momentum.lerp_(gradient, 1 - _MOMENTUM)
+    ahead = gradient.lerp(momentum, _MOMENTUM)
+    matrix = ahead.flatten(1)
+    scale = _SCALE * max(matrix.shape) ** 0.5  # an orthogonal matrix has root mean square max(shape) ** -0.5
+    return orthogonalize(matrix).mul_(scale).view_as(gradient)
+
+
+def _adam_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
+    count = state.setdefault("step", torch.zeros(()))
+    mean = state.setdefault("exp_avg", torch.zeros_like(gradient))
+    square = state.setdefault("exp_avg_sq", torch.zeros_like(gradient))
+    count += 1
+    mean.lerp_(gradient, 1 - _BETAS[0])
+    square.lerp_(gradient.square(), 1 - _BETAS[1])
+    unbiased = (square / (1 - _BETAS[1] ** count)).sqrt_().add_(_EPSILON)
+    return mean / (1 - _BETAS[0] ** count) / unbiased
+
+
+def orthogonalize(matrix: Tensor) -> Tensor:
+    """The matrix with its singular values made about 1: Newton and Schulz's iteration, five steps.
+
+    Every factor is a polynomial of X Xᵀ, so only matrices of the smaller side are multiplied on the way: a third of the
+    multiplications of the plain iteration for 256 x 3200.
+
+    Args:
+        matrix: float [m, n].
+
+    Returns:
+        Same shape; singular values above 0.003 of the matrix's norm come to lie between 0.68 and 1.2.
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return orthogonalize(matrix.T).T
+    x = matrix / (matrix.norm() + 1e-7)
+    gram = x @ x.T
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    product = identity
+    for i in range(_ITERATIONS):
+        factor = torch.addmm(_A * identity + _B * gram, gram, gram, alpha=_C)
+        product = factor @ product
+        if i < _ITERATIONS - 1:
+            gram = factor @ gram @ factor
+    result: Tensor = product @ x
+    return result
