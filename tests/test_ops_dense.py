@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,14 +13,6 @@ from stadx import ops, reference
 WINOGRAD = [(5, 10), (4, 10), (2, 8)]  # kernel, tile
 DIRECT = [(1, 0), (5, 0), (6, 0), (4, 0)]
 LIMIT = {0: 2e-6, 8: 2e-5, 10: 6e-5}  # by tile, of the largest output: float32 against float64
-
-
-@pytest.fixture(params=ops.build_info()["instruction_sets"])
-def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = ops.build_info()["instruction_set"]
-    ops.set_instruction_set(request.param)
-    yield request.param
-    ops.set_instruction_set(before)
 
 
 def random_layer(

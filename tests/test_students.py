@@ -151,7 +151,14 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimizer": "adam"}, {"batch": 2, "crop": 9}, {"patience": 3, "steps": 20, "crop": 4, "schedule": "constant"}], ids=str
+    "changes",
+    [
+        {},
+        {"optimizer": "adam"},
+        {"batch": 2, "crop": 9},
+        {"patience": 3, "steps": 20, "crop": 4, "schedule": "constant"},
+    ],
+    ids=str,
 )
 def test_a_killed_run_resumes_bit_for_bit(
     changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -24,6 +24,10 @@ int64_t direct_rows(const DenseLayer&);
 int64_t direct_scratch(const DenseLayer&, int64_t);
 void direct_to_map(const DenseLayer&, const DenseOutput&, int64_t);
 void direct_to_score(const DenseScore&, int64_t, float*);
+void winograd_inputs(const WinogradTiles&, int64_t);
+void winograd_outputs(const WinogradTiles&, int64_t);
+void winograd_inputs_transposed(const WinogradTiles&, int64_t);
+void winograd_outputs_transposed(const WinogradTiles&, int64_t);
 
 extern const KernelTable table;
 const KernelTable table = {ensemble_score_planar_f32,
@@ -45,6 +49,10 @@ const KernelTable table = {ensemble_score_planar_f32,
                            direct_rows,
                            direct_scratch,
                            direct_to_map,
-                           direct_to_score};
+                           direct_to_score,
+                           winograd_inputs,
+                           winograd_outputs,
+                           winograd_inputs_transposed,
+                           winograd_outputs_transposed};
 
 }  // namespace stadx::STADX_ISA

@@ -73,6 +73,17 @@ struct ThresholdTable {
 inline constexpr int kThresholdsNear = 8;  // that the kernel compares a score with at once
 inline constexpr int64_t kThresholdPad = 16;
 
+// Winograd's tiles of maps, as training has them. Tile t of image b begins at row (t / columns) · M, column
+// (t % columns) · M of its map; its entry k and channel c are tiles[(k · count + b · rows · columns + t) ·
+// channels + c]. A map is [images, height, width, channels], contiguous; beyond it there are zeros.
+struct WinogradTiles {
+  float *map, *tiles;
+  const float* bias;  // [channels], for winograd_outputs alone
+  int64_t images, height, width, channels;
+  int64_t rows, columns;  // of tiles, per image
+  int tile, kernel;       // N and r; M = N − r + 1
+};
+
 struct KernelTable {
   // Students and teacher with pixel_stride 1 (planar) or channel_stride 1 (channels last).
   // Covers pixels [block * kScoreBlock, …) of row `row` of image `image`.
@@ -115,6 +126,15 @@ struct KernelTable {
   int64_t (*direct_scratch)(const DenseLayer&, int64_t networks);
   void (*direct_to_map)(const DenseLayer&, const DenseOutput&, int64_t item);
   void (*direct_to_score)(const DenseScore&, int64_t item, float* scratch);
+
+  // Between maps and Winograd's tiles; `item` is a row of tiles, counted through the images. Inputs: tiles =
+  // Bᵀ d B of N × N pixels. Outputs: map = Aᵀ v A + bias, M × M pixels.
+  void (*winograd_inputs)(const WinogradTiles&, int64_t item);
+  void (*winograd_outputs)(const WinogradTiles&, int64_t item);
+  // Their transposes, for gradients: map = Σ B v Bᵀ where tiles overlap, `item` being 16 channels of one
+  // image; and tiles = A y Aᵀ.
+  void (*winograd_inputs_transposed)(const WinogradTiles&, int64_t item);
+  void (*winograd_outputs_transposed)(const WinogradTiles&, int64_t item);
 };
 
 // The table in use, chosen at load from what the CPU can run; see dispatch.cpp.

@@ -138,5 +138,54 @@ STADX_HOST_DEVICE void winograd_output(const V* v, V* y) {
   y[M - 1] += v[N - 1];
 }
 
+// The transpose of winograd_input: out = B v, both of N elements.
+template <int N, typename V>
+STADX_HOST_DEVICE void winograd_input_transposed(const V* v, V* out) {
+  constexpr int kPairs = (N - 2) / 2;
+  constexpr WinogradProducts<N> product;
+  STADX_UNROLL
+  for (int i = 0; i < kPairs; ++i) {
+    out[2 * i] = product.all[i] * v[0];
+    out[2 * i + 1] = product.all[i] * v[N - 1];
+  }
+  out[2 * kPairs] = v[0];
+  out[2 * kPairs + 1] = v[N - 1];
+  STADX_UNROLL
+  for (int k = 0; k < kPairs; ++k) {
+    const float a = static_cast<float>(WinogradPoints<N>::positive[k]);
+    const V even = v[1 + 2 * k] + v[2 + 2 * k], odd = a * (v[1 + 2 * k] - v[2 + 2 * k]);
+    out[2 * kPairs] += even;
+    out[2 * kPairs - 1] += odd;
+    STADX_UNROLL
+    for (int i = 0; i < kPairs - 1; ++i) {
+      out[2 * i + 2] += product.without[k][i] * even;
+      out[2 * i + 1] += product.without[k][i] * odd;
+    }
+  }
+}
+
+// The transpose of winograd_output: v = A y, from M elements to N.
+template <int N, int M, typename V>
+STADX_HOST_DEVICE void winograd_output_transposed(const V* y, V* v) {
+  constexpr int kPairs = (N - 2) / 2;
+  constexpr WinogradPowers<N> power;
+  v[0] = y[0];
+  v[N - 1] = y[M - 1];
+  STADX_UNROLL
+  for (int k = 0; k < kPairs; ++k) {
+    V even = y[0], odd = power.of[k][1] * y[1];
+    STADX_UNROLL
+    for (int i = 2; i < M; ++i) {
+      if (i % 2 == 0) {
+        even += power.of[k][i] * y[i];
+      } else {
+        odd += power.of[k][i] * y[i];
+      }
+    }
+    v[1 + 2 * k] = even + odd;
+    v[2 + 2 * k] = even - odd;
+  }
+}
+
 }  // namespace
 }  // namespace stadx

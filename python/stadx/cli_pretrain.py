@@ -21,17 +21,21 @@ def pretrain(
     preset: Annotated[
         Literal["default", "paper"],
         typer.Option(
-            help="Where options that are not given come from. paper: ResNet-18 at 224 pixels, 50,000 steps of 64, "
-            "learning rate 2e-4 throughout, weight decay 1e-5, λk = λc = 1, λm = 0."
+            help="Where options that are not given come from. paper: ResNet-18 at 224 pixels, 50,000 steps of 64, Adam "
+            "at 2e-4 throughout, weight decay 1e-5, λk = λc = 1, λm = 0."
         ),
     ] = "default",
     patch_size: Annotated[Literal["17", "33", "65"], typer.Option(help="p, the receptive field in pixels.")] = "33",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default="10000")] = None,
     batch: Annotated[int | None, typer.Option(min=2, help="Patches per step.", show_default="64")] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Highest learning rate of Adam.", show_default="8e-4")
+        float | None,
+        typer.Option(min=0, help="Highest learning rate.", show_default="0.002 for muon, 0.001 for adam"),
     ] = None,
-    weight_decay: Annotated[float | None, typer.Option(min=0, help="Of Adam.", show_default="1e-5")] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0, help="Of the weights.", show_default="1e-5")] = None,
+    optimizer: Annotated[
+        Literal["muon", "adam"] | None, typer.Option(help="Adam in the paper.", show_default="muon")
+    ] = None,
     schedule: Annotated[
         Literal["cosine", "constant"] | None,
         typer.Option(help="Course of the learning rate; constant in the paper.", show_default="cosine"),
@@ -123,6 +127,7 @@ def pretrain(
     given = {
         "steps": steps,
         "batch": batch,
+        "optimizer": optimizer,
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "schedule": schedule,

@@ -24,9 +24,9 @@ from .gpu import GpuPrecision, GpuScorer
 from .networks import PATCH_SIZES, Padding
 from .progress import Progress, silent
 from .smoothing import smooth_bands
-from .students import Optimizer, StudentSettings, train_students
+from .students import StudentSettings, train_students
 from .teacher import load_teachers
-from .training import Precision
+from .training import OptimizerName, Precision
 from .windows import ImageRows, TensorRows
 
 
@@ -96,7 +96,7 @@ class Detector:
         steps: int = 2000,
         batch: int = 1,
         crop: int | None = 128,
-        optimizer: Optimizer = "muon",
+        optimizer: OptimizerName = "muon",
         learning_rate: float | None = None,
         weight_decay: float = 1e-5,
         schedule: Literal["cosine", "constant"] = "cosine",
@@ -118,7 +118,7 @@ class Detector:
             )
         if not 0 < held_out < 1 or not 0 <= smoothing < 1000:
             raise ValueError(f"held_out = {held_out} must lie between 0 and 1, smoothing = {smoothing} in [0, 1000)")
-        if optimizer not in get_args(Optimizer) or (learning_rate is not None and not 0 < learning_rate < math.inf):
+        if optimizer not in get_args(OptimizerName) or (learning_rate is not None and not 0 < learning_rate < math.inf):
             raise ValueError(f"optimizer = {optimizer!r} is unknown, or learning_rate = {learning_rate} is not above 0")
         if schedule not in ("cosine", "constant") or precision not in get_args(Precision):
             raise ValueError(f"schedule = {schedule!r} or precision = {precision!r} is unknown")
@@ -131,7 +131,7 @@ class Detector:
         self.steps = steps
         self.batch = batch
         self.crop = crop
-        self.optimizer: Optimizer = optimizer
+        self.optimizer: OptimizerName = optimizer
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.schedule: Literal["cosine", "constant"] = schedule

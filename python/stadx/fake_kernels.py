@@ -86,6 +86,19 @@ def _dense_score_fake(
     return inputs[0].new_empty(tuple(image)), inputs[0].new_empty(tuple(image))
 
 
+def _winograd_tiles_fake(map: Tensor, tile: int, kernel: int, output: bool) -> Tensor:
+    apart, reach = tile - kernel + 1, 0 if output else kernel - 1
+    images, height, width, channels = map.shape
+    count = images * ((height - reach + apart - 1) // apart) * ((width - reach + apart - 1) // apart)
+    return map.new_empty((tile * tile, count, channels))
+
+
+def _winograd_map_fake(
+    tiles: Tensor, bias: Tensor | None, images: int, height: int, width: int, tile: int, kernel: int, output: bool
+) -> Tensor:
+    return tiles.new_empty((images, height, width, tiles.shape[2]))
+
+
 def _phase_pool_fake(x: Tensor, bias: Tensor, slope: float, shifts: int) -> Tensor:
     batch, channels, height, width = x.shape
     sizes = [n if shifts == 0 else n // 2 if shifts == 1 else (n - 1) // 2 for n in (height, width)]

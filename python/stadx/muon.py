@@ -8,7 +8,7 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
-_MOMENTUM = 0.95
+_MOMENTUM = 0.9
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, for the biases
 _ITERATIONS = 5
 _A, _B, _C = 3.4445, -4.7750, 2.0315  # Jordan's polynomial: takes singular values from 0.003 … 1 to 0.7 … 1.2

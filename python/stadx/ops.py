@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stadx import _C, fake_kernels, reference
+from stadx.dense_ops import dense_layer, dense_score, pack_weights, winograd_map, winograd_tiles
 
 __all__ = [
     "build_info",
@@ -26,6 +27,8 @@ __all__ = [
     "score_cut",
     "set_instruction_set",
     "weight_width",
+    "winograd_map",
+    "winograd_tiles",
 ]
 
 build_info = _C.build_info
@@ -128,103 +131,6 @@ def distinct_scores(scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     values, at, counts = torch.ops.stadx.distinct_scores(scores)
     return values, at, counts
-
-
-def pack_weights(weight: Tensor, tile: int, channels: int) -> Tensor:
-    """A convolution's weights as `dense_layer` and `dense_score` want them, transformed in float64.
-
-    Args:
-        weight: float32 [O, C, k, k].
-        tile: 10 or 8 for Winograd's form on tiles of that side, G w Gᵀ; 0 for the direct form.
-        channels: of the maps it will be applied to, at least C.
-
-    Returns:
-        float32 [⌈O / 64⌉, tile², 64 / w, channels, w], or for tile 0 [⌈O / 64⌉, 1, 64 / w, k² channels, w]; w depends
-        on the instruction set (AVX-512: 64, AVX2: 16), and the result serves that one alone.
-
-    Raises:
-        RuntimeError: wrong shape, dtype or tile.
-    """
-    packed: Tensor = torch.ops.stadx.pack_weights(weight, tile, channels)
-    return packed
-
-
-def dense_layer(
-    x: Tensor,
-    weights: Tensor,
-    bias: Tensor,
-    *,
-    kernel: int,
-    tile: int,
-    pool_shifts: int,
-    step: int,
-    offset: Sequence[int],
-    size: Sequence[int],
-    slope: float,
-    image: Sequence[int] = (),
-    out: Tensor | None = None,
-) -> Tensor:
-    """One convolution with bias and leaky ReLU, over all phases of an image.
-
-    Args:
-        x: maps float32 [phases, phases, rows, columns, channels]. Winograd reads zeros beyond their end. A value that
-            is not finite spoils the whole of its tiles, and a pool may lose a NaN.
-        weights, bias: from `pack_weights`; [O'], O' a multiple of 16.
-        kernel, tile: of the convolution, and for which tile its weights are packed.
-        pool_shifts: 0: as is. 1: through 2 x 2 max-pools of stride 2. 2: through these and those shifted by one
-            pixel, which doubles the number of phases per axis: phase a + shift · phases.
-        step: from window to window; not 1 only for tile 0.
-        offset, size: where in the (pooled) input the first window begins, and how many outputs, per axis.
-        slope: of the leaky ReLU, at most 1, which means none.
-        image: if given (H, W), the phases are interleaved: pixel (a + phases · i, b + phases · j).
-        out: where to write, of the shape below, contiguous, at a multiple of 64 bytes; by default a new tensor.
-
-    Returns:
-        float32 [phases', phases', *size, O'], or for an image [H, W, O'].
-
-    Raises:
-        RuntimeError: shapes, dtypes or settings do not fit together, or a direct window leaves the maps.
-    """
-    if out is None:
-        phases = x.shape[0] * max(pool_shifts, 1)
-        out = x.new_empty((*image, len(bias)) if image else (phases, phases, *size, len(bias)))
-    torch.ops.stadx.dense_layer(x, weights, bias, kernel, tile, pool_shifts, step, offset, size, slope, image, out)
-    return out
-
-
-def dense_score(
-    xs: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    mean: Tensor,
-    std: Tensor,
-    *,
-    kernel: int,
-    tile: int,
-    pool_shifts: int,
-    step: int,
-    offset: Sequence[int],
-    size: Sequence[int],
-    slope: float,
-    image: Sequence[int],
-) -> tuple[Tensor, Tensor]:
-    """`ensemble_score` of the descriptors that `dense_layer` would give, without ever storing a map of them.
-
-    Args:
-        xs, weights, biases: of the last layer of the teacher, then of each student.
-        mean, std: µ and σ [O'], padded with zeros and ones.
-        kernel, tile, pool_shifts, step, offset, size, slope, image: as in `dense_layer`.
-
-    Returns:
-        e and v, float32 [H, W].
-
-    Raises:
-        RuntimeError: shapes, dtypes or settings do not fit together.
-    """
-    e, v = torch.ops.stadx.dense_score(
-        xs, weights, biases, mean, std, kernel, tile, pool_shifts, step, offset, size, slope, image
-    )
-    return e, v
 
 
 def phase_pool(x: Tensor, bias: Tensor, slope: float, shifts: int) -> Tensor:

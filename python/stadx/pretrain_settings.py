@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from .losses import Reduction
 from .networks import Padding
-from .training import Precision
+from .training import OptimizerName, Precision
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class PretrainSettings:
         targets: "pooled": P sees each patch alone, and its pooled feature is the target; "dense": 4 x 4 patches share
             a crop that P sees whole, and P's inner map at each patch's centre is the target.
         steps, batch: optimiser steps and patches in each.
-        learning_rate, weight_decay: of Adam.
+        optimizer: "muon" or "adam".
+        learning_rate, weight_decay: of the optimiser; None is 2e-3 for Muon, 1e-3 for Adam.
         schedule: "cosine" (5 % warm-up, then down to nothing) or "constant".
         distillation_weight, triplet_weight, compactness_weight: λk, λm and λc of Eq. 6. With λk = 0 no pretrained
             network is needed, with λm = 0 no triplets are made.
@@ -51,7 +52,8 @@ class PretrainSettings:
     targets: Literal["pooled", "dense"] = "pooled"
     steps: int = 10_000
     batch: int = 64
-    learning_rate: float = 8e-4
+    optimizer: OptimizerName = "muon"
+    learning_rate: float | None = None
     weight_decay: float = 1e-5
     schedule: Literal["cosine", "constant"] = "cosine"
     distillation_weight: float = 1.0
@@ -92,6 +94,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "targets": "pooled",
         "steps": 50_000,
         "batch": 64,
+        "optimizer": "adam",
         "learning_rate": 2e-4,
         "weight_decay": 1e-5,
         "schedule": "constant",

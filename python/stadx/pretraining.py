@@ -31,6 +31,7 @@ from .training import (
     autocast,
     check_finite,
     learning_rate_factor,
+    make_optimizer,
     restore_training_state,
     training_state,
 )
@@ -115,7 +116,8 @@ def _pretrain(
         modules["decode"] = _decoder(net, p_net, grid, x, settings, generator)
     channels_last(net)
     parameters = [p for module in modules.values() for p in module.parameters()]
-    optimizer = torch.optim.Adam(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = make_optimizer(settings.optimizer, parameters, settings.learning_rate, settings.weight_decay)
+    learning_rate = optimizer.defaults["lr"]
     cache = None
     if p_net is not None and (feature_cache is not None or settings.distinct_batches):
         key = _cache_key(photo_hash, settings, p_net, part)
@@ -146,7 +148,7 @@ def _pretrain(
         for number, patches in zip(numbers, stream, strict=True):
             for group in optimizer.param_groups:
                 factor = learning_rate_factor(step, settings.steps, settings.schedule)
-                group["lr"] = settings.learning_rate * factor
+                group["lr"] = learning_rate * factor
             loss, terms = objective(number, patches)
             check_finite(terms["loss"], step + 1)
             optimizer.zero_grad()

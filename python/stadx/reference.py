@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, leaky_relu, max_pool2d, pad
+from torch.nn.functional import conv2d, fold, leaky_relu, max_pool2d, pad, unfold
 
 __all__ = [
     "count_above",
@@ -20,7 +20,9 @@ __all__ = [
     "phase_score",
     "region_sums",
     "score_cut",
+    "winograd_map",
     "winograd_matrices",
+    "winograd_tiles",
 ]
 
 
@@ -267,3 +269,29 @@ def winograd_matrices(tile: int, kernel: int) -> tuple[Tensor, Tensor, Tensor]:
             g[k] = torch.tensor([point**j for j in range(kernel)], dtype=torch.float64) / divisor
             at[:, k] = torch.tensor([point**i for i in range(outputs)], dtype=torch.float64)
     return bt, g, at
+
+
+def winograd_tiles(x: Tensor, tile: int, kernel: int, *, output: bool = False) -> Tensor:
+    """As `stadx.ops.winograd_tiles`, in the dtype of `x`, any kernel below `tile`."""
+    bt, _, at = (matrix.to(x.dtype) for matrix in winograd_matrices(tile, kernel))
+    apart = tile - kernel + 1
+    side, transform = (apart, at.T) if output else (tile, bt)
+    maps = x.permute(0, 3, 1, 2)
+    below, right = (-(length - side) % apart for length in maps.shape[2:])
+    windows = unfold(pad(maps, (0, right, 0, below)), side, stride=apart)  # [N, C side², tiles of an image]
+    windows = windows.view(len(x), -1, side, side, windows.shape[2])
+    tiles = torch.einsum("ki, lj, ncijt -> klntc", transform, transform, windows)
+    return tiles.reshape(tile * tile, -1, x.shape[3])
+
+
+def winograd_map(tiles: Tensor, size: Sequence[int], tile: int, kernel: int, *, bias: Tensor | None = None) -> Tensor:
+    """As `stadx.ops.winograd_map`, in the dtype of `tiles`, any kernel below `tile`."""
+    bt, _, at = (matrix.to(tiles.dtype) for matrix in winograd_matrices(tile, kernel))
+    apart = tile - kernel + 1
+    side, transform = (tile, bt.T) if bias is None else (apart, at)
+    images, height, width = size
+    whole = height + -(height - side) % apart, width + -(width - side) % apart
+    values = tiles.reshape(tile, tile, images, -1, tiles.shape[2])
+    windows = torch.einsum("ik, jl, klntc -> ncijt", transform, transform, values).flatten(1, 3)
+    maps = fold(windows, whole, side, stride=apart)[:, :, :height, :width].permute(0, 2, 3, 1)
+    return maps if bias is None else maps + bias

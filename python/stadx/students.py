@@ -14,25 +14,23 @@ from torch import Tensor, nn
 
 from .crops import random_crops
 from .data.source import ImageSource
-from .muon import Muon
 from .networks import PatchNetwork, channels_last, dense_features_padded, normalize_images, pad_images
 from .progress import Progress, silent
 from .scoring import Ensemble
 from .targets import TeacherTargets
 from .training import (
     Checkpoint,
+    OptimizerName,
     Precision,
     autocast,
     check_finite,
     learning_rate_factor,
+    make_optimizer,
     restore_training_state,
     training_state,
 )
 from .winograd import run_layers
 
-Optimizer = Literal["muon", "adam"]
-
-LEARNING_RATES: dict[Optimizer, float] = {"muon": 2e-3, "adam": 1e-3}  # where none is given
 _INIT_PATCHES = 256
 _HELD_OUT_CROPS = 8  # in the loss on held-out images
 _CHECKS = 20  # how often training looks at it
@@ -46,7 +44,7 @@ class StudentSettings:
     steps: int = 2000
     batch: int = 1
     crop: int | None = 128
-    optimizer: Optimizer = "muon"
+    optimizer: OptimizerName = "muon"
     learning_rate: float | None = None
     weight_decay: float = 1e-5
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -112,10 +110,9 @@ def train_students(
         patches = _random_patches(source, indices, p, settings.seed)
         for student in students:
             student.init_from_data(patches, generator)
-    learning_rate = settings.learning_rate or LEARNING_RATES[settings.optimizer]
-    kind = Muon if settings.optimizer == "muon" else torch.optim.Adam
     weights = [w for s in students for w in s.parameters()]
-    optimizer: torch.optim.Optimizer = kind(weights, learning_rate, weight_decay=settings.weight_decay)
+    optimizer = make_optimizer(settings.optimizer, weights, settings.learning_rate, settings.weight_decay)
+    learning_rate = optimizer.defaults["lr"]
     if saved is not None:
         state, tensors = saved
         step, loss_average, history = state["step"], state["loss"], state["history"]

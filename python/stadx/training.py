@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from .errors import ModelFileError, StadxError
 from .files import read_model, write_model
+from .muon import Muon
 
 Precision = Literal["auto", "float32", "bfloat16"]
+OptimizerName = Literal["muon", "adam"]
 _VERSION = 2
 
 
@@ -40,6 +42,15 @@ def learning_rate_factor(step: int, steps: int, schedule: str) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def make_optimizer(
+    name: OptimizerName, weights: Iterable[nn.Parameter], learning_rate: float | None, weight_decay: float
+) -> torch.optim.Optimizer:
+    """The optimiser of that name; no learning rate: 2e-3 for Muon, 1e-3 for Adam."""
+    if name == "muon":
+        return Muon(weights, learning_rate or 2e-3, weight_decay=weight_decay)
+    return torch.optim.Adam(weights, learning_rate or 1e-3, weight_decay=weight_decay)
 
 
 def check_finite(loss: float, step: int) -> None:
