@@ -89,10 +89,15 @@ def _tile_side(shape: torch.Size, weight: torch.Size) -> int:
 
 
 @lru_cache
-def _weight_transform(n: int, r: int) -> Tensor:
-    """G ⊗ G [n², r²], float32."""
-    g = winograd_matrices(n, r)[1]
-    return torch.kron(g, g).float()
+def _g(n: int, r: int) -> Tensor:
+    return winograd_matrices(n, r)[1].float()
+
+
+def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
+    """L x Lᵀ for L [a, b] and the first two dimensions of x [b, b, …]: [a, a, …]."""
+    a, b = matrix.shape
+    half = (matrix @ x.reshape(b, -1)).view(a, b, -1)
+    return torch.matmul(matrix, half).view(a, a, *x.shape[2:])
 
 
 class _Convolution(torch.autograd.Function):
@@ -101,8 +106,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, n: int) -> Tensor:
         out, channels, r, _ = weight.shape
-        u = _weight_transform(n, r) @ weight.permute(2, 3, 1, 0).reshape(r * r, channels * out)
-        u = u.view(n * n, channels, out)
+        u = _both_ways(_g(n, r), weight.permute(2, 3, 1, 0)).view(n * n, channels, out)
         ctx.save_for_backward(x, u)
         ctx.sizes = n, r
         size = len(x), x.shape[1] - r + 1, x.shape[2] - r + 1
@@ -121,6 +125,5 @@ class _Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             # the inputs' tiles anew: they are nearly three times as large as x, and cost little
             grad_u = torch.bmm(ops.winograd_tiles(x, n, r).transpose(1, 2), tiles)
-            grad_weight = _weight_transform(n, r).T @ grad_u.view(n * n, -1)
-            grad_weight = grad_weight.view(r, r, *u.shape[1:]).permute(3, 2, 0, 1)
+            grad_weight = _both_ways(_g(n, r).T, grad_u.view(n, n, *u.shape[1:])).permute(3, 2, 0, 1)
         return grad_x, grad_weight, grad.sum((0, 1, 2)), None
