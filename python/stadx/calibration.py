@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ from .smoothing import smooth
 _LEVELS = 4096  # false-positive rates at which the held-out scores are kept
 
 
+Terms = Literal["both", "e", "v"]
 Maps = list[list[tuple[Tensor, Tensor]]]  # per image, per scale: e and v [H, W]
 
 
@@ -39,9 +43,10 @@ def held_out_maps(
     return maps
 
 
-def normalizations_of(maps: Maps) -> list[Normalization]:
-    """Score statistics (Eq. 11) per scale."""
-    return [Normalization.of(scale) for scale in zip(*maps, strict=True)]
+def normalizations_of(maps: Maps, terms: Terms = "both") -> list[Normalization]:
+    """Score statistics (Eq. 11) per scale; for a single term the other's deviation is infinite: it adds nothing."""
+    unused = {"both": {}, "e": {"v_std": math.inf}, "v": {"e_std": math.inf}}[terms]
+    return [replace(Normalization.of(scale), **unused) for scale in zip(*maps, strict=True)]
 
 
 def fused_scores(maps: Maps, normalizations: Sequence[Normalization], smoothing: float) -> list[Tensor]:

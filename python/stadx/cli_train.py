@@ -49,6 +49,10 @@ def train(
         int,
         typer.Option(min=0, help="Stop after so many of 20 looks at held-out images without progress; 0: never."),
     ] = 0,
+    terms: Annotated[
+        Literal["both", "e", "v"],
+        typer.Option(help="The score: error plus variance as in the paper, or one of them alone."),
+    ] = "both",
     smoothing: Annotated[
         float, typer.Option(min=0, help="Smooth the maps by a Gaussian of so many pixels; 0 in the paper.")
     ] = 0.0,
@@ -80,6 +84,7 @@ def train(
         schedule=schedule,
         dense=dense,
         patience=patience,
+        terms=terms,
         smoothing=smoothing,
         teachers=teacher or (),
         seed=seed,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,13 +14,14 @@ from torch import Tensor
 
 from .allocation import keep_freed_memory
 from .bands import score_bands
-from .calibration import fused_scores, held_out_maps, normalizations_of, split, threshold_at, threshold_levels
+from .calibration import Terms, fused_scores, held_out_maps, normalizations_of, split, threshold_at, threshold_levels
 from .data.source import ImageSize, ImageSource, check_images, resize
 from .dense import Method, check_stride
+from .detector_checks import check_fpr, check_settings
 from .detector_file import read_detector, write_detector
 from .errors import DataError
 from .gpu import GpuPrecision, GpuScorer
-from .networks import PATCH_SIZES, Padding
+from .networks import Padding
 from .progress import Progress, silent
 from .smoothing import smooth_bands
 from .students import StudentSettings, train_students
@@ -65,6 +65,7 @@ class Detector:
             pooling grid, which costs a sixth to a tenth (p = 17 has no pools: no difference).
         patience: stop when the students' loss on the held-out images has not fallen at so many of the twenty looks
             that training takes at it, and keep the best; 0 trains all steps.
+        terms: what the score is: "both", ẽ + ṽ as in the paper, or "e" or "v" alone.
         smoothing: standard deviation in pixels of a Gaussian that the maps are smoothed with, at `image_size`; the
             paper: 0, none.
         padding: how networks continue an image beyond its border: "reflect", "zeros" or "replicate"; None leaves it to
@@ -102,6 +103,7 @@ class Detector:
         schedule: Literal["cosine", "constant"] = "cosine",
         dense: bool = False,
         patience: int = 0,
+        terms: Terms = "both",
         smoothing: float = 0.0,
         padding: Padding | None = None,
         precision: Precision = "auto",
@@ -109,24 +111,9 @@ class Detector:
         seed: int = 0,
     ) -> None:
         self.scales = tuple(int(p) for p in scales)
-        if not self.scales or len(set(self.scales)) < len(self.scales) or not set(self.scales) <= set(PATCH_SIZES):
-            raise ValueError(f"scales are {scales}; choose one or more of {PATCH_SIZES}, none twice")
-        if min(students, steps, batch, 1 if crop is None else crop) < 1 or patience < 0:
-            raise ValueError(
-                f"students = {students}, steps = {steps}, batch = {batch} and crop = {crop} must be at least 1, "
-                f"patience = {patience} at least 0"
-            )
-        if not 0 < held_out < 1 or not 0 <= smoothing < 1000:
-            raise ValueError(f"held_out = {held_out} must lie between 0 and 1, smoothing = {smoothing} in [0, 1000)")
-        if optimizer not in get_args(OptimizerName) or (learning_rate is not None and not 0 < learning_rate < math.inf):
-            raise ValueError(f"optimizer = {optimizer!r} is unknown, or learning_rate = {learning_rate} is not above 0")
-        if schedule not in ("cosine", "constant") or precision not in get_args(Precision):
-            raise ValueError(f"schedule = {schedule!r} or precision = {precision!r} is unknown")
-        if padding is not None and padding not in get_args(Padding):
-            raise ValueError(f"padding is {padding!r}; choose one of {get_args(Padding)}")
         self.students = students
         self.image_size: ImageSize = tuple(image_size) if isinstance(image_size, list) else image_size
-        self.target_fpr = _checked_fpr(target_fpr)
+        self.target_fpr = float(target_fpr)
         self.held_out = held_out
         self.steps = steps
         self.batch = batch
@@ -137,11 +124,13 @@ class Detector:
         self.schedule: Literal["cosine", "constant"] = schedule
         self.dense = dense
         self.patience = patience
+        self.terms: Terms = terms
         self.smoothing = smoothing
         self.padding: Padding | None = padding
         self.precision: Precision = precision
         self.teachers = tuple(str(path) for path in teachers)
         self.seed = seed
+        check_settings(self.settings)
         self._checkpoints: list[Path] = []
         self._device = torch.device("cpu")
         self._gpu_precision: GpuPrecision = "tf32"
@@ -201,7 +190,7 @@ class Detector:
         self.history_ = [scale.history for scale in trained]
         self._gpu_scorer = None
         maps = held_out_maps(self.ensembles_, source, held_out, progress)
-        self.normalizations_ = normalizations_of(maps)
+        self.normalizations_ = normalizations_of(maps, self.terms)
         scores = fused_scores(maps, self.normalizations_, self.smoothing)
         self.heldout_fprs_, self.heldout_scores_ = threshold_levels(scores)
         self.set_target_fpr(self.target_fpr)
@@ -217,7 +206,8 @@ class Detector:
         Returns:
             The detector itself, `threshold_` changed.
         """
-        self.target_fpr = _checked_fpr(target_fpr)
+        check_fpr(target_fpr)
+        self.target_fpr = float(target_fpr)
         self._check_fitted()
         self.threshold_ = threshold_at(self.target_fpr, self.heldout_fprs_, self.heldout_scores_)
         return self
@@ -347,9 +337,3 @@ class Detector:
             ModelFileError: if the file is missing, damaged, of another version or something else.
         """
         return read_detector(cls, path)
-
-
-def _checked_fpr(target_fpr: float) -> float:
-    if not 0 <= target_fpr <= 1:
-        raise ValueError(f"target_fpr is {target_fpr}; it must lie between 0 and 1")
-    return float(target_fpr)

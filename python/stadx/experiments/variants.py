@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
-from ..calibration import Maps, fused_scores, held_out_maps, normalizations_of, split, threshold_levels
+from ..calibration import Maps, Terms, fused_scores, held_out_maps, normalizations_of, split, threshold_levels
 from ..data.source import ImageSource
 from ..detector import Detector
 from ..progress import Progress
 from ..scoring import Ensemble
-
-Terms = Literal["both", "e", "v"]
 
 
 class HeldOut:
@@ -59,16 +55,19 @@ class HeldOut:
         scales = tuple(scales or base.scales)
         students = students or base.students
         changed = Detector(
-            **{**base.settings, "scales": scales, "students": students, "smoothing": smoothing, "teachers": ()}
+            **{
+                **base.settings,
+                "scales": scales,
+                "students": students,
+                "terms": terms,
+                "smoothing": smoothing,
+                "teachers": (),
+            }
         )
         chosen = [base.scales.index(p) for p in scales]
         maps = [[image[i] for i in chosen] for image in self.maps(students)]
         changed.ensembles_ = [_first(base.ensembles_[i], students) for i in chosen]
-        normalizations = normalizations_of(maps)
-        if terms == "e":  # a score divided by infinity adds nothing
-            normalizations = [replace(n, v_std=math.inf) for n in normalizations]
-        elif terms == "v":
-            normalizations = [replace(n, e_std=math.inf) for n in normalizations]
+        normalizations = normalizations_of(maps, terms)
         changed.normalizations_ = normalizations
         scores = fused_scores(maps, normalizations, smoothing)
         changed.heldout_fprs_, changed.heldout_scores_ = threshold_levels(scores)

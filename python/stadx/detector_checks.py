@@ -1,0 +1,54 @@
+"""Whether a detector's settings can be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from .calibration import Terms
+from .networks import PATCH_SIZES, Padding
+from .training import OptimizerName, Precision
+
+_CHOICES = {
+    "schedule": ("cosine", "constant"),
+    "optimizer": get_args(OptimizerName),
+    "precision": get_args(Precision),
+    "terms": get_args(Terms),
+    "padding": (None, *get_args(Padding)),
+}
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Check the arguments of `Detector`.
+
+    Raises:
+        ValueError: naming those that cannot be.
+    """
+    scales = settings["scales"]
+    if not scales or len(set(scales)) < len(scales) or not set(scales) <= set(PATCH_SIZES):
+        raise ValueError(f"scales are {scales}; choose one or more of {PATCH_SIZES}, none twice")
+    for name in ("students", "steps", "batch", "crop"):
+        if settings[name] is not None and settings[name] < 1:
+            raise ValueError(f"{name} is {settings[name]}, it must be at least 1")
+    if settings["patience"] < 0:
+        raise ValueError(f"patience is {settings['patience']}, it must be at least 0")
+    held_out, smoothing, rate = settings["held_out"], settings["smoothing"], settings["learning_rate"]
+    if not 0 < held_out < 1 or not 0 <= smoothing < 1000:
+        raise ValueError(f"held_out = {held_out} must lie between 0 and 1, smoothing = {smoothing} in [0, 1000)")
+    if rate is not None and not 0 < rate < math.inf:
+        raise ValueError(f"learning_rate is {rate}, it must be above 0")
+    for name, choices in _CHOICES.items():
+        if settings[name] not in choices:
+            raise ValueError(f"{name} is {settings[name]!r}; choose one of {choices}")
+    check_fpr(settings["target_fpr"])
+
+
+def check_fpr(target_fpr: float) -> None:
+    """Check a false-positive rate.
+
+    Raises:
+        ValueError: if it does not lie between 0 and 1.
+    """
+    if not 0 <= target_fpr <= 1:
+        raise ValueError(f"target_fpr is {target_fpr}; it must lie between 0 and 1")
