@@ -13,13 +13,13 @@ import torch
 
 from small import good_images, random_teacher
 from stadx import DataError, StadxError, dense_features, normalize_images
-from stadx.crops import Crop, random_crops
+from stadx.crops import Crop, Focus, random_crops
 from stadx.data.source import ImageSource
 from stadx.students import StudentSettings, train_students
 from stadx.targets import TeacherTargets
 from stadx.training import Checkpoint
 
-SETTINGS = StudentSettings(students=2, steps=6, precision="float32")
+SETTINGS = StudentSettings(students=2, steps=6, batch=1, precision="float32")
 
 
 class Stop(Exception):
@@ -42,7 +42,7 @@ def test_images_of_one_colour_are_refused() -> None:
         TeacherTargets(random_teacher(), source, [0, 1]).statistics()
 
 
-@pytest.mark.parametrize("p, stride", [(17, 1), (33, 4), (33, 1), (65, 8)])
+@pytest.mark.parametrize("p, stride", [(17, 1), (33, 4), (33, 1), (65, 8), (65, 4)])
 def test_targets_of_a_crop_are_those_of_the_whole_image(p: int, stride: int) -> None:
     teacher, images = random_teacher(p), good_images(2, (37, 46))
     source = ImageSource(images, None)
@@ -52,12 +52,12 @@ def test_targets_of_a_crop_are_those_of_the_whole_image(p: int, stride: int) -> 
     rng = np.random.default_rng(0)
     for index in (0, 1):
         for _ in range(3):
-            crop = random_crops([(37, 46)], 24, stride, rng)[0]
+            crop = random_crops([(37, 46)], 24, stride, rng)[0]  # an even number of pixels along each side
             s = crop.stride
             expected = dense[index, :, crop.row :: s, crop.column :: s][:, : crop.height, : crop.width]
             torch.testing.assert_close(targets.crop(index, crop)[0], expected, atol=2e-3, rtol=1e-3)
             part = crop.receptive_field(source[index], teacher)
-            if stride == teacher.stride:
+            if stride == teacher.stride > 1:
                 torch.testing.assert_close(teacher.grid(part)[0], expected, atol=1e-4, rtol=1e-4)
     assert set(targets._maps) == {1}
 
@@ -86,9 +86,62 @@ def test_a_crop_of_an_image_with_one_pixel() -> None:
     assert random_crops([(1, 1)], 128, 8, np.random.default_rng(0)) == [Crop(0, 0, 1, 1, 8)]
 
 
+def test_focus_finds_where_the_loss_is() -> None:
+    """Half of one image has a loss of 9, the other 1, as every crop reports; the other image is not told apart."""
+    rng, sizes = np.random.default_rng(0), [(128, 200), (70, 70)]
+    focus = Focus(sizes, 0.8, 5.0)
+    seen = []
+    for step in range(800):
+        crop = random_crops([sizes[0]], 32, 4, rng)[0]
+        crop = focus.place(0, crop, rng)
+        assert 0 <= crop.row <= 128 - 29 and 0 <= crop.column <= 200 - 29 and crop.height == crop.width == 8
+        columns = crop.column + 4 * torch.arange(8)
+        focus.update(0, crop, torch.where(columns < 100, 9.0, 1.0).expand(8, 8))
+        if step >= 400:
+            seen.append(crop.column + 14 < 100)
+    assert np.mean(seen) == pytest.approx(0.8 * 0.9 + 0.2 * 0.5, abs=0.07)
+    cells = focus.losses[: 8 * 13].view(8, 13)
+    assert (cells[:, :6] > 8).all() and (cells[:, 7:12] < 2).all() and (focus.losses[8 * 13 :] == 5).all()
+    other = Focus(sizes, 0.8, 5.0)
+    other.losses = focus.losses
+    assert torch.equal(other.losses, focus.losses)
+
+
+def test_focus_leaves_crops_alone_where_it_has_no_choice() -> None:
+    rng = np.random.default_rng(0)
+    focus, none = Focus([(20, 24), (1, 1)], 1.0, 1.0), Focus([(200, 200)], 0.0, 1.0)
+    for crop in random_crops([(20, 24)] * 50, None, 4, rng):
+        assert focus.place(0, crop, rng) == crop
+    assert focus.place(1, Crop(0, 0, 1, 1, 8), rng) == Crop(0, 0, 1, 1, 8)
+    for crop in random_crops([(200, 200)] * 50, 32, 4, rng):
+        assert none.place(0, crop, rng) == crop
+    focus.update(1, Crop(0, 0, 1, 1, 8), torch.full((1, 1), 3.0))
+    assert focus.losses[-1] == pytest.approx(1 + (8 / 16) ** 2 * 2)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_focused_crops_reach_every_pixel(stride: int) -> None:
+    rng, focus = np.random.default_rng(0), Focus([(75, 64)], 1.0, 1.0)
+    seen = np.zeros((75, 64))
+    for crop in random_crops([(75, 64)] * 8000, 24, stride, rng):
+        moved = focus.place(0, crop, rng)
+        view = seen[moved.row :: stride, moved.column :: stride][: moved.height, : moved.width]
+        assert view.shape == (moved.height, moved.width)
+        view += 1
+    assert seen.min() > 0.05 * seen.mean()
+
+
 @pytest.mark.parametrize(
     "p, dense, batch, crop",
-    [(17, False, 1, 12), (33, False, 1, None), (33, True, 1, None), (33, False, 3, 12), (33, True, 2, 6)],
+    [
+        (17, False, 1, 12),
+        (33, False, 1, None),
+        (33, True, 1, None),
+        (33, False, 3, 12),
+        (33, True, 2, 6),
+        (65, False, 2, 15),
+        (65, False, 1, 4),
+    ],
 )
 def test_training_lowers_the_loss_and_students_differ(p: int, dense: bool, batch: int, crop: int | None) -> None:
     losses: list[float] = []
@@ -97,10 +150,11 @@ def test_training_lowers_the_loss_and_students_differ(p: int, dense: bool, batch
         if "loss" in figures:
             losses.append(figures["loss"])
 
-    settings = replace(SETTINGS, steps=50, dense=dense, batch=batch, crop=crop)
+    rate = 5e-4 if p == 65 else None  # 50 steps are few for the largest network
+    settings = replace(SETTINGS, steps=50, dense=dense, batch=batch, crop=crop, learning_rate=rate)
     source = ImageSource(good_images(), None)
     ensemble, history = train_students(random_teacher(p), source, range(5), settings, held_out=[5], progress=progress)
-    assert len(losses) == 50 and losses[-1] < 0.7 * max(losses)
+    assert len(losses) == 50 and losses[-1] < 0.8 * max(losses)  # a running mean
     assert [h["step"] for h in history] == [*range(2, 51, 2)]
     assert history[-1]["loss"] == pytest.approx(losses[-1], abs=1e-4)
     assert history[-1]["held_out"] < 0.8 * history[0]["held_out"]

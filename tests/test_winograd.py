@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stadx import PatchNetwork, winograd
-from stadx.winograd import convolve, run_layers
+from stadx.networks import dense_features_padded
+from stadx.winograd import convolve, run_layers, training_grid
 
 
 def _case(n: int, c: int, o: int, h: int, w: int, r: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,6 +79,22 @@ def test_a_patch_network_runs_and_learns_the_same(p: int, side: int) -> None:
     for mine, theirs in zip(results[1], results[0], strict=True):
         assert theirs is not None and mine is not None
         assert _relative(mine, theirs.double()) < 1e-2  # values near 0, or near each other in a pool, go the other way
+
+
+@pytest.mark.parametrize("p, stride", [(33, 4), (33, 2), (65, 8), (65, 4)])
+@pytest.mark.parametrize("rows, columns", [(4, 6), (2, 2)])
+def test_the_grid_of_a_stride_is_part_of_the_dense_map(p: int, stride: int, rows: int, columns: int) -> None:
+    torch.manual_seed(0)
+    net = PatchNetwork(p, descriptor_size=16)
+    net.init_from_data(torch.randn(64, 3, p, p))
+    x = torch.randn(2, 3, p + stride * (rows - 1), p + stride * (columns - 1))
+    y = training_grid(net, x, stride)
+    wanted = dense_features_padded(net, x)[:, :, ::stride, ::stride]
+    assert y.shape == (2, 16, rows, columns)
+    torch.testing.assert_close(y, wanted, rtol=1e-3, atol=1e-3)
+    weight = net.layers[0].weight
+    for mine, theirs in zip(*(torch.autograd.grad(z.square().sum(), weight) for z in (y, wanted)), strict=True):
+        assert _relative(mine, theirs.double()) < 1e-2
 
 
 def test_it_serves_where_it_is_less_work() -> None:

@@ -19,13 +19,17 @@ def train(
     scales: Annotated[str, typer.Option(help="Receptive fields in pixels, e.g. 33 or 17,33,65.")] = "33",
     students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps per scale.")] = 2000,
-    batch: Annotated[int, typer.Option(min=1, help="Images per step; 1 in the paper.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images per step; 1 in the paper.")] = 3,
     crop: Annotated[
         int,
         typer.Option(
             min=0, help="Side in pixels of the part of an image that a step sees, half of it for p = 17; 0: all."
         ),
-    ] = 128,
+    ] = 64,
+    focus: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Share of these parts that lie where the loss is high; 0 in the paper."),
+    ] = 0.8,
     image_size: Annotated[
         int, typer.Option(min=0, help="Side in pixels that images are resized to; 0 keeps them as they are.")
     ] = 256,
@@ -79,6 +83,7 @@ def train(
         steps=steps,
         batch=batch,
         crop=crop or None,
+        focus=focus,
         optimizer=optimizer,
         learning_rate=learning_rate,
         schedule=schedule,
@@ -103,8 +108,8 @@ def ablate(
     scales: Annotated[str, typer.Option(help="Receptive fields of the detector that is trained.")] = "17,33,65",
     students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
     steps: Annotated[int, typer.Option(min=4, help="Optimiser steps per scale.")] = 2000,
-    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 1,
-    crop: Annotated[int, typer.Option(min=0, help="Side in pixels of the part that a step sees; 0: all of it.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 3,
+    crop: Annotated[int, typer.Option(min=0, help="Side in pixels of the part that a step sees; 0: all of it.")] = 64,
     image_size: Annotated[int, typer.Option(min=1, help="Side in pixels that images are resized to.")] = 256,
     stride: Annotated[Literal["1", "2", "4", "8"], typer.Option(help="Score every n-th pixel and interpolate.")] = "1",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,

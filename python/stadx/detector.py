@@ -56,8 +56,9 @@ class Detector:
             the students, and µ and σ, never see them.
         steps: optimiser steps per scale. The paper: 100 epochs.
         batch: images per step. The paper: 1.
-        crop: side in pixels of the part of an image that a step sees, at a random place (p = 17: half of it); None for
+        crop: side in pixels of the part of an image that a step sees (p = 17: half of it); None for
             all of it, as in the paper.
+        focus: share of the crops that lie where the loss was high when last seen, the others anywhere; the paper: 0.
         optimizer: "muon", which reaches a loss in a third of the steps or less, or, as in the paper, "adam".
         learning_rate, weight_decay: of the optimiser; None is 2e-3 for Muon, 1e-3 for Adam. The paper: 1e-4 and 1e-5.
         schedule: "cosine" (5 % warm-up, then down to nothing) or, as in the paper, "constant".
@@ -95,8 +96,9 @@ class Detector:
         *,
         held_out: float = 0.1,
         steps: int = 2000,
-        batch: int = 1,
-        crop: int | None = 128,
+        batch: int = 3,
+        crop: int | None = 64,
+        focus: float = 0.8,
         optimizer: OptimizerName = "muon",
         learning_rate: float | None = None,
         weight_decay: float = 1e-5,
@@ -118,6 +120,7 @@ class Detector:
         self.steps = steps
         self.batch = batch
         self.crop = crop
+        self.focus = focus
         self.optimizer: OptimizerName = optimizer
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -170,6 +173,7 @@ class Detector:
             steps=self.steps,
             batch=self.batch,
             crop=self.crop,
+            focus=self.focus,
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .crops import random_crops
+from .crops import Crop, Focus, random_crops
 from .data.source import ImageSource
 from .networks import PatchNetwork, channels_last, dense_features_padded, normalize_images, pad_images
 from .progress import Progress, silent
@@ -29,7 +29,7 @@ from .training import (
     restore_training_state,
     training_state,
 )
-from .winograd import run_layers
+from .winograd import training_grid
 
 _INIT_PATCHES = 256
 _HELD_OUT_CROPS = 8  # in the loss on held-out images
@@ -42,8 +42,9 @@ class StudentSettings:
 
     students: int = 3
     steps: int = 2000
-    batch: int = 1
-    crop: int | None = 128
+    batch: int = 3
+    crop: int | None = 64
+    focus: float = 0.8
     optimizer: OptimizerName = "muon"
     learning_rate: float | None = None
     weight_decay: float = 1e-5
@@ -119,24 +120,29 @@ def train_students(
         mean, std = tensors["mean"], tensors["std"]
         best = _Best.restored(state["best"], tensors)
         restore_training_state(modules, optimizer, tensors)
+    batches = _Batches(targets, settings, mean, std)
+    if saved is not None:
+        batches.focus.losses = saved[1]["focus"]
 
     def save() -> None:
-        tensors = {"mean": mean, "std": std, **best.tensors, **training_state(modules, optimizer)}
+        tensors = {"mean": mean, "std": std, "focus": batches.focus.losses, **best.tensors}
+        tensors.update(training_state(modules, optimizer))
         checkpoint.save({"step": step, "loss": loss_average, "history": history, "best": best.state}, tensors)
 
-    batches = _Batches(targets, settings, mean, std)
     watched = batches.held_out(TeacherTargets(teacher, source, held_out, 0), held_out) if held_out else None
     while step < settings.steps and not best.is_over(settings.patience):
         for group in optimizer.param_groups:
             factor = learning_rate_factor(step, settings.steps, settings.schedule)
             group["lr"] = learning_rate * factor
-        part, target = batches.of_step(step)
-        total = 0.0
+        batch = batches.of_step(step)
+        losses = torch.zeros(())
         for student in students:  # one at a time: less memory, and their gradients do not meet
-            loss = batches.loss(student, part, target)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item() / len(students)
+            loss = batches.loss(student, batch)
+            loss.mean().backward()  # type: ignore[no-untyped-call]
+            losses = losses + loss.detach() / len(students)
+        total = losses.mean().item()
         check_finite(total, step + 1)
+        batches.seen(batch, losses)
         optimizer.step()
         optimizer.zero_grad()
         step += 1
@@ -145,8 +151,8 @@ def train_students(
             history.append({"step": step, "loss": round(loss_average, 4)})
             if watched is not None:
                 with torch.no_grad():
-                    losses = [batches.loss(student, *watched).item() for student in students]
-                history[-1]["held_out"] = round(sum(losses) / len(losses), 4)
+                    held = [batches.loss(student, watched).mean().item() for student in students]
+                history[-1]["held_out"] = round(sum(held) / len(held), 4)
                 if settings.patience:
                     best.update(history[-1]["held_out"], modules)
         progress(f"Students, p = {p}", step, settings.steps, _figures(loss_average, history))
@@ -166,6 +172,18 @@ def _figures(loss: float, history: list[dict[str, float]]) -> dict[str, float]:
     return figures
 
 
+class _Batch(NamedTuple):
+    """Crops of a step: of which images, where, with their padding [B, 3, h, w], and what the students are to say.
+
+    `target` is the normalised descriptors [B, d, h', w'].
+    """
+
+    images: list[int]
+    crops: list[Crop]
+    part: Tensor
+    target: Tensor
+
+
 class _Batches:
     """The crops of every step, what the teacher says of them, and the loss."""
 
@@ -173,42 +191,61 @@ class _Batches:
         self.targets = targets
         self.settings = settings
         self.shift, self.scale = mean[:, None, None], std[:, None, None]
-        self.stride = 1 if settings.dense else targets.teacher.stride
+        # p = 65: four phases of the 64 at once cost little more than one, most of which goes into the first layers
+        self.stride = 1 if settings.dense else min(targets.teacher.stride, 4)
         # without pools every pixel of a crop is computed, so a smaller one costs as much
         self.side = settings.crop and (settings.crop if targets.teacher.stride > 1 else -(-settings.crop // 2))
+        sizes = [_size(targets.source[index]) for index in targets.indices]
+        # the mean of ‖(T − µ)/σ‖² over all pixels is d
+        self.focus = Focus(sizes, settings.focus if settings.crop else 0.0, targets.teacher.descriptor_size)
 
-    def of_step(self, step: int) -> tuple[Tensor, Tensor]:
-        """Crops [B, 3, h, w] of a step with their padding, and the normalised descriptors [B, d, h', w']."""
+    def of_step(self, step: int) -> _Batch:
+        """What a step trains on; depends on what `seen` was told of the steps before."""
         indices, count, seed = self.targets.indices, self.settings.batch, self.settings.seed
         chosen = []
         for number in range(step * count, (step + 1) * count):
             epoch, position = divmod(number, len(indices))
             order = np.random.default_rng([seed, 0, epoch]).permutation(len(indices))
-            chosen.append(indices[int(order[position])])
-        return self._of(self.targets, chosen, np.random.default_rng([seed, 1, step]))
+            chosen.append(int(order[position]))
+        rng = np.random.default_rng([seed, 1, step])
+        crops = self._crops(self.targets, [indices[i] for i in chosen], rng)
+        crops = [self.focus.place(image, crop, rng) for image, crop in zip(chosen, crops, strict=True)]
+        return self._of(self.targets, chosen, crops)
 
-    def held_out(self, targets: TeacherTargets, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The same crops each time, of up to 8 images that are not trained on."""
-        chosen = [indices[i % len(indices)] for i in range(_HELD_OUT_CROPS if self.settings.crop else 1)]
-        return self._of(targets, chosen, np.random.default_rng([self.settings.seed, 4]))
+    def seen(self, batch: _Batch, losses: Tensor) -> None:
+        """Note the losses [B, h', w'] of a step."""
+        for image, crop, loss in zip(batch.images, batch.crops, losses, strict=True):
+            self.focus.update(image, crop, loss)
 
-    def _of(self, targets: TeacherTargets, chosen: list[int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        images = [targets.source[index] for index in chosen]
-        sizes = [(image.shape[1], image.shape[2]) for image in images]
+    def held_out(self, targets: TeacherTargets, indices: Sequence[int]) -> _Batch:
+        """The same crops each time, at uniform places of up to 8 images that are not trained on."""
+        chosen = [i % len(indices) for i in range(_HELD_OUT_CROPS if self.settings.crop else 1)]
+        crops = self._crops(targets, [indices[i] for i in chosen], np.random.default_rng([self.settings.seed, 4]))
+        return self._of(targets, chosen, crops)
+
+    def _crops(self, targets: TeacherTargets, indices: list[int], rng: np.random.Generator) -> list[Crop]:
+        sizes, whole = [_size(targets.source[index]) for index in indices], targets.teacher.stride
         crops = random_crops(sizes, self.side, self.stride, rng)
-        parts = [crop.receptive_field(image, targets.teacher) for crop, image in zip(crops, images, strict=True)]
-        descriptors = [targets.crop(index, crop) for index, crop in zip(chosen, crops, strict=True)]
-        part = torch.cat(parts).contiguous(memory_format=torch.channels_last)
-        return part, (torch.cat(descriptors) - self.shift) / self.scale
+        if self.settings.dense or self.stride == whole:
+            return crops
+        crops = [crop._replace(height=crop.height // 2 * 2, width=crop.width // 2 * 2) for crop in crops]
+        return crops if min(crops[0].height, crops[0].width) else random_crops(sizes, self.side, whole, rng)
 
-    def loss(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
-        """Eq. 7: the mean over pixels of ‖S − (T − µ)/σ‖²."""
+    def _of(self, targets: TeacherTargets, chosen: list[int], crops: list[Crop]) -> _Batch:
+        pairs = [(targets.indices[i], crop) for i, crop in zip(chosen, crops, strict=True)]
+        parts = [crop.receptive_field(targets.source[index], targets.teacher) for index, crop in pairs]
+        descriptors = [targets.crop(index, crop) for index, crop in pairs]
+        part = torch.cat(parts).contiguous(memory_format=torch.channels_last)
+        return _Batch(chosen, crops, part, (torch.cat(descriptors) - self.shift) / self.scale)
+
+    def loss(self, student: PatchNetwork, batch: _Batch) -> Tensor:
+        """Eq. 7 before its mean over pixels: ‖S − (T − µ)/σ‖², [B, h', w']."""
         with autocast(self.settings.precision):
             if self.settings.dense:
-                predicted = dense_features_padded(student, part)
+                predicted = dense_features_padded(student, batch.part)
             else:
-                predicted = run_layers(student.layers, part)
-        return (predicted.float() - target).square().sum(1).mean()
+                predicted = training_grid(student, batch.part, batch.crops[0].stride)
+        return (predicted.float() - batch.target).square().sum(1)
 
 
 class _Best:
@@ -240,6 +277,10 @@ class _Best:
         if self.tensors:
             for name, module in modules.items():
                 module.load_state_dict({k: self.tensors[f"best.{name}.{k}"] for k in module.state_dict()})
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[1], image.shape[2]
 
 
 def _weights_hash(network: PatchNetwork) -> str:

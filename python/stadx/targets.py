@@ -13,6 +13,7 @@ from .dense import dense_features
 from .errors import DataError
 from .networks import PatchNetwork, dense_features_padded, normalize_images
 from .progress import Progress, silent
+from .winograd import training_grid
 
 
 class TeacherTargets:
@@ -60,8 +61,8 @@ class TeacherTargets:
                 self._whole(index)
             return crop.of(self._maps[index]).permute(2, 0, 1)[None].float()
         part = crop.receptive_field(self.source[index], self.teacher)
-        if crop.stride == self.teacher.stride:
-            return self.teacher.grid(part).half().float()
+        if crop.stride > 1:
+            return training_grid(self.teacher, part, crop.stride).half().float()
         return dense_features_padded(self.teacher, part).half().float()
 
     @torch.no_grad()

@@ -7,6 +7,7 @@ are PyTorch's, between native transforms (csrc/kernels/winograd.h). The engine t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -16,23 +17,24 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from . import ops
+from .networks import PatchNetwork
 from .reference import WINOGRAD_POINTS, winograd_matrices
 
 _KERNELS, _CHANNELS = (2, 4, 5), 16  # that the transforms serve; multiples of so many channels
 _OVERHEAD = 1.35  # of a multiplication here over one in PyTorch's convolution
 
 
-def run_layers(net: nn.Sequential, x: Tensor) -> Tensor:
-    """`net(x)` of a patch network's layers, to about 3e-5 of the result's norm, faster where gradients follow.
+def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """`x` through a patch network's layers, to about 3e-5 of the result's norm, faster where gradients follow.
 
     Args:
-        net: unpadded convolutions of stride 1, pools and activations.
+        layers: unpadded convolutions of stride 1, pools and activations.
         x: [N, C, H, W].
 
     Returns:
-        What `net` returns; gradients flow to `x` and the weights, once.
+        What the last of them returns; gradients flow to `x` and the weights, once.
     """
-    for layer in net:
+    for layer in layers:
         if isinstance(layer, nn.Conv2d):
             assert layer.bias is not None
             x = convolve(x, layer.weight, layer.bias)
@@ -41,6 +43,30 @@ def run_layers(net: nn.Sequential, x: Tensor) -> Tensor:
         else:
             x = layer(x)
     return x
+
+
+def training_grid(net: PatchNetwork, x: Tensor, stride: int) -> Tensor:
+    """Descriptors of every stride-th pixel of images that are padded already, as `PatchNetwork.grid`.
+
+    Args:
+        net: a patch network.
+        x: [B, 3, p + net.stride * (h - 1), p + net.stride * (w - 1)] or up to that much larger.
+        stride: `net.stride`, or half of it: then the last pool is taken in its four phases, and x is half a stride
+            larger on each side.
+
+    Returns:
+        [B, d, h, w], for half the stride [B, d, 2 h, 2 w].
+    """
+    layers = list(net.layers)
+    if stride == net.stride:
+        return run_layers(layers, x)
+    last = max(i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d))
+    pooled = F.max_pool2d(run_layers(layers[:last], x), 2, stride=1)
+    rows, columns = (n // 2 * 2 for n in pooled.shape[2:])
+    phases = [pooled[:, :, a:rows:2, b:columns:2] for a in (0, 1) for b in (0, 1)]
+    y = run_layers(layers[last + 1 :], torch.cat(phases))
+    y = y.view(2, 2, len(x), *y.shape[1:]).permute(2, 3, 4, 0, 5, 1)  # [B, d, h, 2, w, 2]
+    return y.flatten(4).flatten(2, 3)
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
