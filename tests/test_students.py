@@ -140,7 +140,6 @@ def test_focused_crops_reach_every_pixel(stride: int) -> None:
         (33, False, 3, 12),
         (33, True, 2, 6),
         (65, False, 2, 15),
-        (65, False, 1, 4),
     ],
 )
 def test_training_lowers_the_loss_and_students_differ(p: int, dense: bool, batch: int, crop: int | None) -> None:
@@ -161,6 +160,14 @@ def test_training_lowers_the_loss_and_students_differ(p: int, dense: bool, batch
     first, second = ensemble.students
     assert not torch.equal(first.layers[0].weight, second.layers[0].weight)  # type: ignore[arg-type]
     assert not any(w.requires_grad for s in ensemble.students for w in s.parameters())
+
+
+@pytest.mark.parametrize("crop, size", [(4, (20, 24)), (None, (1, 1)), (64, (3, 30))])
+def test_crops_too_small_for_four_phases(crop: int | None, size: tuple[int, int]) -> None:
+    source = ImageSource(good_images(3, size), None)
+    settings = replace(SETTINGS, students=1, steps=3, crop=crop)
+    history = train_students(random_teacher(65), source, [0, 1], settings, held_out=[2]).history
+    assert np.isfinite(history[-1]["loss"]) and np.isfinite(history[-1]["held_out"])
 
 
 def test_muon_gets_further_than_adam_in_as_many_steps() -> None:
