@@ -128,7 +128,7 @@ def test_a_checkpoint_of_other_settings_is_refused(photos: Path, tmp_path: Path,
 
 
 def test_a_checkpoint_without_its_parts_is_refused(tmp_path: Path) -> None:
-    write_model(tmp_path / "c", "checkpoint", 1, {}, {"x": torch.zeros(1)})
+    write_model(tmp_path / "c", "checkpoint", 2, {}, {"x": torch.zeros(1)})
     with pytest.raises(ModelFileError, match="lacks a part of a checkpoint"):
         Checkpoint(tmp_path / "c", {}).load()
 

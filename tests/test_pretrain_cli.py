@@ -60,6 +60,7 @@ OTHER: dict[str, Any] = {
     "targets": "dense",
     "steps": 7,
     "batch": 32,
+    "optimizer": "muon",
     "learning_rate": 0.5,
     "weight_decay": 0.25,
     "schedule": "constant",

@@ -117,7 +117,6 @@ def _pretrain(
     channels_last(net)
     parameters = [p for module in modules.values() for p in module.parameters()]
     optimizer = make_optimizer(settings.optimizer, parameters, settings.learning_rate, settings.weight_decay)
-    learning_rate = optimizer.defaults["lr"]
     cache = None
     if p_net is not None and (feature_cache is not None or settings.distinct_batches):
         key = _cache_key(photo_hash, settings, p_net, part)
@@ -148,7 +147,7 @@ def _pretrain(
         for number, patches in zip(numbers, stream, strict=True):
             for group in optimizer.param_groups:
                 factor = learning_rate_factor(step, settings.steps, settings.schedule)
-                group["lr"] = learning_rate * factor
+                group["lr"] = settings.learning_rate * factor
             loss, terms = objective(number, patches)
             check_finite(terms["loss"], step + 1)
             optimizer.zero_grad()
