@@ -10,7 +10,10 @@ import typer
 from .console import ShownProgress, say
 
 # of experiments.ablations, which would import torch: help should not take seconds
-STUDIES = ("scales", "students", "terms", "stride", "smoothing", "image-size", "padding", "steps", "seed")
+STUDIES = (
+    *("scales", "students", "terms", "stride", "smoothing"),
+    *("image-size", "padding", "steps", "optimizer", "focus", "seed"),
+)
 
 
 def train(

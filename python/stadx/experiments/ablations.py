@@ -91,6 +91,8 @@ STUDIES: dict[str, Callable[[Detector], Sequence[Change]]] = {
     "steps": lambda base: [
         Change(f"{n} steps", detector={"steps": n}) for n in (base.steps // 4, base.steps // 2, base.steps)
     ],
+    "optimizer": lambda base: [Change(name, detector={"optimizer": name}) for name in ("muon", "adam")],
+    "focus": lambda base: [Change(f"focus {f:g}", detector={"focus": f}) for f in (0.0, 0.4, 0.8)],
     "seed": lambda base: [Change(f"seed {n}", detector={"seed": n}) for n in range(3)],
 }
 """The studies, by name: from the base detector to the rows of the table."""
