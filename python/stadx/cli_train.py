@@ -113,6 +113,8 @@ def ablate(
     steps: Annotated[int, typer.Option(min=4, help="Optimiser steps per scale.")] = 2000,
     batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 3,
     crop: Annotated[int, typer.Option(min=0, help="Side in pixels of the part that a step sees; 0: all of it.")] = 64,
+    focus: Annotated[float, typer.Option(min=0, max=1, help="Share of these that lie where the loss is high.")] = 0.8,
+    optimizer: Annotated[Literal["muon", "adam"], typer.Option(help="Of the students.")] = "muon",
     image_size: Annotated[int, typer.Option(min=1, help="Side in pixels that images are resized to.")] = 256,
     stride: Annotated[Literal["1", "2", "4", "8"], typer.Option(help="Score every n-th pixel and interpolate.")] = "1",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
@@ -122,8 +124,8 @@ def ablate(
     sizes = _patch_sizes(scales)
     from .experiments.ablations import Setup, run_study, table
 
-    settings = {"batch": batch, "crop": crop or None, "teachers": teacher or ()}
-    setup = Setup(sizes, students, steps, image_size, seed, int(stride), model, settings)
+    shared = {"batch": batch, "crop": crop or None, "focus": focus, "optimizer": optimizer, "teachers": teacher or ()}
+    setup = Setup(sizes, students, steps, image_size, seed, int(stride), model, shared)
     with ShownProgress() as progress:
         rows = run_study(study, category, out, setup, progress=progress)
     say(table(rows))

@@ -60,7 +60,8 @@ class TrainedStudents(NamedTuple):
 
     Attributes:
         ensemble: teacher, students, µ and σ.
-        history: at every twentieth of the steps, "step", "loss" (a running mean) and, with held-out images, "held_out".
+        history: at every twentieth of the steps, "step", "loss" (a running mean over the crops trained on, which lie
+            where it is high) and, with held-out images, "held_out" (over crops anywhere).
     """
 
     ensemble: Ensemble
