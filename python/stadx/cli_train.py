@@ -40,7 +40,7 @@ def train(
         float, typer.Option(min=0, max=1, help="Share of good pixels that the threshold may flag.")
     ] = 0.001,
     optimizer: Annotated[
-        Literal["muon", "adam"], typer.Option(help="Adam in the paper; Muon needs a third of the steps.")
+        Literal["muon", "adam"], typer.Option(help="Adam in the paper; Muon gets further in as many steps.")
     ] = "muon",
     learning_rate: Annotated[
         float | None, typer.Option(help="Highest learning rate.", show_default="0.002 for muon, 0.001 for adam")

@@ -59,7 +59,7 @@ class Detector:
         crop: side in pixels of the part of an image that a step sees (p = 17: half of it); None for
             all of it, as in the paper.
         focus: share of the crops that lie where the loss was high when last seen, the others anywhere; the paper: 0.
-        optimizer: "muon", which reaches a loss in a third of the steps or less, or, as in the paper, "adam".
+        optimizer: "muon", which gets further in as many steps, or, as in the paper, "adam".
         learning_rate, weight_decay: of the optimiser; None is 2e-3 for Muon, 1e-3 for Adam. The paper: 1e-4 and 1e-5.
         schedule: "cosine" (5 % warm-up, then down to nothing) or, as in the paper, "constant".
         dense: train on every pixel of a crop at each step, as in the paper, instead of on one random phase of the
