@@ -73,6 +73,8 @@ OTHER: dict[str, Any] = {
     "luminance": 0.5,
     "noise": 0.3,
     "distinct_batches": 9,
+    "zoom": (3, 9),
+    "enlarge": False,
     "precision": "float32",
     "seed": 11,
 }
@@ -81,8 +83,9 @@ OTHER: dict[str, Any] = {
 def test_every_setting_is_an_option(given: Given, tmp_path: Path) -> None:
     assert set(OTHER) == {field.name for field in fields(PretrainSettings)}
     options: list[object] = ["--workers", 3, "--feature-cache", tmp_path / "c", "--report", tmp_path / "r.html"]
+    special = {"last_activation": ["--last-activation"], "enlarge": ["--sharp"], "zoom": ["--zoom", "3,9"]}
     for name, value in OTHER.items():
-        options += ["--last-activation"] if value is True else [f"--{name.replace('_', '-')}", value]
+        options += special.get(name, [f"--{name.replace('_', '-')}", value])
     result = stadx(tmp_path, "--out", tmp_path / "t", *options)
     assert result.exit_code == 0, result.output
     assert asdict(given["settings"]) == OTHER
@@ -96,6 +99,8 @@ def test_every_setting_is_an_option(given: Given, tmp_path: Path) -> None:
         (("--distillation-weight", 0, "--compactness-weight", 0), "at least one above"),
         (("--pretrained-network", "vgg"), "vgg"),
         (("--grey", 2), "less than or equal to 1"),
+        (("--zoom", "4"), "two whole numbers"),
+        (("--zoom", "9,3"), "smallest and the largest multiple"),
     ],
 )
 def test_options_that_make_no_sense(options: tuple[object, ...], message: str, given: Given, tmp_path: Path) -> None:

@@ -55,6 +55,18 @@ def test_patches_are_what_they_always_were(photos: list[Photo]) -> None:
     assert np.array_equal(patches.permute(0, 2, 3, 1).numpy(), np.stack(expected))
 
 
+@pytest.mark.parametrize(("zoom", "expected"), [((2, 3), {34, 51}), ((2, 16), {34, 40}), ((4, 16), {40})])
+def test_photos_are_not_enlarged_if_so_wished(tmp_path: Path, zoom: tuple[int, int], expected: set[int]) -> None:
+    Image.fromarray(np.zeros((60, 40 if zoom != (2, 3) else 200, 3), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "b.png")  # smaller than a patch
+    source = PhotoPatches(list_photos(tmp_path), 17, zoom=zoom, enlarge=False)
+    draws = list(source.draws(0, 400))
+    assert {17} == {d.side for d in draws if d.photo == 1}
+    sides = [d.side for d in draws if d.photo == 0]
+    assert {min(sides), max(sides)} == expected
+    assert source.batch(0, 4).shape == (4, 3, 17, 17)
+
+
 def test_patches_depend_on_seed_and_step_alone(photos: list[Photo]) -> None:
     a, b = PhotoPatches(photos, 33, seed=1), PhotoPatches(photos, 33, seed=1, cache_bytes=0)
     assert torch.equal(a.batch(3, 4), b.batch(3, 4)) and torch.equal(a.triplets(3, 4), b.triplets(3, 4))
@@ -146,7 +158,7 @@ def test_broken_photos_are_left_out_with_a_warning(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_streams_are_in_order_and_the_same_for_any_number_of_workers(photos: list[Photo], workers: int) -> None:
-    source, steps = PhotoPatches(photos, 17, crop=20, seed=3), [4, 5, 4, 5, 4, 9, 0]
+    source, steps = PhotoPatches(photos, 17, crop=20, zoom=(2, 5), enlarge=False, seed=3), [4, 5, 4, 5, 4, 9, 0]
     # a worker takes two seconds to start
     for triplets, make in ((False, source.batch), (True, source.triplets))[workers // 2 :]:
         stream = patch_stream(source, steps, 4, triplets=triplets, part=slice(1, 3), workers=workers)

@@ -94,6 +94,16 @@ def pretrain(
         Literal["reflect", "zeros", "replicate"] | None,
         typer.Option(help="How images go on beyond their border when they are scored.", show_default="reflect"),
     ] = None,
+    zoom: Annotated[
+        str | None,
+        typer.Option(help="Photos are zoomed to that many p x p patches a side, at random.", show_default="4,16"),
+    ] = None,
+    enlarge: Annotated[
+        bool | None,
+        typer.Option(
+            "--enlarge/--sharp", help="Whether photos may be zoomed beyond their own size.", show_default="enlarge"
+        ),
+    ] = None,
     grey: Annotated[
         float | None, typer.Option(min=0, max=1, help="Share of patches without colour.", show_default="0.1")
     ] = None,
@@ -145,6 +155,8 @@ def pretrain(
         "conv3_channels": conv3_channels,
         "last_activation": last_activation,
         "padding": padding,
+        "zoom": None if zoom is None else _multiples(zoom),
+        "enlarge": enlarge,
         "grey": grey,
         "luminance": luminance,
         "noise": noise,
@@ -183,3 +195,12 @@ def pretrain(
     say(f"Teacher: {out}{share}")
     if report is not None:
         say(f"Report: {report.resolve()}")
+
+
+def _multiples(text: str) -> tuple[int, int]:
+    """Read "4,16" as the range of the zoom."""
+    try:
+        least, most = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter("give two whole numbers, such as 4,16", param_hint="--zoom") from error
+    return least, most

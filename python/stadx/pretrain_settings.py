@@ -31,6 +31,7 @@ class PretrainSettings:
             network is needed, with λm = 0 no triplets are made.
         triplet_margin: δ of Eq. 4.
         compactness_reduction: Lc is the "sum" or the "mean" of the squared off-diagonal correlations.
+        zoom, enlarge: how far photos are zoomed before a patch is cut, see `PhotoPatches`.
         grey: probability that a patch, or a triplet, loses its colour.
         luminance: l; the brightness of x⁺ is multiplied by a factor uniform in [1 - l, 1 + l].
         noise: standard deviation of the noise on x⁺, of values in [0, 1].
@@ -61,6 +62,8 @@ class PretrainSettings:
     triplet_margin: float = 1.0
     compactness_weight: float = 1.0
     compactness_reduction: Reduction = "sum"
+    zoom: tuple[int, int] = (4, 16)
+    enlarge: bool = True
     grey: float = 0.1
     luminance: float = 0.1
     noise: float = 0.1
@@ -75,6 +78,8 @@ class PretrainSettings:
         for name, least in (("steps", 1), ("batch", 2), ("pretrained_input", 1), ("distinct_batches", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; give {least} or more")
+        if not 1 <= self.zoom[0] <= self.zoom[1]:
+            raise ValueError(f"zoom is {self.zoom}; give the smallest and the largest multiple of p, such as (4, 16)")
         for name in ("grey", "luminance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number from 0 to 1")
@@ -102,5 +107,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "triplet_weight": 0.0,
         "compactness_weight": 1.0,
         "compactness_reduction": "sum",
+        "zoom": (4, 16),
+        "enlarge": True,
     },
 }

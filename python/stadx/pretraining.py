@@ -220,6 +220,8 @@ def _patches(photos: list[Photo], grid: PatchGrid, settings: PretrainSettings, s
         photos,
         settings.patch_size,
         crop=grid.crop,
+        zoom=settings.zoom,
+        enlarge=settings.enlarge,
         seed=seed,
         grey=settings.grey,
         luminance=settings.luminance,
@@ -247,7 +249,7 @@ def _decoder(
 
 def _cache_key(photo_hash: str, settings: PretrainSettings, p_net: PretrainedNetwork, part: slice) -> dict[str, Any]:
     """Everything that P's features of a numbered batch depend on, but for the versions of libraries."""
-    names = ("patch_size", "pretrained_input", "targets", "batch", "grey", "seed")
+    names = ("patch_size", "pretrained_input", "targets", "batch", "zoom", "enlarge", "grey", "seed")
     with autocast(settings.precision):
         low = torch.is_autocast_enabled("cpu")
     key = {name: getattr(settings, name) for name in names}

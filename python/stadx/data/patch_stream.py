@@ -61,6 +61,8 @@ def patch_stream(
             source.photos,
             source.patch_size,
             crop=source.crop,
+            zoom=source.zoom,
+            enlarge=source.enlarge,
             seed=source.seed,
             grey=source.grey,
             luminance=source.luminance,

@@ -33,10 +33,16 @@ class PhotoPatches:
     grey with probability `grey` (Bergmann et al. 2020, section 4). Only the crop is resampled. Decoded photos are
     kept in memory up to `cache_bytes`; a photo that cannot be read is left out with a warning.
 
+    That range is for photos of 400 pixels and more: smaller ones are enlarged, and a teacher that has seen nothing but
+    blurred patches describes sharp ones badly. Without `enlarge` s goes no further than the photo's own shorter side.
+
     Args:
         photos: what they are cut from.
         patch_size: p in pixels.
-        crop: side of what is cut in place of p x p, p … 4p; the zoom stays that of p.
+        crop: side of what is cut in place of p x p; the zoom stays that of p.
+        zoom: smallest and largest s, in multiples of p.
+        enlarge: whether s may exceed the photo's shorter side; if not, the range of s ends there (but not below the
+            crop).
         seed: of every random choice.
         grey: probability that a patch, or a whole triplet, loses its colour.
         luminance: l; the brightness of x⁺ is multiplied by a factor uniform in [1 - l, 1 + l].
@@ -50,6 +56,8 @@ class PhotoPatches:
         patch_size: int,
         *,
         crop: int | None = None,
+        zoom: tuple[int, int] = (4, 16),
+        enlarge: bool = True,
         seed: int = 0,
         grey: float = 0.1,
         luminance: float = 0.1,
@@ -59,6 +67,8 @@ class PhotoPatches:
         self.photos = list(photos)
         self.patch_size = patch_size
         self.crop = patch_size if crop is None else crop
+        self.zoom = zoom
+        self.enlarge = enlarge
         self.seed = seed
         self.grey = grey
         self.luminance = luminance
@@ -67,7 +77,7 @@ class PhotoPatches:
         self._cache: dict[int, Image.Image] = {}
         self._room = cache_bytes
         self._last = -1, Image.new("RGB", (1, 1))  # is cut right after the look whether it can be read
-        self._tried: set[int] = set()
+        self._shorter: dict[int, int] = {}  # side in pixels of those that can be read
         self._broken: dict[int, str] = {}
 
     def draws(self, step: int, count: int) -> Iterator[Draw]:
@@ -108,12 +118,14 @@ class PhotoPatches:
         return torch.stack([_tensor([t[k] for t in triplets]) for k in range(3)])
 
     def _draws(self, rng: np.random.Generator, count: int) -> Iterator[Draw]:
-        p = self.patch_size
         for _ in range(count):
             index = int(rng.integers(len(self.photos)))
             while not self._is_readable(index):
                 index = int(rng.integers(len(self.photos)))
-            side = int(rng.integers(4 * p, 16 * p + 1))
+            least, most = (max(n * self.patch_size, self.crop) for n in self.zoom)
+            if not self.enlarge:
+                most = min(most, max(self._shorter[index], self.crop))
+            side = int(rng.integers(min(least, most), most + 1))
             x, y = rng.integers(0, side - self.crop + 1, 2)
             yield Draw(index, side, int(x), int(y), bool(rng.random() < self.grey))
 
@@ -145,10 +157,10 @@ class PhotoPatches:
         return np.asarray(_grey(picture) if grey else picture)
 
     def _is_readable(self, index: int) -> bool:
-        if index not in self._tried:
-            self._tried.add(index)
+        if index not in self._shorter and index not in self._broken:
             try:
-                self._photo(index)
+                photo = self._photo(index)
+                self._shorter[index] = min(photo.width, photo.height)
             except DataError as error:
                 self._broken[index] = str(error)
                 warnings.warn(f"left out: {error}", stacklevel=2)
