@@ -61,6 +61,21 @@ def test_pretraining_learns_and_writes_a_card(photos: Path, tmp_path: Path) -> N
     assert net(torch.randn(64, 3, 17, 17)).std() > 0.1
 
 
+def test_a_teacher_can_go_on_from_another(photos: Path, tmp_path: Path) -> None:
+    first, out = tmp_path / "first", tmp_path / "t"
+    settings = replace(SETTINGS, steps=30, compactness_weight=0.001)
+    before = pretrain(photos, settings, first, network=P_NET)["explained_held_out"]
+    still = replace(settings, steps=1, learning_rate=0.0)
+    after = pretrain(photos, still, out, network=P_NET, start=first)["explained_held_out"]
+    assert after > 0.9 * before  # D is found at once, although it is not in the file
+    for a, b in zip(load_teacher(first).parameters(), load_teacher(out).parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    with pytest.raises(DataError, match="first: is a teacher of another form"):
+        pretrain(photos, replace(settings, last_activation=True), out, network=P_NET, start=first)
+    with pytest.raises(ModelFileError, match="nothing: there is no such file"):
+        pretrain(photos, settings, out, network=P_NET, start=tmp_path / "nothing")
+
+
 def test_without_distillation_no_pretrained_network_is_loaded(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +236,8 @@ def test_bad_input(photos: Path, tmp_path: Path) -> None:
         {"grey": 1.5},
         {"noise": -0.1},
         {"distinct_batches": -1},
+        {"zoom": (0, 4)},
+        {"zoom": (5, 4)},
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, Any]) -> None:

@@ -125,6 +125,7 @@ def pretrain(
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that decode photos; 0 is one thread. The result is the same.")
     ] = 0,
+    start: Annotated[Path | None, typer.Option(help="Teacher file to go on from, instead of random weights.")] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="HTML file about the training, rewritten at every twentieth of it."),
@@ -187,6 +188,7 @@ def pretrain(
             workers=workers,
             feature_cache=feature_cache,
             report=report,
+            start=start,
         )
         if not is_first():
             return

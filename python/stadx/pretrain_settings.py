@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from .losses import Reduction
@@ -85,6 +85,10 @@ class PretrainSettings:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number from 0 to 1")
         if self.noise < 0 or self.triplet_margin < 0:
             raise ValueError("noise and triplet_margin cannot be below 0")
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings, as they come back from JSON."""
+        return {**asdict(self), "zoom": list(self.zoom)}
 
     def patches_of(self, step: int) -> int:
         """The number of the batch that a step trains on."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
-from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from .objective import Averages, Objective
 from .pretrain_settings import PretrainSettings
 from .pretrained import PretrainedNetwork, as_pretrained, load_pretrained
 from .progress import Progress, silent
-from .teacher import TEACHER_VERSION
+from .teacher import TEACHER_VERSION, load_teacher
 from .training import (
     Checkpoint,
     autocast,
@@ -37,6 +38,7 @@ from .training import (
 )
 
 _FIRST_PATCHES = 256  # on which weights are initialised
+_TIMES_FIRST = 8  # so many more for D, if the teacher goes on from another
 
 
 @keep_freed_memory()
@@ -50,6 +52,7 @@ def pretrain(
     workers: int = 0,
     feature_cache: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
+    start: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """Train a teacher on photos and write it to a file.
 
@@ -71,6 +74,7 @@ def pretrain(
         feature_cache: folder where P's features are kept for other trainings on the same patches, one file for each
             process of torchrun. With it, or with `distinct_batches`, they are rounded to float16.
         report: HTML file about the training, rewritten at every twentieth of it.
+        start: a teacher file to go on from, instead of random weights.
 
     Returns:
         The card: settings, counts, losses, share of variance explained.
@@ -80,7 +84,7 @@ def pretrain(
     """
     with distributed.process_group():
         return distributed.from_first(
-            _pretrain(photos, settings, out, progress, network, workers, feature_cache, report)
+            _pretrain(photos, settings, out, progress, network, workers, feature_cache, report, start)
         )
 
 
@@ -93,6 +97,7 @@ def _pretrain(
     workers: int,
     feature_cache: str | os.PathLike[str] | None,
     report: str | os.PathLike[str] | None,
+    start: str | os.PathLike[str] | None,
 ) -> dict[str, Any]:
     first = distributed.is_first()
     for file in (out, report):
@@ -110,10 +115,13 @@ def _pretrain(
 
     generator = torch.Generator().manual_seed(settings.seed)
     x = source.batch(0, _FIRST_PATCHES // grid.patches).float() / 255
-    net.init_from_data(normalize_images(x), generator)
+    if start is None:
+        net.init_from_data(normalize_images(x), generator)
+    else:
+        _start_from(net, start)
     modules: dict[str, nn.Module] = {"net": net}
     if p_net is not None:
-        modules["decode"] = _decoder(net, p_net, grid, x, settings, generator)
+        modules["decode"] = _decoder(net, p_net, grid, source, settings, generator, start is not None)
     channels_last(net)
     parameters = [p for module in modules.values() for p in module.parameters()]
     optimizer = make_optimizer(settings.optimizer, parameters, settings.learning_rate, settings.weight_decay)
@@ -126,10 +134,11 @@ def _pretrain(
     objective = Objective(settings, grid, net, modules.get("decode"), p_net, cache)
 
     depends_on = {
-        **asdict(settings),
+        **settings.to_json(),
         "photos": photo_hash,
         "network": p_net and p_net.name,
         "rounded_features": cache is not None,
+        "start": None if start is None else hashlib.sha256(Path(start).read_bytes()).hexdigest(),
     }
     checkpoint = Checkpoint(f"{os.fspath(out)}.part" if first else None, depends_on)
     step, history, averages = 0, list[dict[str, float]](), Averages()
@@ -171,7 +180,7 @@ def _pretrain(
         return {}
     explained = held.explained(net, modules.get("decode"))
     card: dict[str, Any] = {
-        **asdict(settings),
+        **settings.to_json(),
         "photos": len(kept),
         "held_out_photos": len(held_out),
         "pretrained_network": p_net and p_net.name,
@@ -205,6 +214,16 @@ def _patch_network(settings: PretrainSettings) -> PatchNetwork:
     )
 
 
+def _start_from(net: PatchNetwork, file: str | os.PathLike[str]) -> None:
+    """Give a network the weights of a teacher of the same form."""
+    teacher = load_teacher(file)
+    if {**teacher.settings, "padding": net.padding} != net.settings:
+        raise DataError(
+            f"{file}: is a teacher of another form ({teacher.settings}); this training makes {net.settings}"
+        )
+    net.load_state_dict(teacher.state_dict())
+
+
 def _network_to_distil(
     network: PretrainedNetwork | nn.Module | None, settings: PretrainSettings
 ) -> PretrainedNetwork | None:
@@ -234,16 +253,27 @@ def _decoder(
     net: PatchNetwork,
     p_net: PretrainedNetwork,
     grid: PatchGrid,
-    x: Tensor,
+    source: PhotoPatches,
     settings: PretrainSettings,
     generator: torch.Generator,
+    trained: bool,
 ) -> nn.Linear:
-    """D, which starts by saying the mean of P's features."""
+    """D, which starts by saying the mean of P's features; for descriptors `trained` before, by ridge regression."""
     decode = nn.Linear(net.descriptor_size, target_size(p_net, settings.targets == "dense"))
+    crops = _FIRST_PATCHES // grid.patches
+    x = [source.batch(step, crops).float() / 255 for step in range(_TIMES_FIRST if trained else 1)]
     with autocast(settings.precision):
-        target = grid.targets(p_net, x, settings.pretrained_input)
+        target = torch.cat([grid.targets(p_net, part, settings.pretrained_input).float() for part in x])
     decode.weight.normal_(0, 0.01, generator=generator)
     decode.bias.copy_(target.mean(0))
+    if trained:
+        described = torch.cat([grid.describe(net, normalize_images(part)).float() for part in x]).double()
+        mean = described.mean(0)
+        gram = (described - mean).T @ (described - mean)
+        gram.diagonal().add_(0.1 * float(gram.diagonal().mean()))
+        weight = torch.linalg.solve(gram, (described - mean).T @ (target.double() - target.double().mean(0))).T
+        decode.weight.copy_(weight)
+        decode.bias.sub_((weight @ mean).float())
     return decode
 
 
@@ -272,7 +302,7 @@ def _look(
     if diagnosis.explained is not None:
         history[-1]["held_out_explained"] = round(diagnosis.explained, 4)
     history[-1]["effective_rank"] = round(diagnosis.effective_rank, 2)
-    write_teacher_page(report, diagnosis, history, asdict(settings))
+    write_teacher_page(report, diagnosis, history, settings.to_json())
 
 
 def _half(net: nn.Module) -> dict[str, Tensor]:
