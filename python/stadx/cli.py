@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .cli_data import data_app
 from .cli_pretrain import pretrain
 from .cli_train import ablate, train
 from .console import RESUMABLE, ShownProgress, fail, metrics_table, printable, reported, say, show
@@ -39,6 +40,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

@@ -94,8 +94,12 @@ def open_category(path: str | os.PathLike[str]) -> Category:
         if folder.name == GOOD:
             test += [TestImage(p, None, GOOD) for p in list_images(folder)]
         else:
-            test += _with_masks(folder, root / "ground_truth" / folder.name)
-    _refuse_masks_without_images(root / "ground_truth", {f.name for f in folders})
+            paired, problems = pair_masks(folder, root / "ground_truth" / folder.name)
+            if problems:
+                raise DataError(problems[0])
+            test += paired
+    for problem in masks_without_images(root / "ground_truth", {f.name for f in folders}):
+        raise DataError(problem)
     train = training_images(root) if os.path.isdir(root / "train") else []
     return Category(root, train, test)
 
@@ -128,26 +132,31 @@ def read_mask(
     return mask
 
 
-def _with_masks(folder: Path, mask_folder: Path) -> list[TestImage]:
-    """The images of test/DEFECT, each with its mask from ground_truth/DEFECT."""
+def pair_masks(folder: Path, mask_folder: Path) -> tuple[list[TestImage], list[str]]:
+    """The images of test/DEFECT, each with its mask from ground_truth/DEFECT, and what is wrong with the others.
+
+    Raises `DataError` if a folder cannot be listed or `folder` holds no image.
+    """
     masks = {p.stem: p for p in _mask_files(mask_folder)}
     unused = set(masks)
     found: list[TestImage] = []
+    problems: list[str] = []
     for image in list_images(folder):
         stem = next((s for s in (f"{image.stem}_mask", image.stem) if s in masks), None)
         if stem is None:
-            raise DataError(
+            problems.append(
                 f"{image}: has no mask; expected {mask_folder / f'{image.stem}_mask.png'} "
                 f"(a good image belongs in test/{GOOD})"
             )
-        if stem not in unused:
-            raise DataError(f"{image}: shares the mask {masks[stem]} with another image; rename one of them")
-        unused.discard(stem)
-        found.append(TestImage(image, masks[stem], folder.name))
+        elif stem not in unused:
+            problems.append(f"{image}: shares the mask {masks[stem]} with another image; rename one of them")
+        else:
+            unused.discard(stem)
+            found.append(TestImage(image, masks[stem], folder.name))
     if unused:
         names = ", ".join(str(masks[s]) for s in sorted(unused))
-        raise DataError(f"{names}: no image in {folder} has this name; rename the mask, or remove it")
-    return found
+        problems.append(f"{names}: no image in {folder} has this name; rename the mask, or remove it")
+    return found, problems
 
 
 def _mask_files(folder: Path) -> list[Path]:
@@ -156,14 +165,17 @@ def _mask_files(folder: Path) -> list[Path]:
     return sorted((p for p in visible(folder) if p.suffix.lower() in _MASK_SUFFIXES), key=natural_key)
 
 
-def _refuse_masks_without_images(folder: Path, defects: set[str]) -> None:
+def masks_without_images(folder: Path, defects: set[str]) -> list[str]:
+    """What is wrong with the sub-folders of ground_truth that belong to none of the folders of test."""
+    problems = []
     for masks in subfolders(folder) if os.path.isdir(folder) else []:
         # Some converted sets keep all-black masks of good images: they say nothing new.
         if masks.name not in defects | {GOOD} and _mask_files(masks):
-            raise DataError(
+            problems.append(
                 f"{masks}: masks without images, there is no folder test/{masks.name}; "
                 "add the images, or remove the masks"
             )
+    return problems
 
 
 def _refuse_set_of_categories(root: Path, sign: str) -> None:

@@ -1,0 +1,59 @@
+"""The commands about data sets: `stadx data check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import ShownProgress, printable, reported, say
+
+data_app = typer.Typer(help="Look after data sets.", no_args_is_help=True, rich_markup_mode="rich")
+
+
+@data_app.command(epilog="Example: [bold]stadx data check mvtec_ad/bottle[/bold]")
+@reported()
+def check(
+    folder: Annotated[
+        Path, typer.Argument(help="Category in MVTec AD layout, folder of such, or folder of good images.")
+    ],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write counts, errors and warnings to this file.")
+    ] = None,
+) -> None:
+    """List everything that is wrong with a data set: unreadable files, missing masks, sizes, pictures that come twice.
+
+    Ends with 1 if there are errors; warnings may be meant.
+    """
+    import json
+    from dataclasses import asdict
+
+    from .data.checking import check_set
+    from .files import check_writable, write_bytes
+
+    if json_file is not None:
+        check_writable(json_file)
+    with ShownProgress() as progress:
+        categories = check_set(folder, progress=progress)
+    for category in categories:
+        for severity, message in category.findings:
+            typer.echo(printable(f"{severity}: {message}"))
+        say(
+            f"{category.name}: {category.train} images to train on, {category.test_good} good and "
+            f"{category.test_defect} with defects to test; {_plural(category.count('error'), 'error')}, "
+            f"{_plural(category.count('warning'), 'warning')}."
+        )
+    if json_file is not None:
+        entries = [
+            {**asdict(category), "findings": [finding._asdict() for finding in category.findings]}
+            for category in categories
+        ]
+        write_bytes(json_file, (json.dumps(entries, indent=1) + "\n").encode("ascii"))
+        say(f"JSON: {json_file}")
+    if any(category.count("error") for category in categories):
+        raise typer.Exit(1)
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,176 @@
+"""Everything that is wrong with a data set, all at once, before hours are spent on it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
+
+from stadx.data.images import list_images, read_image, subfolders
+from stadx.data.mvtec import GOOD, TestImage, masks_without_images, pair_masks, read_mask, training_images
+from stadx.errors import DataError
+from stadx.progress import Progress, silent
+
+_FEW = 10  # good images with which training is hardly worth it
+_Result = TypeVar("_Result")
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong: an "error" makes results wrong or impossible, a "warning" may be meant.
+
+    `message` names the file and the mend.
+    """
+
+    severity: Literal["error", "warning"]
+    message: str
+
+
+@dataclass
+class CheckedCategory:
+    """What was found in one category, or in one folder of good images.
+
+    Attributes:
+        name: of the folder.
+        train, test_good, test_defect: counts of the images listed.
+        findings: errors and warnings, in the order they were met.
+    """
+
+    name: str
+    train: int = 0
+    test_good: int = 0
+    test_defect: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def error(self, message: str) -> None:
+        """Note what makes results wrong or impossible."""
+        self.findings.append(Finding("error", message))
+
+    def warning(self, message: str) -> None:
+        """Note what may be meant."""
+        self.findings.append(Finding("warning", message))
+
+    def count(self, severity: Literal["error", "warning"]) -> int:
+        """How many findings are of that kind."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+
+def check_set(path: str | os.PathLike[str], *, progress: Progress = silent) -> list[CheckedCategory]:
+    """Read every image and mask of a category in MVTec AD layout, of a folder of such, or of a folder of good images.
+
+    Errors: files that cannot be read, defect images without a mask and masks without an image, masks of another size
+    or without a defect, the same picture in train and test or as good and as defect, missing folders. Warnings: the
+    same picture twice, images of several sizes, masks of the whole image, fewer than 10 good images.
+
+    Args:
+        path: the folder.
+        progress: told the category and how many of its images are done.
+
+    Returns:
+        One entry for each category, in natural order.
+
+    Raises:
+        DataError: if there is no such folder, or nothing in it to check.
+    """
+    root = Path(path)
+    if not os.path.isdir(root):
+        list_images(root)  # raises: says what is wrong with the path itself
+    if any(os.path.isdir(root / name) for name in ("train", "test")):
+        return [_check_category(root, progress)]
+    inside = [p for p in subfolders(root) if any(os.path.isdir(p / name) for name in ("train", "test"))]
+    if inside:
+        return [_check_category(category, progress) for category in inside]
+    checked = CheckedCategory(root.resolve().name)
+    images = list_images(root)
+    checked.train = len(images)
+    _check_images(checked, images, [], progress)
+    return [checked]
+
+
+def _check_category(root: Path, progress: Progress) -> CheckedCategory:
+    checked = CheckedCategory(root.resolve().name)
+    train: list[Path] = []
+    if os.path.isdir(root / "train"):
+        train = _tried(checked, training_images, root) or []
+    else:
+        checked.error(f"{root}: has no folder train; put good images to train on into train/{GOOD}")
+    folders = (_tried(checked, subfolders, root / "test") or []) if os.path.isdir(root / "test") else []
+    if not folders:
+        checked.warning(f"{root}: has no folders in test, so nothing can be measured; add test/{GOOD} and test/DEFECT")
+    test: list[TestImage] = []
+    for folder in folders:
+        if folder.name == GOOD:
+            test += [TestImage(image, None, GOOD) for image in _tried(checked, list_images, folder) or []]
+            continue
+        paired, problems = _tried(checked, pair_masks, folder, root / "ground_truth" / folder.name) or ([], [])
+        test += paired
+        for problem in problems:
+            checked.error(problem)
+    for problem in masks_without_images(root / "ground_truth", {folder.name for folder in folders}):
+        checked.error(problem)
+    checked.train = len(train)
+    checked.test_good = sum(image.is_good for image in test)
+    checked.test_defect = len(test) - checked.test_good
+    _check_images(checked, train, test, progress)
+    return checked
+
+
+def _tried(checked: CheckedCategory, work: Callable[..., _Result], *arguments: Path) -> _Result | None:
+    """What `work` returns; None where it raises `DataError`, which is noted."""
+    try:
+        return work(*arguments)
+    except DataError as error:
+        checked.error(str(error))
+        return None
+
+
+class _Seen(NamedTuple):
+    """Where a picture was met first: in which part, as what."""
+
+    path: Path
+    part: str
+    defect: str
+
+
+def _check_images(
+    checked: CheckedCategory, train: Sequence[Path], test: Sequence[TestImage], progress: Progress
+) -> None:
+    items = [*(("train", TestImage(path, None, GOOD)) for path in train), *(("test", image) for image in test)]
+    sizes: Counter[tuple[int, int]] = Counter()
+    seen: dict[bytes, _Seen] = {}
+    for done, (part, image) in enumerate(items, 1):
+        try:
+            pixels = read_image(image.path)
+            height, width = pixels.shape[:2]
+            sizes[width, height] += 1
+            _check_mask(checked, image, (height, width))
+            digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).digest()
+            here = _Seen(image.path, part, image.defect)
+            if (first := seen.setdefault(digest, here)) is not here:
+                _report_twice(checked, first, here)
+        except DataError as error:
+            checked.error(str(error))
+        progress(f"{checked.name}: images", done, len(items), {})
+    if len(sizes) > 1:
+        kinds = ", ".join(f"{n} of {w}x{h}" for (w, h), n in sizes.most_common(4)) + (" …" if len(sizes) > 4 else "")
+        checked.warning(f"{checked.name}: the images have {len(sizes)} sizes ({kinds}); all are resized to one square")
+    if 0 < len(train) < _FEW:
+        checked.warning(f"{checked.name}: has few images to train on ({len(train)}); give {_FEW} or more")
+
+
+def _check_mask(checked: CheckedCategory, image: TestImage, shape_hw: tuple[int, int]) -> None:
+    if image.mask is not None and read_mask(image.mask, shape_hw, image.path).all():
+        checked.warning(f"{image.mask}: marks every pixel of {image.path}; mark the defect alone")
+
+
+def _report_twice(checked: CheckedCategory, first: _Seen, again: _Seen) -> None:
+    same = f"{again.path}: is the same picture, pixel by pixel, as {first.path}"
+    if first.part != again.part:
+        checked.error(f"{same}, which is trained on: results would be too good; remove one of them")
+    elif first.defect != again.defect:
+        checked.error(f"{same}, which is {first.defect!r} and not {again.defect!r}; remove the wrong one")
+    else:
+        checked.warning(f"{same}; remove one of them")
