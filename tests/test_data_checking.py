@@ -92,6 +92,13 @@ def test_a_test_picture_that_is_trained_on(category: Path) -> None:
     assert f"{category / 'train/good/5.png'}, which is trained on" in message
 
 
+def test_a_bad_mask_hides_no_other_fault(category: Path) -> None:
+    shutil.copy(category / "train/good/5.png", category / "test/bent/1.png")
+    save_mask(category / "ground_truth/bent/1_mask.png", (6, 8))
+    messages = [f.message for f in only(category).findings]
+    assert len(messages) == 2 and "which is trained on" in messages[0] and "the mask is 6x8" in messages[1]
+
+
 def test_the_same_pixels_in_another_file_are_the_same_picture(category: Path) -> None:
     Image.open(category / "train/good/5.png").save(category / "train/good/other.bmp")
     assert "other.bmp: is the same picture" in finding(category, "warning")

@@ -181,6 +181,7 @@ def _pretrain(
     explained = held.explained(net, modules.get("decode"))
     card: dict[str, Any] = {
         **settings.to_json(),
+        "start": None if start is None else Path(start).name,
         "photos": len(kept),
         "held_out_photos": len(held_out),
         "pretrained_network": p_net and p_net.name,

@@ -109,7 +109,8 @@ def _check_category(root: Path, progress: Progress) -> CheckedCategory:
         test += paired
         for problem in problems:
             checked.error(problem)
-    for problem in masks_without_images(root / "ground_truth", {folder.name for folder in folders}):
+    defects = {folder.name for folder in folders}
+    for problem in _tried(checked, masks_without_images, root / "ground_truth", defects) or []:
         checked.error(problem)
     checked.train = len(train)
     checked.test_good = sum(image.is_good for image in test)
@@ -118,7 +119,7 @@ def _check_category(root: Path, progress: Progress) -> CheckedCategory:
     return checked
 
 
-def _tried(checked: CheckedCategory, work: Callable[..., _Result], *arguments: Path) -> _Result | None:
+def _tried(checked: CheckedCategory, work: Callable[..., _Result], *arguments: object) -> _Result | None:
     """What `work` returns; None where it raises `DataError`, which is noted."""
     try:
         return work(*arguments)
@@ -146,11 +147,11 @@ def _check_images(
             pixels = read_image(image.path)
             height, width = pixels.shape[:2]
             sizes[width, height] += 1
-            _check_mask(checked, image, (height, width))
             digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).digest()
             here = _Seen(image.path, part, image.defect)
             if (first := seen.setdefault(digest, here)) is not here:
                 _report_twice(checked, first, here)
+            _check_mask(checked, image, (height, width))
         except DataError as error:
             checked.error(str(error))
         progress(f"{checked.name}: images", done, len(items), {})
