@@ -153,9 +153,10 @@ def test_unknown_devices_are_named(detector: Detector) -> None:
         detector.to("meta")
     with pytest.raises(ValueError, match="unknown"):
         detector.to("cpu", "int8")  # type: ignore[arg-type]
-    if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match=r"PyTorch finds no GPU; see: stadx info"):
-            detector.to("cuda")
+    with pytest.raises(ValueError, match="'toaster' is unknown"):
+        detector.to("toaster")
+    with pytest.raises(ValueError, match="finds no such GPU; see: stadx info"):
+        detector.to("cuda:99")
 
 
 def _set(seed: int = 0) -> tuple[list[Tensor], list[Tensor]]:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from .cli_data import data_app
 from .cli_pretrain import pretrain
 from .cli_train import ablate, train
-from .console import RESUMABLE, ShownProgress, fail, metrics_table, printable, reported, say, show
+from .console import RESUMABLE, ShownProgress, fail, metrics_table, move, printable, reported, say, show
 from .version import package_version
-
-if TYPE_CHECKING:
-    from .detector import Detector
 
 # What a command needs is imported inside it: torch takes seconds, and help should not.
 
@@ -54,13 +51,6 @@ def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"stadx {package_version()}")
         raise typer.Exit
-
-
-def _move(detector: Detector, device: str) -> None:
-    try:
-        detector.to(device)
-    except (ValueError, RuntimeError) as error:  # torch names what kinds of device there are
-        raise typer.BadParameter(str(error), param_hint="--device") from error
 
 
 @app.callback()
@@ -116,7 +106,7 @@ def predict(
 
     paths = collect_images(images)
     detector = Detector.load(model)
-    _move(detector, device)
+    move(detector, device)
     if target_fpr is not None:
         detector.set_target_fpr(target_fpr)
     with ShownProgress() as progress:
@@ -166,7 +156,7 @@ def evaluate(
     from .evaluation import evaluate
 
     detector = Detector.load(model)
-    _move(detector, device)
+    move(detector, device)
     if target_fpr is not None:
         detector.set_target_fpr(target_fpr)
     with ShownProgress() as progress:

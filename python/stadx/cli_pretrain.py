@@ -126,6 +126,7 @@ def pretrain(
         int, typer.Option(min=0, help="Processes that decode photos; 0 is one thread. The result is the same.")
     ] = 0,
     start: Annotated[Path | None, typer.Option(help="Teacher file to go on from, instead of random weights.")] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, …")] = "cpu",
     report: Annotated[
         Path | None,
         typer.Option(help="HTML file about the training, rewritten at every twentieth of it."),
@@ -173,10 +174,12 @@ def pretrain(
     from .distributed import is_first, process_group
     from .pretrain_settings import PRESETS, PretrainSettings
     from .pretraining import pretrain
+    from .system import usable_device
 
     chosen = {**PRESETS[preset], **{name: value for name, value in given.items() if value is not None}}
     try:
         settings = PretrainSettings(patch_size=int(patch_size), **chosen)
+        place = usable_device(device)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     with process_group(), ShownProgress() as progress:
@@ -189,6 +192,7 @@ def pretrain(
             feature_cache=feature_cache,
             report=report,
             start=start,
+            device=place,
         )
         if not is_first():
             return

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .console import ShownProgress, say
+from .console import ShownProgress, move, say
 
 # of experiments.ablations, which would import torch: help should not take seconds
 STUDIES = (
@@ -68,6 +68,7 @@ def train(
         list[Path] | None,
         typer.Option(help="Teacher file, instead of the one that comes with stadx; once per scale."),
     ] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
     sizes = _patch_sizes(scales)
@@ -97,6 +98,7 @@ def train(
         teachers=teacher or (),
         seed=seed,
     )
+    move(detector, device)
     with ShownProgress() as progress:
         detector.fit(images, progress=progress, checkpoint=f"{out}.part")
     detector.save(out)

@@ -25,6 +25,7 @@ from rich.text import Text
 from .errors import StadxError
 
 if TYPE_CHECKING:
+    from .detector import Detector
     from .evaluation import Evaluation
     from .map_evaluation import MapEvaluation
 
@@ -149,6 +150,14 @@ class ShownProgress:
             self._next_line[stage] = now + _SECONDS_BETWEEN_LINES
             self._spoken.add(stage)
             self._console.print(Text(f"{stage} {done}/{total}  {shown}".rstrip()), soft_wrap=True)
+
+
+def move(detector: Detector, device: str) -> None:
+    """Have a detector work where the option --device says."""
+    try:
+        detector.to(device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from error
 
 
 def metrics_table(evaluations: Sequence[Evaluation]) -> Table:

@@ -25,6 +25,7 @@ from .networks import Padding
 from .progress import Progress, silent
 from .smoothing import smooth_bands
 from .students import StudentSettings, train_students
+from .system import usable_device
 from .teacher import load_teachers
 from .training import OptimizerName, Precision
 from .windows import ImageRows, TensorRows
@@ -186,7 +187,14 @@ class Detector:
         files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
         trained = [
             train_students(
-                teacher, source, held_in, settings, held_out=held_out, progress=progress, checkpoint_path=file
+                teacher,
+                source,
+                held_in,
+                settings,
+                held_out=held_out,
+                progress=progress,
+                checkpoint_path=file,
+                device=self._device,
             )
             for teacher, file in zip(teachers, files, strict=True)
         ]
@@ -257,9 +265,9 @@ class Detector:
         return maps
 
     def to(self, device: str | torch.device, precision: GpuPrecision = "tf32") -> Detector:
-        """Choose where `score` and `predict` run; images that are on a GPU are scored there in any case.
+        """Choose where `fit`, `score` and `predict` run; images that are on a GPU are scored there in any case.
 
-        Fitting and `score_bands` stay on the CPU.
+        `score_bands`, and in `fit` the scores of the held-out images, stay on the CPU.
 
         Args:
             device: "cpu", "cuda", "cuda:1", …
@@ -271,14 +279,9 @@ class Detector:
         Raises:
             ValueError: for another kind of device or precision.
         """
-        wanted = torch.device(device)
-        if wanted.type not in ("cpu", "cuda") or precision not in get_args(GpuPrecision):
-            raise ValueError(f"device = {device!r} or precision = {precision!r} is unknown")
-        if wanted.type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"device is {str(wanted)!r}, but PyTorch finds no GPU; see: stadx info")
-        if wanted.type == "cuda" and wanted.index is None:
-            wanted = torch.device("cuda", torch.cuda.current_device())
-        self._device, self._gpu_precision, self._gpu_scorer = wanted, precision, None
+        if precision not in get_args(GpuPrecision):
+            raise ValueError(f"precision {precision!r} is unknown; choose one of {get_args(GpuPrecision)}")
+        self._device, self._gpu_precision, self._gpu_scorer = usable_device(device), precision, None
         return self
 
     def __getstate__(self) -> dict[str, Any]:

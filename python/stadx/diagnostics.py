@@ -95,7 +95,7 @@ class HeldOut:
     def diagnose(self, net: PatchNetwork, decode: nn.Module | None) -> Diagnosis:
         """All that there is to say about a teacher."""
         parts = self._descriptors(net)
-        x = torch.cat(parts).double()
+        x = torch.cat(parts).double().cpu()
         spectrum = _spectrum(x)
         correlation = torch.corrcoef(x.T).nan_to_num(0).abs().numpy()
         return Diagnosis(
@@ -112,17 +112,19 @@ class HeldOut:
         count = max(1, _AT_ONCE // self.grid.patches)
         if not self._crops:
             self._crops = [self.source.batch(step, count) for step in self._batches()]
-        with autocast(self.settings.precision):
-            return [self.grid.describe(net, normalize_images(crops)).float() for crops in self._crops]
+        device = next(net.parameters()).device
+        with autocast(self.settings.precision, device):
+            return [self.grid.describe(net, normalize_images(crops.to(device))).float() for crops in self._crops]
 
     @torch.no_grad()
     def _explained(self, descriptors: Sequence[Tensor], decode: nn.Module | None) -> float | None:
         if self.network is None or decode is None:
             return None
-        with autocast(self.settings.precision):
+        device, size = descriptors[0].device, self.settings.pretrained_input
+        with autocast(self.settings.precision, device):
             if not self._targets:
-                size = self.settings.pretrained_input
-                self._targets = [self.grid.targets(self.network, c.float() / 255, size).float() for c in self._crops]
+                images = (crops.to(device).float() / 255 for crops in self._crops)
+                self._targets = [self.grid.targets(self.network, x, size).float() for x in images]
             decoded = torch.cat([decode(part).double() for part in descriptors])
         truth = torch.cat(self._targets).double()
         return 1 - float((decoded - truth).square().sum() / (truth - truth.mean(0)).square().sum())

@@ -67,7 +67,7 @@ class FeatureCache:
             self._records: npt.NDArray[Any] = np.memmap(file, record, "r+", _HEADER, (batches,))
 
     def get(self, number: int, compute: Callable[[], Tensor]) -> Tensor:
-        """The features of a batch, float32 [patches, dim]: the same, rounded to float16, computed or read.
+        """The features of a batch, float32 [patches, dim] on the CPU: the same, rounded to float16, computed or read.
 
         Raises:
             StadxError: if a feature is beyond the range of float16.
@@ -75,7 +75,7 @@ class FeatureCache:
         found = self._read(number)
         if found is None:
             with np.errstate(over="ignore"):  # told below
-                found = compute().numpy().astype(np.float16)
+                found = compute().cpu().numpy().astype(np.float16)
             if not np.isfinite(found).all():
                 raise StadxError(
                     "a feature of the pretrained network is no number or beyond 65,504, the end of the cache's "

@@ -49,9 +49,10 @@ class Objective:
             terms that have a weight, always "compactness", and L as "loss" and P's "variance".
         """
         s = self.settings
-        images = crops.flatten(0, -4).float() / 255
+        device = next(self.net.parameters()).device
+        images = crops.to(device).flatten(0, -4).float() / 255
         x = images[: crops.shape[-4]]  # of triplets the first third
-        with autocast(s.precision):
+        with autocast(s.precision, device):
             normalised = normalize_images(images).contiguous(memory_format=torch.channels_last)
             described = self.grid.describe(self.net, normalised).float()
             descriptors = described[: len(x) * self.grid.patches]
@@ -59,7 +60,7 @@ class Objective:
                 target = self._target(self.network, number, x)
                 decoded = self.decode(descriptors).float()
         terms: dict[str, Tensor] = {}
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(device.type, enabled=False):
             if self.network is not None:
                 terms["distillation"] = distillation_loss(decoded, target)
                 terms["variance"] = distributed.gather(target).var(0).sum()
@@ -82,7 +83,7 @@ class Objective:
         def compute() -> Tensor:
             return self.grid.targets(network, x, self.settings.pretrained_input).float()
 
-        return compute() if self.cache is None else self.cache.get(number, compute)
+        return compute() if self.cache is None else self.cache.get(number, compute).to(x.device)
 
 
 class Averages:

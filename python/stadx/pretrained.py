@@ -29,6 +29,8 @@ class PretrainedNetwork:
         dense_features: the same images -> an inner map [B, dense_dim, h, w] that covers the image evenly; None where
             the network offers none.
         dense_dim: channels of that map.
+        module: what `features` and `dense_features` compute with; training moves it to where it runs. None: nothing
+            has to be moved.
     """
 
     name: str
@@ -37,6 +39,7 @@ class PretrainedNetwork:
     features: Callable[[Tensor], Tensor]
     dense_features: Callable[[Tensor], Tensor] | None = None
     dense_dim: int = 0
+    module: nn.Module | None = None
 
 
 def _efficientnet_lite(number: int) -> PretrainedNetwork:
@@ -67,8 +70,8 @@ def _efficientnet_lite(number: int) -> PretrainedNetwork:
         return x.float()
 
     if number:
-        return PretrainedNetwork(name, 1280, "Apache-2.0", features)
-    return PretrainedNetwork(name, 1280, "Apache-2.0", features, dense_features, 112)
+        return PretrainedNetwork(name, 1280, "Apache-2.0", features, module=net)
+    return PretrainedNetwork(name, 1280, "Apache-2.0", features, dense_features, 112, net)
 
 
 def _resnet(layers: int) -> PretrainedNetwork:
@@ -93,7 +96,7 @@ def _resnet(layers: int) -> PretrainedNetwork:
         pooled: Tensor = net(normalize_images(images).contiguous(memory_format=torch.channels_last)).float()
         return pooled
 
-    return PretrainedNetwork(f"resnet{layers}", dim, "BSD-3-Clause (torchvision)", features)
+    return PretrainedNetwork(f"resnet{layers}", dim, "BSD-3-Clause (torchvision)", features, module=net)
 
 
 _LOADERS: dict[str, Callable[[], PretrainedNetwork]] = {
@@ -153,7 +156,8 @@ def as_pretrained(network: PretrainedNetwork | nn.Module, size: int) -> Pretrain
         vectors: Tensor = module(images)
         return vectors.float()
 
-    return PretrainedNetwork(f"{kind}-{digest.hexdigest()[:12]}", output.shape[1], "not stated", features)
+    name = f"{kind}-{digest.hexdigest()[:12]}"
+    return PretrainedNetwork(name, output.shape[1], "not stated", features, module=module)
 
 
 def patch_features(network: PretrainedNetwork, patches: Tensor, size: int) -> Tensor:

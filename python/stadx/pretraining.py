@@ -18,7 +18,7 @@ from .data.patches import PhotoPatches
 from .data.photos import Photo, fingerprint_photos, list_photos
 from .diagnostics import HeldOut
 from .distillation import PatchGrid, patch_grid, target_size
-from .errors import DataError
+from .errors import DataError, StadxError
 from .feature_cache import FeatureCache
 from .files import check_writable, write_model
 from .networks import PatchNetwork, channels_last, normalize_images
@@ -26,11 +26,13 @@ from .objective import Averages, Objective
 from .pretrain_settings import PretrainSettings
 from .pretrained import PretrainedNetwork, as_pretrained, load_pretrained
 from .progress import Progress, silent
+from .system import usable_device
 from .teacher import TEACHER_VERSION, load_teacher
 from .training import (
     Checkpoint,
     autocast,
     check_finite,
+    in_bfloat16,
     learning_rate_factor,
     make_optimizer,
     restore_training_state,
@@ -53,6 +55,7 @@ def pretrain(
     feature_cache: str | os.PathLike[str] | None = None,
     report: str | os.PathLike[str] | None = None,
     start: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
     """Train a teacher on photos and write it to a file.
 
@@ -75,16 +78,21 @@ def pretrain(
             process of torchrun. With it, or with `distinct_batches`, they are rounded to float16.
         report: HTML file about the training, rewritten at every twentieth of it.
         start: a teacher file to go on from, instead of random weights.
+        device: where to train: "cpu", or a GPU ("cuda", "cuda:1", …), which torchrun's processes cannot share.
 
     Returns:
         The card: settings, counts, losses, share of variance explained.
 
     Raises:
         DataError, OutputError, MissingExtraError, ModelFileError, StadxError: as their messages say.
+        ValueError: for a device that is not there.
     """
+    place = usable_device(device)
     with distributed.process_group():
+        if place.type != "cpu" and distributed.world_size() > 1:
+            raise StadxError("torchrun's processes train on the CPU together; on a GPU start one process, without it")
         return distributed.from_first(
-            _pretrain(photos, settings, out, progress, network, workers, feature_cache, report, start)
+            _pretrain(photos, settings, out, progress, network, workers, feature_cache, report, start, place)
         )
 
 
@@ -98,6 +106,7 @@ def _pretrain(
     feature_cache: str | os.PathLike[str] | None,
     report: str | os.PathLike[str] | None,
     start: str | os.PathLike[str] | None,
+    device: torch.device,
 ) -> dict[str, Any]:
     first = distributed.is_first()
     for file in (out, report):
@@ -110,6 +119,8 @@ def _pretrain(
     part = distributed.own_part(crops)
     photo_hash = fingerprint_photos(held_out + kept)
     p_net = _network_to_distil(network, settings)
+    if p_net is not None and p_net.module is not None:
+        p_net.module.to(device)
     source = _patches(kept, grid, settings, settings.seed)
     held = HeldOut(_patches(held_out, grid, settings, settings.seed + 1), held_out, grid, p_net, settings)
 
@@ -121,13 +132,15 @@ def _pretrain(
         _start_from(net, start)
     modules: dict[str, nn.Module] = {"net": net}
     if p_net is not None:
-        modules["decode"] = _decoder(net, p_net, grid, source, settings, generator, start is not None)
+        modules["decode"] = _decoder(net, p_net, grid, source, settings, generator, start is not None, device)
+    for module in modules.values():
+        module.to(device)
     channels_last(net)
     parameters = [p for module in modules.values() for p in module.parameters()]
     optimizer = make_optimizer(settings.optimizer, parameters, settings.learning_rate, settings.weight_decay)
     cache = None
     if p_net is not None and (feature_cache is not None or settings.distinct_batches):
-        key = _cache_key(photo_hash, settings, p_net, part)
+        key = _cache_key(photo_hash, settings, p_net, part, device)
         shape = (part.stop - part.start) * grid.patches, target_size(p_net, settings.targets == "dense")
         cache = FeatureCache(feature_cache, key, settings.distinct_batches or settings.steps, shape)
 
@@ -258,13 +271,15 @@ def _decoder(
     settings: PretrainSettings,
     generator: torch.Generator,
     trained: bool,
+    device: torch.device,
 ) -> nn.Linear:
     """D, which starts by saying the mean of P's features; for descriptors `trained` before, by ridge regression."""
     decode = nn.Linear(net.descriptor_size, target_size(p_net, settings.targets == "dense"))
     crops = _FIRST_PATCHES // grid.patches
     x = [source.batch(step, crops).float() / 255 for step in range(_TIMES_FIRST if trained else 1)]
-    with autocast(settings.precision):
-        target = torch.cat([grid.targets(p_net, part, settings.pretrained_input).float() for part in x])
+    with autocast(settings.precision, device):
+        parts = [grid.targets(p_net, part.to(device), settings.pretrained_input) for part in x]
+    target = torch.cat([part.float().cpu() for part in parts])
     decode.weight.normal_(0, 0.01, generator=generator)
     decode.bias.copy_(target.mean(0))
     if trained:
@@ -278,11 +293,12 @@ def _decoder(
     return decode
 
 
-def _cache_key(photo_hash: str, settings: PretrainSettings, p_net: PretrainedNetwork, part: slice) -> dict[str, Any]:
+def _cache_key(
+    photo_hash: str, settings: PretrainSettings, p_net: PretrainedNetwork, part: slice, device: torch.device
+) -> dict[str, Any]:
     """Everything that P's features of a numbered batch depend on, but for the versions of libraries."""
     names = ("patch_size", "pretrained_input", "targets", "batch", "zoom", "enlarge", "grey", "seed")
-    with autocast(settings.precision):
-        low = torch.is_autocast_enabled("cpu")
+    low = in_bfloat16(settings.precision, device)
     key = {name: getattr(settings, name) for name in names}
     return {**key, "photos": photo_hash, "network": p_net.name, "bfloat16": low, "part": [part.start, part.stop]}
 

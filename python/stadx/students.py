@@ -31,6 +31,7 @@ from .training import (
 )
 from .winograd import training_grid
 
+_CPU = torch.device("cpu")
 _INIT_PATCHES = 256
 _HELD_OUT_CROPS = 8  # in the loss on held-out images
 _CHECKS = 20  # how often training looks at it
@@ -77,6 +78,7 @@ def train_students(
     held_out: Sequence[int] = (),
     progress: Progress = silent,
     checkpoint_path: str | None = None,
+    device: torch.device = _CPU,
 ) -> TrainedStudents:
     """Train M students on the images `indices` of `source`; the loss is Eq. 7.
 
@@ -91,6 +93,7 @@ def train_students(
         held_out: images whose loss is watched; needed for `patience`.
         progress: told "Students, p = 33", the step, the "loss" per student and the "held-out" loss.
         checkpoint_path: file to resume from and save to; kept when training is complete.
+        device: where to train; what is returned is on the CPU.
 
     Raises:
         DataError, ModelFileError, OutputError, StadxError: as their messages say.
@@ -103,6 +106,7 @@ def train_students(
     checkpoint = Checkpoint(checkpoint_path, {**key, "teacher": _weights_hash(teacher)})
     for network in (teacher, *students):
         channels_last(network)
+    teacher.to(device)
     targets = TeacherTargets(teacher, source, indices)
     saved = checkpoint.load()
     if saved is None:
@@ -112,13 +116,15 @@ def train_students(
         patches = _random_patches(source, indices, p, settings.seed)
         for student in students:
             student.init_from_data(patches, generator)
+    for student in students:
+        student.to(device)
     weights = [w for s in students for w in s.parameters()]
     optimizer = make_optimizer(settings.optimizer, weights, settings.learning_rate, settings.weight_decay)
     learning_rate = optimizer.defaults["lr"]
     if saved is not None:
         state, tensors = saved
         step, loss_average, history = state["step"], state["loss"], state["history"]
-        mean, std = tensors["mean"], tensors["std"]
+        mean, std = tensors["mean"].to(device), tensors["std"].to(device)
         best = _Best.restored(state["best"], tensors)
         restore_training_state(modules, optimizer, tensors)
     batches = _Batches(targets, settings, mean, std)
@@ -136,7 +142,7 @@ def train_students(
             factor = learning_rate_factor(step, settings.steps, settings.schedule)
             group["lr"] = learning_rate * factor
         batch = batches.of_step(step)
-        losses = torch.zeros(())
+        losses = torch.zeros((), device=device)
         for student in students:  # one at a time: less memory, and their gradients do not meet
             loss = batches.loss(student, batch)
             loss.mean().backward()  # type: ignore[no-untyped-call]
@@ -163,7 +169,9 @@ def train_students(
     best.put_back(modules)
     for student in students:
         student.eval().requires_grad_(False)
-    return TrainedStudents(Ensemble(teacher, students, mean, std), history)
+    for network in (teacher, *students):
+        network.cpu()
+    return TrainedStudents(Ensemble(teacher, students, mean.cpu(), std.cpu()), history)
 
 
 def _figures(loss: float, history: list[dict[str, float]]) -> dict[str, float]:
@@ -215,7 +223,7 @@ class _Batches:
 
     def seen(self, batch: _Batch, losses: Tensor) -> None:
         """Note the losses [B, h', w'] of a step."""
-        for image, crop, loss in zip(batch.images, batch.crops, losses, strict=True):
+        for image, crop, loss in zip(batch.images, batch.crops, losses.cpu(), strict=True):
             self.focus.update(image, crop, loss)
 
     def held_out(self, targets: TeacherTargets, indices: Sequence[int]) -> _Batch:
@@ -234,14 +242,15 @@ class _Batches:
 
     def _of(self, targets: TeacherTargets, chosen: list[int], crops: list[Crop]) -> _Batch:
         pairs = [(targets.indices[i], crop) for i, crop in zip(chosen, crops, strict=True)]
-        parts = [crop.receptive_field(targets.source[index], targets.teacher) for index, crop in pairs]
+        images = [targets.source[index].to(self.shift.device) for index, _ in pairs]
+        parts = [crop.receptive_field(x, targets.teacher) for x, (_, crop) in zip(images, pairs, strict=True)]
         descriptors = [targets.crop(index, crop) for index, crop in pairs]
         part = torch.cat(parts).contiguous(memory_format=torch.channels_last)
         return _Batch(chosen, crops, part, (torch.cat(descriptors) - self.shift) / self.scale)
 
     def loss(self, student: PatchNetwork, batch: _Batch) -> Tensor:
         """Eq. 7 before its mean over pixels: ‖S − (T − µ)/σ‖², [B, h', w']."""
-        with autocast(self.settings.precision):
+        with autocast(self.settings.precision, batch.part.device):
             if self.settings.dense:
                 predicted = dense_features_padded(student, batch.part)
             else:

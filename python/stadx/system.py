@@ -7,6 +7,25 @@ import torch
 from .version import versions
 
 
+def usable_device(name: str | torch.device) -> torch.device:
+    """The device of that name, a GPU with its number.
+
+    Raises:
+        ValueError: if it is neither "cpu" nor a GPU ("cuda", "cuda:1", …) that PyTorch finds.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:  # torch names what kinds there are
+        raise ValueError(f"device {str(name)!r} is unknown: {error}") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device {str(name)!r} is unknown; give cpu, cuda, cuda:1, …")
+    if device.type == "cpu":
+        return device
+    if (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"device is {str(name)!r}, but PyTorch finds no such GPU; see: stadx info")
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+
+
 def facts() -> dict[str, str]:
     """Return versions, instruction sets, compiled CUDA architectures and devices, ready to print."""
     found = dict(versions())

@@ -23,7 +23,7 @@ class TeacherTargets:
     asked for. Which are kept depends on the images alone, so that a resumed training sees the same values.
 
     Args:
-        teacher: the frozen teacher T.
+        teacher: the frozen teacher T; descriptors are computed, kept and returned on its device.
         source: training images.
         indices: those in use.
         cache_bytes: memory for kept maps, two bytes a number: 128 · H · W · 2 an image.
@@ -35,6 +35,7 @@ class TeacherTargets:
         self.teacher = teacher
         self.source = source
         self.indices = list(indices)
+        self._device = next(teacher.parameters()).device
         self._maps: dict[int, Tensor] = {}
         self._fits: set[int] = set()
         for index in self.indices:
@@ -47,7 +48,7 @@ class TeacherTargets:
     @torch.no_grad()
     def _whole(self, index: int) -> Tensor:
         """Descriptors [H, W, d] of an image, float32; kept if there is room."""
-        image = normalize_images(self.source[index][None]).float()
+        image = normalize_images(self.source[index][None].to(self._device)).float()
         descriptors = dense_features(self.teacher, image)[0].permute(1, 2, 0)
         if index in self._fits and index not in self._maps:
             self._maps[index] = descriptors.half()
@@ -60,7 +61,7 @@ class TeacherTargets:
             if index not in self._maps:
                 self._whole(index)
             return crop.of(self._maps[index]).permute(2, 0, 1)[None].float()
-        part = crop.receptive_field(self.source[index], self.teacher)
+        part = crop.receptive_field(self.source[index].to(self._device), self.teacher)
         if crop.stride > 1:
             return training_grid(self.teacher, part, crop.stride).half().float()
         return dense_features_padded(self.teacher, part).half().float()
@@ -75,7 +76,7 @@ class TeacherTargets:
         count = 0
         colours = self.source[self.indices[0]][:, :1, :1]
         varied = False
-        mean = square = torch.zeros(self.teacher.descriptor_size, dtype=torch.float64)
+        mean = square = torch.zeros(self.teacher.descriptor_size, dtype=torch.float64, device=self._device)
         for done, index in enumerate(self.indices, 1):
             varied = varied or bool((self.source[index] != colours).any())
             descriptors = self._whole(index)

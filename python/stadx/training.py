@@ -22,13 +22,19 @@ OptimizerName = Literal["muon", "adam"]
 _VERSION = 2
 
 
-def autocast(precision: Precision) -> contextlib.AbstractContextManager[Any]:
-    """Convolutions in bfloat16 where that is asked for, or, with "auto", where the processor has it in hardware."""
-    fast = precision == "bfloat16" or (precision == "auto" and _has_bfloat16())
-    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Convolutions in bfloat16 where that is asked for, or, with "auto", where the device has it in hardware."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=in_bfloat16(precision, device))
 
 
-def _has_bfloat16() -> bool:
+def in_bfloat16(precision: Precision, device: torch.device) -> bool:
+    """Whether convolutions are computed in bfloat16."""
+    return precision == "bfloat16" or (precision == "auto" and _has_bfloat16(device))
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     # without avx512_bf16 or amx, PyTorch emulates bfloat16 more slowly than float32
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return bool(supported())
@@ -137,8 +143,8 @@ def restore_training_state(
     for name, parameter in _named_parameters(modules):
         prefix = f"optimizer.{name}."
         kept = {k[len(prefix) :]: v.clone() for k, v in tensors.items() if k.startswith(prefix)}
-        if kept:
-            optimizer.state[parameter] = kept
+        if kept:  # the count of steps stays on the CPU, as the optimisers have it
+            optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in kept.items()}
 
 
 def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterable[tuple[str, nn.Parameter]]:
