@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from stadx import diagnostics, networks, pretraining
+from stadx import diagnostics, networks, pretrain_start
 from stadx.pretrain_settings import PretrainSettings
 from stadx.pretrained import PretrainedNetwork
 
@@ -20,14 +20,24 @@ def mean_colours(images: Tensor) -> Tensor:
 
 
 P_NET = PretrainedNetwork("mean-colours", 12, "none", mean_colours)
-SETTINGS = PretrainSettings(patch_size=17, pretrained_input=17, steps=6, batch=16, precision="float32")
+SETTINGS = PretrainSettings(
+    patch_size=17,
+    pretrained_input=17,
+    targets="pooled",
+    steps=6,
+    batch=16,
+    compactness_weight=1.0,
+    zoom=(4, 16),
+    enlarge=True,
+    precision="float32",
+)
 
 
 def make_cheap(patch: pytest.MonkeyPatch) -> None:
     """Fewer channels and fewer patches: a training takes a second."""
     patch.setitem(networks._LAYERS, 17, ((6, 16, False), (5, 32, False), (5, 32, False), (4, "d", False)))
     patch.setattr(diagnostics, "HELD_OUT_PATCHES", 64)
-    patch.setattr(pretraining, "_FIRST_PATCHES", 64)
+    patch.setattr(pretrain_start, "FIRST_PATCHES", 64)
 
 
 def write_photos(folder: Path, count: int = 25) -> Path:

@@ -124,13 +124,16 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
 
 def test_a_detector_scores_where_it_is_told(detector: Detector, device: torch.device) -> None:
     images = good_images(2, (31, 40), seed=5)
-    want = detector.score(images)
+    small = good_images(2, (20, 24), seed=5)
+    want, want_small = detector.score(images), detector.score(small)
     try:
         moved = detector.to(device, "float32")
         assert moved is detector
         got = moved.score(images)
         assert got.device.type == "cpu"  # where the images are
-        torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-2)
+        # resized there, one pixel in six is another by one of its 255 levels
+        assert float((got - want).abs().mean()) < 0.05 * float(want.std())
+        torch.testing.assert_close(moved.score(small), want_small, rtol=1e-3, atol=1e-2)
         there = moved.predict(images.to(device), stride=2)
         assert there.maps.device.type == device.type
         assert there.masks.shape == want.shape

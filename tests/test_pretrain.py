@@ -205,7 +205,7 @@ def test_looking_at_held_out_patches_changes_nothing_but_the_history(photos: Pat
         assert part in page, part
     assert page.count('alt="query"') == 8 and page.count('alt="neighbour"') == 48
     assert "triplet loss" not in page and 'src="http' not in page and "<link" not in page
-    assert "<dt>learning_rate</dt><dd>0.0008</dd>" in page
+    assert "<dt>learning_rate</dt><dd>0.0012</dd>" in page
 
 
 def test_bad_input(photos: Path, tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ def pretrain(
     ] = "default",
     patch_size: Annotated[Literal["17", "33", "65"], typer.Option(help="p, the receptive field in pixels.")] = "33",
     steps: Annotated[int | None, typer.Option(min=1, help="Optimiser steps.", show_default="10000")] = None,
-    batch: Annotated[int | None, typer.Option(min=2, help="Patches per step.", show_default="64")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Patches per step.", show_default="256")] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(min=0, help="Highest learning rate.", show_default="8e-4"),
+        typer.Option(min=0, help="Highest learning rate.", show_default="1.2e-3"),
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Of the weights.", show_default="1e-5")] = None,
     optimizer: Annotated[
@@ -56,7 +56,7 @@ def pretrain(
         float | None, typer.Option(min=0, help="δ of the triplet loss.", show_default="1")
     ] = None,
     compactness_weight: Annotated[
-        float | None, typer.Option(min=0, help="λc, of the descriptors' correlation.", show_default="1")
+        float | None, typer.Option(min=0, help="λc, of the descriptors' correlation.", show_default="0.04")
     ] = None,
     compactness_reduction: Annotated[
         Literal["sum", "mean"] | None,
@@ -67,13 +67,14 @@ def pretrain(
         typer.Option(help="P, the network to distil.", show_default="efficientnet-lite0"),
     ] = None,
     pretrained_input: Annotated[
-        int | None, typer.Option(min=1, help="Side in pixels of a patch as P sees it.", show_default="96")
+        int | None, typer.Option(min=1, help="Side in pixels of a patch as P sees it.", show_default="64")
     ] = None,
     targets: Annotated[
         Literal["pooled", "dense"] | None,
         typer.Option(
-            help="pooled: P sees each patch alone. dense: P sees crops of 4 × 4 patches, its inner map is the target.",
-            show_default="pooled",
+            help="pooled: P sees each patch alone. dense: P sees crops of 4 × 4 patches, its inner map is the target; "
+            "efficientnet-lite0 has one.",
+            show_default="dense",
         ),
     ] = None,
     descriptor_size: Annotated[
@@ -96,12 +97,12 @@ def pretrain(
     ] = None,
     zoom: Annotated[
         str | None,
-        typer.Option(help="Photos are zoomed to that many p x p patches a side, at random.", show_default="4,16"),
+        typer.Option(help="Photos are zoomed to that many p x p patches a side, at random.", show_default="2,16"),
     ] = None,
     enlarge: Annotated[
         bool | None,
         typer.Option(
-            "--enlarge/--sharp", help="Whether photos may be zoomed beyond their own size.", show_default="enlarge"
+            "--enlarge/--sharp", help="Whether photos may be zoomed beyond their own size.", show_default="sharp"
         ),
     ] = None,
     grey: Annotated[

@@ -58,8 +58,8 @@ def train(
     ] = 0,
     terms: Annotated[
         Literal["both", "e", "v"],
-        typer.Option(help="The score: error plus variance as in the paper, or one of them alone."),
-    ] = "both",
+        typer.Option(help="The score: error alone, which found more; variance alone; or both as in the paper."),
+    ] = "e",
     smoothing: Annotated[
         float, typer.Option(min=0, help="Smooth the maps by a Gaussian of so many pixels; 0 in the paper.")
     ] = 0.0,

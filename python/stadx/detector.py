@@ -67,7 +67,7 @@ class Detector:
             pooling grid, which costs a sixth to a tenth (p = 17 has no pools: no difference).
         patience: stop when the students' loss on the held-out images has not fallen at so many of the twenty looks
             that training takes at it, and keep the best; 0 trains all steps.
-        terms: what the score is: "both", ẽ + ṽ as in the paper, or "e" or "v" alone.
+        terms: what the score is: "e" or "v" alone, or "both", ẽ + ṽ as in the paper.
         smoothing: standard deviation in pixels of a Gaussian that the maps are smoothed with, at `image_size`; the
             paper: 0, none.
         padding: how networks continue an image beyond its border: "reflect", "zeros" or "replicate"; None leaves it to
@@ -106,7 +106,7 @@ class Detector:
         schedule: Literal["cosine", "constant"] = "cosine",
         dense: bool = False,
         patience: int = 0,
-        terms: Terms = "both",
+        terms: Terms = "e",
         smoothing: float = 0.0,
         padding: Padding | None = None,
         precision: Precision = "auto",

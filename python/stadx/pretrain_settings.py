@@ -14,7 +14,8 @@ from .training import OptimizerName, Precision
 class PretrainSettings:
     """How a teacher is trained (Bergmann et al. 2020, section 3.1 and 4).
 
-    The paper: `PRESETS["paper"]`. The defaults reach further in the hour or two that a processor without a GPU has.
+    The paper: `PRESETS["paper"]`. The defaults are what found most defects (docs/accuracy.md), and fit into some hours
+    of a processor without a GPU.
 
     Attributes:
         patch_size: p, side of the receptive field in pixels.
@@ -22,7 +23,8 @@ class PretrainSettings:
         pretrained_network: P, the network to distil.
         pretrained_input: side in pixels to which a patch is resized for P.
         targets: "pooled": P sees each patch alone, and its pooled feature is the target; "dense": 4 x 4 patches share
-            a crop that P sees whole, and P's inner map at each patch's centre is the target.
+            a crop that P sees whole, and P's inner map at each patch's centre is the target, every channel scaled to
+            variance 1.
         steps, batch: optimiser steps and patches in each.
         optimizer: "muon" or "adam".
         learning_rate, weight_decay: of the optimiser; for Muon a learning rate of 2e-3 or so.
@@ -49,21 +51,21 @@ class PretrainSettings:
     last_activation: bool = False
     padding: Padding = "reflect"
     pretrained_network: str = "efficientnet-lite0"
-    pretrained_input: int = 96
-    targets: Literal["pooled", "dense"] = "pooled"
+    pretrained_input: int = 64
+    targets: Literal["pooled", "dense"] = "dense"
     steps: int = 10_000
-    batch: int = 64
+    batch: int = 256
     optimizer: OptimizerName = "adam"
-    learning_rate: float = 8e-4
+    learning_rate: float = 1.2e-3
     weight_decay: float = 1e-5
     schedule: Literal["cosine", "constant"] = "cosine"
     distillation_weight: float = 1.0
     triplet_weight: float = 0.0
     triplet_margin: float = 1.0
-    compactness_weight: float = 1.0
+    compactness_weight: float = 0.04
     compactness_reduction: Reduction = "sum"
-    zoom: tuple[int, int] = (4, 16)
-    enlarge: bool = True
+    zoom: tuple[int, int] = (2, 16)
+    enlarge: bool = False
     grey: float = 0.1
     luminance: float = 0.1
     noise: float = 0.1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from .errors import DataError, MissingExtraError
 from .networks import channels_last, normalize_images
 
-_DENSE_BLOCK = 10  # of EfficientNet-Lite0, the last at a sixteenth of the resolution
+_DENSE_BLOCKS = 4, 10  # of EfficientNet-Lite0, the last at an eighth and at a sixteenth of the resolution
+_DENSE_CHANNELS = 40 + 112
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class PretrainedNetwork:
         dim: length of its feature vector.
         licence: of its weights, for the teacher's card.
         features: RGB images [B, 3, H, W] in [0, 1] -> features [B, dim], float32.
-        dense_features: the same images -> an inner map [B, dense_dim, h, w] that covers the image evenly; None where
-            the network offers none.
+        dense_features: the same images -> an inner map [B, dense_dim, h, w], float32, that covers the image evenly;
+            None where the network offers none.
         dense_dim: channels of that map.
         module: what `features` and `dense_features` compute with; training moves it to where it runs. None: nothing
             has to be moved.
@@ -65,13 +66,18 @@ def _efficientnet_lite(number: int) -> PretrainedNetwork:
 
     def dense_features(images: Tensor) -> Tensor:
         x: Tensor = net._swish(net._bn0(net._conv_stem(prepared(images))))
-        for block in net._blocks[: _DENSE_BLOCK + 1]:
+        maps: list[Tensor] = []
+        for number, block in enumerate(net._blocks[: _DENSE_BLOCKS[-1] + 1]):
             x = block(x)
-        return x.float()
+            if number in _DENSE_BLOCKS:
+                maps.append(x.float())
+        fine, coarse = maps
+        finer = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
+        return torch.cat([fine, finer], 1)
 
     if number:
         return PretrainedNetwork(name, 1280, "Apache-2.0", features, module=net)
-    return PretrainedNetwork(name, 1280, "Apache-2.0", features, dense_features, 112, net)
+    return PretrainedNetwork(name, 1280, "Apache-2.0", features, dense_features, _DENSE_CHANNELS, net)
 
 
 def _resnet(layers: int) -> PretrainedNetwork:
@@ -158,6 +164,26 @@ def as_pretrained(network: PretrainedNetwork | nn.Module, size: int) -> Pretrain
 
     name = f"{kind}-{digest.hexdigest()[:12]}"
     return PretrainedNetwork(name, output.shape[1], "not stated", features, module=module)
+
+
+def standardized(network: PretrainedNetwork, targets: Tensor) -> PretrainedNetwork:
+    """P with an inner map whose channels have mean 0 and variance 1 on given targets.
+
+    A channel's own scale says nothing about its use; without this the widest channels were all that a teacher learned.
+
+    Args:
+        network: P, with `dense_features`.
+        targets: values of that map [n, dense_dim], on the device where P runs.
+    """
+    raw = network.dense_features
+    assert raw is not None
+    std, mean = torch.std_mean(targets, dim=0, correction=0)
+    scale = 1 / std.clamp_min(1e-6 * float(std.max()) + 1e-30)
+
+    def dense_features(images: Tensor) -> Tensor:
+        return (raw(images) - mean[:, None, None]) * scale[:, None, None]
+
+    return replace(network, dense_features=dense_features)
 
 
 def patch_features(network: PretrainedNetwork, patches: Tensor, size: int) -> Tensor:

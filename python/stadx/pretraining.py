@@ -24,13 +24,13 @@ from .files import check_writable, write_model
 from .networks import PatchNetwork, channels_last, normalize_images
 from .objective import Averages, Objective
 from .pretrain_settings import PretrainSettings
-from .pretrained import PretrainedNetwork, as_pretrained, load_pretrained
+from .pretrain_start import decoder, first_crops, network_to_distil, start_from
+from .pretrained import PretrainedNetwork
 from .progress import Progress, silent
 from .system import usable_device
-from .teacher import TEACHER_VERSION, load_teacher
+from .teacher import TEACHER_VERSION
 from .training import (
     Checkpoint,
-    autocast,
     check_finite,
     in_bfloat16,
     learning_rate_factor,
@@ -38,9 +38,6 @@ from .training import (
     restore_training_state,
     training_state,
 )
-
-_FIRST_PATCHES = 256  # on which weights are initialised
-_TIMES_FIRST = 8  # so many more for D, if the teacher goes on from another
 
 
 @keep_freed_memory()
@@ -118,21 +115,18 @@ def _pretrain(
     crops = grid.crops(settings.batch)
     part = distributed.own_part(crops)
     photo_hash = fingerprint_photos(held_out + kept)
-    p_net = _network_to_distil(network, settings)
-    if p_net is not None and p_net.module is not None:
-        p_net.module.to(device)
     source = _patches(kept, grid, settings, settings.seed)
+    p_net = network_to_distil(network, grid, source, settings, device)
     held = HeldOut(_patches(held_out, grid, settings, settings.seed + 1), held_out, grid, p_net, settings)
 
     generator = torch.Generator().manual_seed(settings.seed)
-    x = source.batch(0, _FIRST_PATCHES // grid.patches).float() / 255
     if start is None:
-        net.init_from_data(normalize_images(x), generator)
+        net.init_from_data(normalize_images(first_crops(source, grid, 1)[0]), generator)
     else:
-        _start_from(net, start)
+        start_from(net, start)
     modules: dict[str, nn.Module] = {"net": net}
     if p_net is not None:
-        modules["decode"] = _decoder(net, p_net, grid, source, settings, generator, start is not None, device)
+        modules["decode"] = decoder(net, p_net, grid, source, settings, generator, start is not None, device)
     for module in modules.values():
         module.to(device)
     channels_last(net)
@@ -228,26 +222,6 @@ def _patch_network(settings: PretrainSettings) -> PatchNetwork:
     )
 
 
-def _start_from(net: PatchNetwork, file: str | os.PathLike[str]) -> None:
-    """Give a network the weights of a teacher of the same form."""
-    teacher = load_teacher(file)
-    if {**teacher.settings, "padding": net.padding} != net.settings:
-        raise DataError(
-            f"{file}: is a teacher of another form ({teacher.settings}); this training makes {net.settings}"
-        )
-    net.load_state_dict(teacher.state_dict())
-
-
-def _network_to_distil(
-    network: PretrainedNetwork | nn.Module | None, settings: PretrainSettings
-) -> PretrainedNetwork | None:
-    if settings.distillation_weight == 0:
-        return None
-    if network is None:
-        return load_pretrained(settings.pretrained_network)
-    return as_pretrained(network, settings.pretrained_input)
-
-
 def _patches(photos: list[Photo], grid: PatchGrid, settings: PretrainSettings, seed: int) -> PhotoPatches:
     return PhotoPatches(
         photos,
@@ -260,37 +234,6 @@ def _patches(photos: list[Photo], grid: PatchGrid, settings: PretrainSettings, s
         luminance=settings.luminance,
         noise=settings.noise,
     )
-
-
-@torch.no_grad()
-def _decoder(
-    net: PatchNetwork,
-    p_net: PretrainedNetwork,
-    grid: PatchGrid,
-    source: PhotoPatches,
-    settings: PretrainSettings,
-    generator: torch.Generator,
-    trained: bool,
-    device: torch.device,
-) -> nn.Linear:
-    """D, which starts by saying the mean of P's features; for descriptors `trained` before, by ridge regression."""
-    decode = nn.Linear(net.descriptor_size, target_size(p_net, settings.targets == "dense"))
-    crops = _FIRST_PATCHES // grid.patches
-    x = [source.batch(step, crops).float() / 255 for step in range(_TIMES_FIRST if trained else 1)]
-    with autocast(settings.precision, device):
-        parts = [grid.targets(p_net, part.to(device), settings.pretrained_input) for part in x]
-    target = torch.cat([part.float().cpu() for part in parts])
-    decode.weight.normal_(0, 0.01, generator=generator)
-    decode.bias.copy_(target.mean(0))
-    if trained:
-        described = torch.cat([grid.describe(net, normalize_images(part)).float() for part in x]).double()
-        mean = described.mean(0)
-        gram = (described - mean).T @ (described - mean)
-        gram.diagonal().add_(0.1 * float(gram.diagonal().mean()))
-        weight = torch.linalg.solve(gram, (described - mean).T @ (target.double() - target.double().mean(0))).T
-        decode.weight.copy_(weight)
-        decode.bias.sub_((weight @ mean).float())
-    return decode
 
 
 def _cache_key(

@@ -78,7 +78,7 @@ STUDIES: dict[str, Callable[[Detector], Sequence[Change]]] = {
     "scales": _scales,
     "students": _students,
     "terms": lambda base: [
-        Change("e and v", {}),
+        Change("e and v", {"terms": "both"}),
         Change("e alone", {"terms": "e"}),
         Change("v alone", {"terms": "v"}),
     ],

@@ -40,7 +40,7 @@ class HeldOut:
         *,
         scales: Sequence[int] | None = None,
         students: int | None = None,
-        terms: Terms = "both",
+        terms: Terms | None = None,
         smoothing: float = 0.0,
     ) -> Detector:
         """A detector of some of the scales and students, calibrated anew on the held-out images.
@@ -48,12 +48,13 @@ class HeldOut:
         Args:
             scales: patch sizes; all by default.
             students: how many of each scale; all by default.
-            terms: whether the score is ẽ + ṽ (Eq. 11) or one of them.
+            terms: whether the score is ẽ + ṽ (Eq. 11) or one of them; the detector's own by default.
             smoothing: sigma in pixels of a Gaussian over the maps.
         """
         base = self.detector
         scales = tuple(scales or base.scales)
         students = students or base.students
+        terms = terms or base.terms
         changed = Detector(
             **{
                 **base.settings,

@@ -1,0 +1,95 @@
+"""What pretraining starts from: weights of the teacher, P made ready to give targets, and the decoder D."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor, nn
+
+from .data.patches import PhotoPatches
+from .distillation import PatchGrid, target_size
+from .errors import DataError
+from .networks import PatchNetwork, normalize_images
+from .pretrain_settings import PretrainSettings
+from .pretrained import PretrainedNetwork, as_pretrained, load_pretrained, standardized
+from .teacher import load_teacher
+from .training import autocast
+
+FIRST_PATCHES = 256  # on which weights are initialised
+_TIMES_FIRST = 8  # so many more for the scale of dense targets, and for D if the teacher goes on from another
+
+
+def start_from(net: PatchNetwork, file: str | os.PathLike[str]) -> None:
+    """Give a network the weights of a teacher of the same form."""
+    teacher = load_teacher(file)
+    if {**teacher.settings, "padding": net.padding} != net.settings:
+        raise DataError(
+            f"{file}: is a teacher of another form ({teacher.settings}); this training makes {net.settings}"
+        )
+    net.load_state_dict(teacher.state_dict())
+
+
+def network_to_distil(
+    network: PretrainedNetwork | nn.Module | None,
+    grid: PatchGrid,
+    source: PhotoPatches,
+    settings: PretrainSettings,
+    device: torch.device,
+) -> PretrainedNetwork | None:
+    """P on the device, ready to give targets; None if λk = 0."""
+    if settings.distillation_weight == 0:
+        return None
+    if network is None:
+        p_net = load_pretrained(settings.pretrained_network)
+    else:
+        p_net = as_pretrained(network, settings.pretrained_input)
+    target_size(p_net, settings.targets == "dense")  # refuses a network without an inner map
+    if p_net.module is not None:
+        p_net.module.to(device)
+    if settings.targets == "dense":
+        p_net = standardized(p_net, _targets(p_net, grid, first_crops(source, grid, _TIMES_FIRST), settings, device))
+    return p_net
+
+
+def first_crops(source: PhotoPatches, grid: PatchGrid, times: int) -> list[Tensor]:
+    """Crops in [0, 1], from which training starts."""
+    return [source.batch(step, FIRST_PATCHES // grid.patches).float() / 255 for step in range(times)]
+
+
+@torch.no_grad()
+def _targets(
+    p_net: PretrainedNetwork, grid: PatchGrid, crops: list[Tensor], settings: PretrainSettings, device: torch.device
+) -> Tensor:
+    """P's features [n, dim] of crops in [0, 1], float32 on the device."""
+    with autocast(settings.precision, device):
+        parts = [grid.targets(p_net, part.to(device), settings.pretrained_input).float() for part in crops]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def decoder(
+    net: PatchNetwork,
+    p_net: PretrainedNetwork,
+    grid: PatchGrid,
+    source: PhotoPatches,
+    settings: PretrainSettings,
+    generator: torch.Generator,
+    trained: bool,
+    device: torch.device,
+) -> nn.Linear:
+    """D, which starts by saying the mean of P's features; for descriptors `trained` before, by ridge regression."""
+    x = first_crops(source, grid, _TIMES_FIRST if trained else 1)
+    target = _targets(p_net, grid, x, settings, device).cpu()
+    decode = nn.Linear(net.descriptor_size, target.shape[1])
+    decode.weight.normal_(0, 0.01, generator=generator)
+    decode.bias.copy_(target.mean(0))
+    if trained:
+        described = torch.cat([grid.describe(net, normalize_images(part)).float() for part in x]).double()
+        mean = described.mean(0)
+        gram = (described - mean).T @ (described - mean)
+        gram.diagonal().add_(0.1 * float(gram.diagonal().mean()))
+        weight = torch.linalg.solve(gram, (described - mean).T @ (target.double() - target.double().mean(0))).T
+        decode.weight.copy_(weight)
+        decode.bias.sub_((weight @ mean).float())
+    return decode
