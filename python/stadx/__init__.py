@@ -9,8 +9,9 @@ from .version import package_version
 
 if TYPE_CHECKING:
     from . import metrics, ops
+    from .calibrated import Prediction
     from .dense import dense_features
-    from .detector import Detector, Prediction
+    from .detector import Detector
     from .errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
     from .networks import PatchNetwork, normalize_images
 
@@ -31,8 +32,9 @@ __all__ = [
 __version__ = package_version()
 
 _HOMES = {
+    "calibrated": ("Prediction",),
     "dense": ("dense_features",),
-    "detector": ("Detector", "Prediction"),
+    "detector": ("Detector",),
     "errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
     "networks": ("PatchNetwork", "normalize_images"),
 }

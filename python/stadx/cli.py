@@ -101,11 +101,11 @@ def predict(
     device: Device = "cpu",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each."""
-    from .detector import Detector
+    from .loading import load_model
     from .prediction import SCORES_FILE, collect_images, predict_files
 
     paths = collect_images(images)
-    detector = Detector.load(model)
+    detector = load_model(model)
     move(detector, device)
     if target_fpr is not None:
         detector.set_target_fpr(target_fpr)
@@ -152,10 +152,10 @@ def evaluate(
     for file in (json_file, report, worst):
         if file is not None:
             check_writable(file)
-    from .detector import Detector
     from .evaluation import evaluate
+    from .loading import load_model
 
-    detector = Detector.load(model)
+    detector = load_model(model)
     move(detector, device)
     if target_fpr is not None:
         detector.set_target_fpr(target_fpr)

@@ -17,9 +17,23 @@ STUDIES = (
 
 
 def train(
+    context: typer.Context,
     data: Annotated[Path, typer.Argument(help="Folder of good images, or a category in MVTec AD layout.")],
     out: Annotated[Path, typer.Option(help="Model file to write.")],
-    scales: Annotated[str, typer.Option(help="Receptive fields in pixels, e.g. 33 or 17,33,65.")] = "33",
+    method: Annotated[
+        Literal["student-teacher", "knn", "kmeans", "ocsvm", "l2-ae", "vae"],
+        typer.Option(
+            help="What models the good images: the students, or one of the systems that the paper compares them with, "
+            "in its settings: of the options below they take --scales (one), --image-size, --target-fpr, --seed and "
+            "--teacher."
+        ),
+    ] = "student-teacher",
+    scales: Annotated[
+        str | None,
+        typer.Option(
+            help="Receptive fields in pixels, e.g. 33 or 17,33,65.", show_default="33; 65 for the other methods"
+        ),
+    ] = None,
     students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps per scale.")] = 2000,
     batch: Annotated[int, typer.Option(min=1, help="Images per step; 1 in the paper.")] = 3,
@@ -71,12 +85,25 @@ def train(
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
-    sizes = _patch_sizes(scales)
+    sizes = _patch_sizes(scales or ("33" if method == "student-teacher" else "65"))
+    if method != "student-teacher":
+        _check_baseline_options(context, method, sizes)
     from .data.mvtec import training_images
     from .files import check_writable
 
     images = training_images(data)
     check_writable(out)
+    if method != "student-teacher":
+        from .baselines import METHODS
+
+        baseline = METHODS[method](
+            sizes[0], image_size or None, target_fpr, teacher=None if not teacher else teacher[0], seed=seed
+        )
+        with ShownProgress() as progress:
+            baseline.fit(images, progress=progress)
+        baseline.save(out)
+        say(f"Model: {out} (threshold {baseline.threshold_:.4g})")
+        return
     from .detector import Detector
 
     detector = Detector(
@@ -131,6 +158,20 @@ def ablate(
     with ShownProgress() as progress:
         rows = run_study(study, category, out, setup, progress=progress)
     say(table(rows))
+
+
+_BASELINE_OPTIONS = {"data", "out", "method", "scales", "image_size", "target_fpr", "seed", "teacher"}
+
+
+def _check_baseline_options(context: typer.Context, method: str, sizes: tuple[int, ...]) -> None:
+    """Refuse options that would do nothing."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in _BASELINE_OPTIONS and source is not None and source.name == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"is for the students; leave it out with --method {method}", param_hint=option)
+    if len(sizes) > 1:
+        raise typer.BadParameter(f"--method {method} takes one scale", param_hint="--scales")
 
 
 def _patch_sizes(text: str) -> tuple[int, ...]:

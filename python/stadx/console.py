@@ -25,6 +25,7 @@ from rich.text import Text
 from .errors import StadxError
 
 if TYPE_CHECKING:
+    from .baselines import Baseline
     from .detector import Detector
     from .evaluation import Evaluation
     from .map_evaluation import MapEvaluation
@@ -152,7 +153,7 @@ class ShownProgress:
             self._console.print(Text(f"{stage} {done}/{total}  {shown}".rstrip()), soft_wrap=True)
 
 
-def move(detector: Detector, device: str) -> None:
+def move(detector: Detector | Baseline, device: str) -> None:
     """Have a detector work where the option --device says."""
     try:
         detector.to(device)

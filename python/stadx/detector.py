@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +13,11 @@ from torch import Tensor
 
 from .allocation import keep_freed_memory
 from .bands import score_bands
-from .calibration import Terms, fused_scores, held_out_maps, normalizations_of, split, threshold_at, threshold_levels
+from .calibrated import Calibrated, Prediction
+from .calibration import Terms, fused_scores, held_out_maps, normalizations_of, split
 from .data.source import ImageSize, ImageSource, check_images, resize
 from .dense import Method, check_stride
-from .detector_checks import check_fpr, check_settings
+from .detector_checks import check_settings
 from .detector_file import read_detector, write_detector
 from .errors import DataError
 from .gpu import GpuPrecision, GpuScorer
@@ -31,21 +31,7 @@ from .training import OptimizerName, Precision
 from .windows import ImageRows, TensorRows
 
 
-class Prediction(NamedTuple):
-    """What `Detector.predict` finds.
-
-    Attributes:
-        maps: anomaly maps, float32 [B, H, W].
-        image_scores: the maximum of each map, float32 [B].
-        masks: where a map is above the threshold, bool [B, H, W].
-    """
-
-    maps: Tensor
-    image_scores: Tensor
-    masks: Tensor
-
-
-class Detector:
+class Detector(Calibrated):
     """Student–teacher anomaly detector (Bergmann et al., CVPR 2020).
 
     Args:
@@ -203,25 +189,8 @@ class Detector:
         self._gpu_scorer = None
         maps = held_out_maps(self.ensembles_, source, held_out, progress)
         self.normalizations_ = normalizations_of(maps, self.terms)
-        scores = fused_scores(maps, self.normalizations_, self.smoothing)
-        self.heldout_fprs_, self.heldout_scores_ = threshold_levels(scores)
-        self.set_target_fpr(self.target_fpr)
+        self._calibrate(fused_scores(maps, self.normalizations_, self.smoothing))
         self._checkpoints = [Path(file) for file in files if file is not None]
-        return self
-
-    def set_target_fpr(self, target_fpr: float) -> Detector:
-        """Choose the lowest threshold that flags at most this share of the held-out good pixels.
-
-        Args:
-            target_fpr: from 0 (nothing held out is flagged) to 1.
-
-        Returns:
-            The detector itself, `threshold_` changed.
-        """
-        check_fpr(target_fpr)
-        self.target_fpr = float(target_fpr)
-        self._check_fitted()
-        self.threshold_ = threshold_at(self.target_fpr, self.heldout_fprs_, self.heldout_scores_)
         return self
 
     @keep_freed_memory()
@@ -313,16 +282,7 @@ class Detector:
     def predict(self, images: Tensor, *, stride: int = 1, method: Method = "auto") -> Prediction:
         """Anomaly map, image score and mask at the threshold of each image; arguments as in `score`."""
         maps = self.score(images, stride=stride, method=method)
-        return Prediction(maps, maps.flatten(1).amax(1), maps > self.threshold_)
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "heldout_scores_"):
-            raise DataError("the detector knows no good images yet; call fit, or Detector.load")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return self._predicted(maps)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the detector to one safetensors file.

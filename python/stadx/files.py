@@ -106,6 +106,16 @@ def write_model(
     write_bytes(path, save({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, metadata))
 
 
+def model_kind(path: str | os.PathLike[str]) -> str | None:
+    """The kind that `write_model` was told; None if the file cannot be read, or is something else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[_KEY])
+            return str(header["kind"])
+    except (SafetensorError, ValueError, OSError, KeyError, TypeError):
+        return None
+
+
 def read_model(path: str | os.PathLike[str], kind: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a file that `write_model` wrote.
 

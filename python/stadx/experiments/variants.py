@@ -70,8 +70,7 @@ class HeldOut:
         changed.ensembles_ = [_first(base.ensembles_[i], students) for i in chosen]
         normalizations = normalizations_of(maps, terms)
         changed.normalizations_ = normalizations
-        scores = fused_scores(maps, normalizations, smoothing)
-        changed.heldout_fprs_, changed.heldout_scores_ = threshold_levels(scores)
+        changed.heldout_fprs_, changed.heldout_scores_ = threshold_levels(fused_scores(maps, normalizations, smoothing))
         return changed.set_target_fpr(base.target_fpr)
 
 

@@ -1,0 +1,155 @@
+"""Autoencoders of descriptors: fully connected 128 – 64 – 32 – 10 and back, leaky rectified linear units."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data.source import ImageSize
+from ..networks import SLOPE
+from ..progress import Progress
+from ..training import check_finite
+from .base import Baseline
+
+_WIDTHS = 64, 32, 10
+_PASSES = 5  # of the reconstruction probability
+
+
+class _Reconstruction(Baseline):
+    """Args as `Baseline`, and:
+
+    epochs, batch, learning_rate, weight_decay: of Adam; an epoch is once through the sampled descriptors.
+    """
+
+    label: str
+    factor: int  # numbers that the latent layer and the last one have for each of theirs
+
+    def __init__(
+        self,
+        patch_size: int = 65,
+        image_size: ImageSize = 256,
+        target_fpr: float = 0.001,
+        *,
+        held_out: float = 0.1,
+        samples: int | None = None,
+        epochs: int = 100,
+        batch: int = 512,
+        learning_rate: float = 1e-4,
+        weight_decay: float = 1e-5,
+        teacher: str | os.PathLike[str] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            patch_size, image_size, target_fpr, held_out=held_out, samples=samples, teacher=teacher, seed=seed
+        )
+        if min(epochs, batch) < 1 or learning_rate <= 0 or weight_decay < 0:
+            raise ValueError(
+                f"epochs = {epochs}, batch = {batch} must be at least 1, learning_rate = {learning_rate} above 0, "
+                f"weight_decay = {weight_decay} not below 0"
+            )
+        self.epochs = epochs
+        self.batch = batch
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+
+    def _network(self, d: int) -> nn.ModuleDict:
+        inward, outward = [d, *_WIDTHS], [*_WIDTHS[::-1], d]
+        return nn.ModuleDict({"encoder": _layers(inward, self.factor), "decoder": _layers(outward, self.factor)})
+
+    def _loss(self, network: nn.ModuleDict, x: Tensor, noise: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _learn(self, descriptors: Tensor, progress: Progress) -> dict[str, Tensor]:
+        std, mean = torch.std_mean(descriptors, dim=0, correction=0)
+        std = std.clamp_min(1e-6 * float(std.max()) + 1e-30)
+        x = (descriptors - mean) / std
+        generator = torch.Generator().manual_seed(self.seed)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(self.seed)
+            network = self._network(x.shape[1])
+        optimizer = torch.optim.Adam(network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+        with torch.enable_grad():
+            for epoch in range(self.epochs):
+                order = torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(len(x)))
+                for chosen in torch.split(order, self.batch):
+                    noise = torch.randn(len(chosen), _WIDTHS[-1], generator=generator)
+                    loss = self._loss(network, x[chosen], noise)
+                    optimizer.zero_grad()
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                check_finite(loss.item(), epoch + 1)
+                progress(self.label, epoch + 1, self.epochs, {"loss": loss.item()})
+        return {"mean": mean, "std": std, **{k: v.detach() for k, v in network.state_dict().items()}}
+
+    def _loaded(self) -> tuple[nn.ModuleDict, Tensor, Tensor]:
+        learned = dict(self.learned_)
+        mean, std = learned.pop("mean"), learned.pop("std")
+        network = self._network(len(mean))
+        network.load_state_dict(learned)
+        return network.requires_grad_(False), mean, std
+
+
+def _layers(widths: list[int], factor: int) -> nn.Sequential:
+    """Linear layers, the last one with `factor` times as many outputs and nothing after it."""
+    layers: list[nn.Module] = []
+    for i, (before, after) in enumerate(pairwise(widths)):
+        last = i == len(widths) - 2
+        layers.append(nn.Linear(before, after * (factor if last else 1)))
+        if not last:
+            layers.append(nn.LeakyReLU(SLOPE))
+    return nn.Sequential(*layers)
+
+
+class AutoencoderDetector(_Reconstruction):
+    """ℓ2-AE: the squared distance between a descriptor, every dimension of variance 1, and its reconstruction."""
+
+    method = "l2-ae"
+    label = "Autoencoder"
+    factor = 1
+
+    def _loss(self, network: nn.ModuleDict, x: Tensor, noise: Tensor) -> Tensor:
+        return _squared_error(network, x).mean()
+
+    def _distance(self, descriptors: Tensor) -> Tensor:
+        network, mean, std = self._loaded()
+        return _squared_error(network, (descriptors - mean) / std)
+
+
+def _squared_error(network: nn.ModuleDict, x: Tensor) -> Tensor:
+    error: Tensor = (network["decoder"](network["encoder"](x)) - x).square().sum(1)
+    return error
+
+
+class VariationalDetector(_Reconstruction):
+    """VAE: minus the logarithm of the reconstruction probability (An and Cho 2015), the mean over five passes."""
+
+    method = "vae"
+    label = "Variational autoencoder"
+    factor = 2
+
+    def _loss(self, network: nn.ModuleDict, x: Tensor, noise: Tensor) -> Tensor:
+        mean, log_variance = network["encoder"](x).chunk(2, 1)
+        divergence: Tensor = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
+        surprise = _surprise(network, x, mean + noise * (log_variance / 2).exp())
+        return (divergence + surprise).mean()
+
+    def _distance(self, descriptors: Tensor) -> Tensor:
+        network, mean, std = self._loaded()
+        x = (descriptors - mean) / std
+        center, log_variance = network["encoder"](x).chunk(2, 1)
+        # the same noise for every descriptor: a map has no grain, and scores do not depend on the order
+        noise = torch.randn(_PASSES, 1, _WIDTHS[-1], generator=torch.Generator().manual_seed(self.seed))
+        codes = center + noise * (log_variance / 2).exp()
+        return torch.stack([_surprise(network, x, code) for code in codes]).mean(0)
+
+
+def _surprise(network: nn.ModuleDict, x: Tensor, code: Tensor) -> Tensor:
+    """−ln p(x | code) but for a constant, [n]; the decoder says mean and logarithm of the variance."""
+    mean, log_variance = network["decoder"](code).chunk(2, 1)
+    log_variance = 8 * torch.tanh(log_variance / 8)  # a variance of nothing would be a score without bounds
+    return 0.5 * (F.mse_loss(mean, x, reduction="none") * (-log_variance).exp() + log_variance).sum(1)

@@ -1,0 +1,165 @@
+"""The paper's other systems on descriptors: each against its definition, and each finds a defect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from typer.testing import CliRunner
+
+from small import good_images, teacher_file
+from stadx import DataError, ModelFileError
+from stadx.baselines import METHODS, Baseline, OneClassSvmDetector
+from stadx.baselines.shallow import _projected
+from stadx.cli import app
+from stadx.data.demo import write_demo_set
+from stadx.data.images import write_image
+from stadx.data.mvtec import open_category, training_images
+from stadx.dense import dense_features
+from stadx.evaluation import evaluate
+from stadx.loading import load_model
+from stadx.networks import normalize_images
+
+OneClassSVM = pytest.importorskip("sklearn.svm").OneClassSVM
+SMALL = {"knn": 300, "kmeans": 400, "ocsvm": 400, "l2-ae": 400, "vae": 400}
+
+
+def _made(method: str, folder: Path) -> Baseline:
+    more = {"epochs": 60, "batch": 32, "learning_rate": 3e-3} if method in ("l2-ae", "vae") else {}
+    return METHODS[method](17, (20, 24), samples=SMALL[method], teacher=teacher_file(folder), seed=1, **more)
+
+
+@pytest.fixture(scope="module", params=list(METHODS))
+def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Baseline:
+    return _made(request.param, tmp_path_factory.mktemp(request.param)).fit(good_images(6))
+
+
+def _with_defect() -> Tensor:
+    images = good_images(4, seed=3)
+    images[2:, :, 8:14, 9:16] = 255
+    return images
+
+
+@pytest.fixture(scope="module")
+def weave(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    return write_demo_set(folder, size=96, train=6, test_good=2, test_defect=3)[0]
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_a_cut_in_the_cloth_stands_out(method: str, weave: Path) -> None:
+    more = {"epochs": 60, "learning_rate": 1e-3} if method in ("l2-ae", "vae") else {}
+    detector = METHODS[method](33, None, samples=1500, **more).fit(training_images(weave))
+    evaluation = evaluate(detector, open_category(weave), stride=4)
+    found = evaluation.per_defect["cut"].pixel_auroc
+    assert found is not None and found > 0.75
+    assert detector.heldout_scores_[0] >= detector.threshold_ > detector.heldout_scores_[-1]
+
+
+def test_a_saved_one_scores_the_same(fitted: Baseline, tmp_path: Path) -> None:
+    images = _with_defect()
+    fitted.save(tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors")
+    assert type(again) is type(fitted) and again.settings["seed"] == 1
+    prediction = fitted.predict(images)
+    assert prediction.maps.shape == (4, 20, 24) and prediction.maps.dtype == torch.float32
+    assert torch.equal(again.score(images), prediction.maps)
+    assert again.threshold_ == fitted.threshold_
+    larger = torch.nn.functional.interpolate(images.float() / 255, (41, 30))
+    assert again.score(larger).shape == (4, 41, 30)
+    coarse, fine = again.score(images, stride=2), again.score(images)
+    torch.testing.assert_close(coarse[:, ::2, ::2], fine[:, ::2, ::2], rtol=1e-4, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_model(fitted: Baseline, tmp_path: Path) -> None:
+    again = _made(fitted.method, tmp_path).fit(good_images(6))
+    for name, value in fitted.learned_.items():
+        torch.testing.assert_close(again.learned_[name], value, rtol=1e-4, atol=1e-5)
+
+
+def _vectors(detector: Baseline, images: Tensor) -> Tensor:
+    features = dense_features(detector.teacher_, normalize_images(images), method="direct")
+    return features.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _by_definition(detector: Baseline, x: Tensor) -> Tensor:
+    learned = detector.learned_
+    if detector.method in ("knn", "kmeans"):
+        y = (x - learned["mean"]) @ learned["components"].T
+        others = learned["dictionary" if detector.method == "knn" else "centers"]
+        return (y[:, None] - others).square().sum(2).sqrt().amin(1)
+    x = (x - learned["mean"]) / learned["std"]
+
+    def layers(part: str, y: Tensor) -> Tensor:
+        for i in (0, 2, 4):
+            y = y @ learned[f"{part}.{i}.weight"].T + learned[f"{part}.{i}.bias"]
+            y = torch.where(y > 0, y, 5e-3 * y) if i < 4 else y
+        return y
+
+    if detector.method == "l2-ae":
+        return (layers("decoder", layers("encoder", x)) - x).square().sum(1)
+    code, log_variance = layers("encoder", x).chunk(2, 1)
+    total = torch.zeros(len(x))
+    for noise in torch.randn(5, 1, 10, generator=torch.Generator().manual_seed(detector.seed)):
+        mean, log = layers("decoder", code + noise * (log_variance / 2).exp()).chunk(2, 1)
+        normal = torch.distributions.Normal(mean, (4 * torch.tanh(log / 8)).exp())
+        total -= (normal.log_prob(x) + 0.5 * np.log(2 * np.pi)).sum(1)
+    return total / 5
+
+
+def test_scores_are_those_of_the_definition(fitted: Baseline) -> None:
+    images = good_images(1, seed=8)
+    x = _vectors(fitted, images)
+    if fitted.method == "ocsvm":
+        svm = OneClassSVM().fit(_projected(x, fitted.learned_).double().numpy())
+        detector = OneClassSvmDetector(17)
+        detector.learned_ = {**fitted.learned_, **detector._model(_projected(x, fitted.learned_))}
+        others = _vectors(fitted, good_images(1, seed=9))
+        want = -svm.decision_function(_projected(others, fitted.learned_).double().numpy())
+        torch.testing.assert_close(detector._distance(others), torch.from_numpy(want).float(), rtol=1e-3, atol=1e-3)
+        return
+    torch.testing.assert_close(fitted.score(images)[0].flatten(), _by_definition(fitted, x), rtol=2e-3, atol=2e-3)
+
+
+def test_command_line(tmp_path: Path) -> None:
+    for i, image in enumerate(good_images(6)):
+        write_image(tmp_path / "good" / f"{i}.png", image.permute(1, 2, 0).numpy())
+    model, run = tmp_path / "m.safetensors", CliRunner().invoke
+    base = ["train", str(tmp_path / "good"), "--out", str(model), "--method", "kmeans"]
+    teacher = ["--scales", "17", "--teacher", str(teacher_file(tmp_path)), "--image-size", "24"]
+    result = run(app, [*base, *teacher])
+    assert result.exit_code == 0, result.output
+    assert isinstance(load_model(model), METHODS["kmeans"])
+    result = run(app, ["predict", str(model), str(tmp_path / "good"), "--out", str(tmp_path / "found")])
+    assert result.exit_code == 0 and "of 6 images are anomalous" in result.output
+    for wrong, message in (
+        (["--students", "2"], "is for the students; leave it out with --method kmeans"),
+        (["--scales", "17,33"], "takes one scale"),
+    ):
+        result = run(app, [*base, *wrong])
+        assert result.exit_code == 2
+        assert message in " ".join(result.output.replace("│", " ").split())
+
+
+def test_what_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="patch_size is 16"):
+        METHODS["knn"](16)
+    with pytest.raises(ValueError, match="samples = 1 above 1"):
+        METHODS["knn"](samples=1)
+    with pytest.raises(ValueError, match="variance is 1"):
+        METHODS["kmeans"](variance=1)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="epochs = 0"):
+        METHODS["vae"](epochs=0)  # type: ignore[call-arg]
+    with pytest.raises(DataError, match="call fit, or load one"):
+        METHODS["knn"]().score(good_images(1))
+    with pytest.raises(ValueError, match=r"works on the CPU|finds no such GPU"):
+        METHODS["knn"]().to("cuda")
+    with pytest.raises(DataError, match="cannot score images by strips"):
+        METHODS["knn"]().score_bands(None)
+    with pytest.raises(ModelFileError, match="is a teacher file"):
+        load_model(teacher_file(tmp_path))
+    with pytest.raises(DataError, match="there is one training image"):
+        _made("knn", tmp_path).fit(good_images(1))
