@@ -195,7 +195,7 @@ class Detector(Calibrated):
 
     @keep_freed_memory()
     def score(self, images: Tensor, *, stride: int = 1, method: Method = "auto") -> Tensor:
-        """Anomaly scores: ẽ + ṽ, the mean over the scales (Eqs. 11 and 12).
+        """Anomaly scores: ẽ, or what `terms` says, the mean over the scales (Eqs. 11 and 12).
 
         Args:
             images: RGB [B, 3, H, W], uint8 or floating in [0, 1].
