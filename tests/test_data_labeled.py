@@ -148,4 +148,7 @@ def test_broken_cifar_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_the_real_ones(shared_data: Path) -> None:
     data = read_labeled(shared_data / "mnist")
     assert data.train.images.shape == (60_000, 3, 28, 28) and data.test.images.shape == (10_000, 3, 28, 28)
-    assert data.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
+    flat = data.train.images[:, 0].flatten(1).float()
+    means = torch.stack([flat[data.train.labels == digit].mean(0) for digit in range(10)])
+    nearest = torch.cdist(data.test.images[:, 0].flatten(1).float(), means).argmin(1)
+    assert float((nearest == data.test.labels).float().mean()) > 0.8  # 0.82 is what class means reach on MNIST

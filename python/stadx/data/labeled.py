@@ -54,9 +54,9 @@ def read_labeled(place: str | os.PathLike[str], progress: Progress = silent) -> 
     """Read MNIST or CIFAR-10, whichever is there.
 
     Args:
-        place: a folder with MNIST's four IDX files (.gz or not); or CIFAR-10: its archive (Python or binary version), the
-            unpacked folder, an archive or a folder of train/CLASS/*.jpg and test/CLASS/*.jpg (or .png), or a folder with
-            one of these archives in it.
+        place: a folder with MNIST's four IDX files (.gz or not); or CIFAR-10: its archive (Python or binary version) or
+            that unpacked; or train/CLASS/*.jpg and test/CLASS/*.jpg (or .png), in an archive or a folder. A folder may
+            also hold the archive.
         progress: told of files read.
 
     Raises:
@@ -104,7 +104,8 @@ def _idx(path: Path, axes: int) -> UInt8Array:
     shape = np.frombuffer(content[4:header], ">u4").astype(np.int64) if len(content) >= header else np.zeros(1)
     if content[:4] != bytes([0, 0, 8, axes]) or len(content) != header + int(shape.prod()):
         raise DataError(f"{path}: is no whole IDX file of {axes} axes; copy it anew")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
+    values: UInt8Array = np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
+    return values
 
 
 def _cifar(place: Path, progress: Progress) -> LabeledSet:
@@ -122,10 +123,8 @@ def _cifar(place: Path, progress: Progress) -> LabeledSet:
     for part, pieces in found.items():
         if not pieces:
             raise DataError(f"{place}: has no {part} images; give the whole of CIFAR-10")
-    names = sorted(
-        {label for pieces in found.values() for _, labels in pieces for label in labels if type(label) is str}
-    )
-    classes = tuple(str(name) for name in names) or CIFAR10
+    every = [label for pieces in found.values() for _, labels in pieces for label in labels]
+    classes = tuple(sorted({label for label in every if isinstance(label, str)})) or CIFAR10
     number = {name: i for i, name in enumerate(classes)}
     parts = {}
     for part, pieces in found.items():
@@ -186,5 +185,5 @@ class _Arrays(pickle.Unpickler):
         if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}:
             return super().find_class(module, name)
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return np.ndarray.__reduce__(np.zeros(0))[0]  # type: ignore[index]
+            return np.ndarray.__reduce__(np.zeros(0))[0]
         raise pickle.UnpicklingError(f"it holds {module}.{name}")
