@@ -9,7 +9,7 @@ import typer
 
 from .cli_data import data_app
 from .cli_pretrain import pretrain
-from .cli_train import ablate, train
+from .cli_train import ablate, one_class, train
 from .console import RESUMABLE, ShownProgress, fail, metrics_table, move, printable, reported, say, show
 from .version import package_version
 
@@ -81,6 +81,9 @@ def demo(
 
 app.command(epilog="Example: [bold]stadx pretrain photos --patch-size 33 --out teacher33.safetensors[/bold]")(
     reported(RESUMABLE)(pretrain)
+)
+app.command("one-class", epilog="Example: [bold]stadx one-class mnist/ --normal 3 --out three.json[/bold]")(
+    reported(RESUMABLE)(one_class)
 )
 app.command(epilog="Example: [bold]stadx ablate scales mvtec_ad/bottle --out ablations[/bold]")(
     reported(RESUMABLE)(ablate)

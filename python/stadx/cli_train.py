@@ -160,6 +160,44 @@ def ablate(
     say(table(rows))
 
 
+def one_class(
+    data: Annotated[
+        Path,
+        typer.Argument(help="MNIST's IDX files, or CIFAR-10: archive, unpacked, or folders of images by class."),
+    ],
+    out: Annotated[Path, typer.Option(help="JSON file of the results.")],
+    normal: Annotated[
+        list[str] | None, typer.Option(help="Class to take as good; several times for several.", show_default="all")
+    ] = None,
+    students: Annotated[int, typer.Option(min=1, help="M.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps for each class.")] = 500,
+    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 64,
+    scale: Annotated[Literal["17", "33", "65"], typer.Option(help="p, to which images are zoomed.")] = "33",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Teacher file, instead of the one that comes with stadx.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, …")] = "cpu",
+) -> None:
+    """Take each class of MNIST or CIFAR-10 as good and tell the others from it: AUROC, as in Tables 6 and 7.
+
+    A stopped run goes on with the next class when the same command is run again.
+    """
+    from .experiments.one_class import OneClassSettings, run_one_class, table
+    from .system import usable_device
+
+    try:
+        place = usable_device(device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from error
+    settings = OneClassSettings(int(scale), students, steps, batch, seed=seed)
+    with ShownProgress() as progress:
+        results = run_one_class(
+            data, out, settings, normal=normal or (), teacher=teacher, device=place, progress=progress
+        )
+    say(table(results))
+
+
 _BASELINE_OPTIONS = {"data", "out", "method", "scales", "image_size", "target_fpr", "seed", "teacher"}
 
 
