@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from small import teacher_file
 from stadx import DataError, Detector
 from stadx.cli import app
-from stadx.cli_train import STUDIES as NAMES
+from stadx.cli_experiments import STUDIES as NAMES
 from stadx.data.demo import write_demo_set
 from stadx.data.mvtec import open_category, training_images
 from stadx.data.source import ImageSource

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from .cli_data import data_app
+from .cli_experiments import ablate, one_class, reproduce
 from .cli_pretrain import pretrain
-from .cli_train import ablate, one_class, train
+from .cli_train import train
 from .console import RESUMABLE, ShownProgress, fail, metrics_table, move, printable, reported, say, show
 from .version import package_version
 
@@ -84,6 +85,9 @@ app.command(epilog="Example: [bold]stadx pretrain photos --patch-size 33 --out t
 )
 app.command("one-class", epilog="Example: [bold]stadx one-class mnist/ --normal 3 --out three.json[/bold]")(
     reported(RESUMABLE)(one_class)
+)
+app.command(epilog="Example: [bold]stadx reproduce table3 --data mvtec_ad --row Bottle --budget quick[/bold]")(
+    reported(RESUMABLE)(reproduce)
 )
 app.command(epilog="Example: [bold]stadx ablate scales mvtec_ad/bottle --out ablations[/bold]")(
     reported(RESUMABLE)(ablate)

@@ -1,4 +1,4 @@
-"""The commands that train detectors: `stadx train` and `stadx ablate`."""
+"""The command `stadx train`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from .console import ShownProgress, move, say
-
-# of experiments.ablations, which would import torch: help should not take seconds
-STUDIES = (
-    *("scales", "students", "terms", "stride", "smoothing"),
-    *("image-size", "padding", "steps", "optimizer", "focus", "seed"),
-)
 
 
 def train(
@@ -85,7 +79,7 @@ def train(
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
-    sizes = _patch_sizes(scales or ("33" if method == "student-teacher" else "65"))
+    sizes = patch_sizes(scales or ("33" if method == "student-teacher" else "65"))
     if method != "student-teacher":
         _check_baseline_options(context, method, sizes)
     from .data.mvtec import training_images
@@ -132,72 +126,6 @@ def train(
     say(f"Model: {out} (threshold {detector.threshold_:.4g})")
 
 
-def ablate(
-    study: Annotated[str, typer.Argument(help=f"What to change: {', '.join(STUDIES)}.")],
-    category: Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, with test images.")],
-    out: Annotated[Path, typer.Option(help="Folder for tables, pictures and the detectors trained for them.")],
-    model: Annotated[Path | None, typer.Option(help="Trained detector to take apart, instead of training one.")] = None,
-    scales: Annotated[str, typer.Option(help="Receptive fields of the detector that is trained.")] = "17,33,65",
-    students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
-    steps: Annotated[int, typer.Option(min=4, help="Optimiser steps per scale.")] = 2000,
-    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 3,
-    crop: Annotated[int, typer.Option(min=0, help="Side in pixels of the part that a step sees; 0: all of it.")] = 64,
-    focus: Annotated[float, typer.Option(min=0, max=1, help="Share of these that lie where the loss is high.")] = 0.8,
-    optimizer: Annotated[Literal["muon", "adam"], typer.Option(help="Of the students.")] = "muon",
-    image_size: Annotated[int, typer.Option(min=1, help="Side in pixels that images are resized to.")] = 256,
-    stride: Annotated[Literal["1", "2", "4", "8"], typer.Option(help="Score every n-th pixel and interpolate.")] = "1",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
-    teacher: Annotated[list[Path] | None, typer.Option(help="Teacher file, once per scale.")] = None,
-) -> None:
-    """Change one thing at a time and write what it does to AU-PRO. A stopped study goes on when run again."""
-    sizes = _patch_sizes(scales)
-    from .experiments.ablations import Setup, run_study, table
-
-    shared = {"batch": batch, "crop": crop or None, "focus": focus, "optimizer": optimizer, "teachers": teacher or ()}
-    setup = Setup(sizes, students, steps, image_size, seed, int(stride), model, shared)
-    with ShownProgress() as progress:
-        rows = run_study(study, category, out, setup, progress=progress)
-    say(table(rows))
-
-
-def one_class(
-    data: Annotated[
-        Path,
-        typer.Argument(help="MNIST's IDX files, or CIFAR-10: archive, unpacked, or folders of images by class."),
-    ],
-    out: Annotated[Path, typer.Option(help="JSON file of the results.")],
-    normal: Annotated[
-        list[str] | None, typer.Option(help="Class to take as good; several times for several.", show_default="all")
-    ] = None,
-    students: Annotated[int, typer.Option(min=1, help="M.")] = 5,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps for each class.")] = 500,
-    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 64,
-    scale: Annotated[Literal["17", "33", "65"], typer.Option(help="p, to which images are zoomed.")] = "33",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
-    teacher: Annotated[
-        Path | None, typer.Option(help="Teacher file, instead of the one that comes with stadx.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, …")] = "cpu",
-) -> None:
-    """Take each class of MNIST or CIFAR-10 as good and tell the others from it: AUROC, as in Tables 6 and 7.
-
-    A stopped run goes on with the next class when the same command is run again.
-    """
-    from .experiments.one_class import OneClassSettings, run_one_class, table
-    from .system import usable_device
-
-    try:
-        place = usable_device(device)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--device") from error
-    settings = OneClassSettings(int(scale), students, steps, batch, seed=seed)
-    with ShownProgress() as progress:
-        results = run_one_class(
-            data, out, settings, normal=normal or (), teacher=teacher, device=place, progress=progress
-        )
-    say(table(results))
-
-
 _BASELINE_OPTIONS = {"data", "out", "method", "scales", "image_size", "target_fpr", "seed", "teacher"}
 
 
@@ -212,7 +140,7 @@ def _check_baseline_options(context: typer.Context, method: str, sizes: tuple[in
         raise typer.BadParameter(f"--method {method} takes one scale", param_hint="--scales")
 
 
-def _patch_sizes(text: str) -> tuple[int, ...]:
+def patch_sizes(text: str) -> tuple[int, ...]:
     """Read "17,33,65" as patch sizes."""
     try:
         sizes = tuple(int(part) for part in text.split(","))

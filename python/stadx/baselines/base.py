@@ -117,6 +117,22 @@ class Baseline(Calibrated):
         self._calibrate(maps)
         return self
 
+    def fit_descriptors(self: Self, descriptors: Tensor, *, progress: Progress = silent) -> Self:
+        """Learn from descriptors float32 [n, d] of good images, however they were made; there is no threshold then."""
+        self.learned_ = self._learn(descriptors, progress)
+        return self
+
+    @torch.no_grad()
+    def score_descriptors(self, descriptors: Tensor) -> Tensor:
+        """Anomaly scores float32 [n] of descriptors [n, d].
+
+        Raises:
+            DataError: if nothing was learned yet.
+        """
+        if not hasattr(self, "learned_"):
+            raise DataError("the detector knows no good images yet; call fit, or load one")
+        return torch.cat([self._distance(part) for part in torch.split(descriptors, _AT_ONCE)])
+
     @torch.no_grad()
     def _sampled(self, source: ImageSource, indices: Sequence[int], progress: Progress) -> Tensor:
         """Descriptors [about `samples`, d] at random pixels."""
@@ -139,7 +155,7 @@ class Baseline(Calibrated):
     def _map(self, image: Tensor, stride: int) -> Tensor:
         """Scores [H, W] of an image [3, H, W] at its own size."""
         descriptors = self._descriptors(image, stride)
-        scores = torch.cat([self._distance(part) for part in torch.split(descriptors.flatten(0, 1), _AT_ONCE)])
+        scores = self.score_descriptors(descriptors.flatten(0, 1))
         known = scores.view(1, *descriptors.shape[:2])
         return upsample(known, image.shape[1], image.shape[2], stride)[0]
 

@@ -198,7 +198,11 @@ def run_one_class(
     for name in normal:
         if name not in data.classes:
             raise DataError(f"{place}: has no class {name!r}; it has {', '.join(data.classes)}")
-    key = {**asdict(settings), "teacher": hashlib.sha256(file.read_bytes()).hexdigest(), "data": _fingerprint(data)}
+    key = {
+        **asdict(settings),
+        "teacher": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "data": fingerprint_labeled(data),
+    }
     results = _read(out, key)
     test = zoomed(data.test.images, settings.patch_size)
     for name in normal or data.classes:
@@ -220,7 +224,8 @@ def run_one_class(
     return [results[name] for name in normal or data.classes]
 
 
-def _fingerprint(data: LabeledSet) -> str:
+def fingerprint_labeled(data: LabeledSet) -> str:
+    """Tells this data from other."""
     digest = hashlib.sha256()
     for part in (data.train, data.test):
         digest.update(part.images.numpy().tobytes())

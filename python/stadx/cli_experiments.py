@@ -1,0 +1,123 @@
+"""The commands for research: `stadx ablate`, `stadx one-class` and `stadx reproduce`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .cli_train import patch_sizes
+from .console import ShownProgress, say
+
+# of experiments.ablations, which would import torch: help should not take seconds
+STUDIES = (
+    *("scales", "students", "terms", "stride", "smoothing"),
+    *("image-size", "padding", "steps", "optimizer", "focus", "seed"),
+)
+
+
+def ablate(
+    study: Annotated[str, typer.Argument(help=f"What to change: {', '.join(STUDIES)}.")],
+    category: Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, with test images.")],
+    out: Annotated[Path, typer.Option(help="Folder for tables, pictures and the detectors trained for them.")],
+    model: Annotated[Path | None, typer.Option(help="Trained detector to take apart, instead of training one.")] = None,
+    scales: Annotated[str, typer.Option(help="Receptive fields of the detector that is trained.")] = "17,33,65",
+    students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
+    steps: Annotated[int, typer.Option(min=4, help="Optimiser steps per scale.")] = 2000,
+    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 3,
+    crop: Annotated[int, typer.Option(min=0, help="Side in pixels of the part that a step sees; 0: all of it.")] = 64,
+    focus: Annotated[float, typer.Option(min=0, max=1, help="Share of these that lie where the loss is high.")] = 0.8,
+    optimizer: Annotated[Literal["muon", "adam"], typer.Option(help="Of the students.")] = "muon",
+    image_size: Annotated[int, typer.Option(min=1, help="Side in pixels that images are resized to.")] = 256,
+    stride: Annotated[Literal["1", "2", "4", "8"], typer.Option(help="Score every n-th pixel and interpolate.")] = "1",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
+    teacher: Annotated[list[Path] | None, typer.Option(help="Teacher file, once per scale.")] = None,
+) -> None:
+    """Change one thing at a time and write what it does to AU-PRO. A stopped study goes on when run again."""
+    sizes = patch_sizes(scales)
+    from .experiments.ablations import Setup, run_study, table
+
+    shared = {"batch": batch, "crop": crop or None, "focus": focus, "optimizer": optimizer, "teachers": teacher or ()}
+    setup = Setup(sizes, students, steps, image_size, seed, int(stride), model, shared)
+    with ShownProgress() as progress:
+        rows = run_study(study, category, out, setup, progress=progress)
+    say(table(rows))
+
+
+def one_class(
+    data: Annotated[
+        Path,
+        typer.Argument(help="MNIST's IDX files, or CIFAR-10: archive, unpacked, or folders of images by class."),
+    ],
+    out: Annotated[Path, typer.Option(help="JSON file of the results.")],
+    normal: Annotated[
+        list[str] | None, typer.Option(help="Class to take as good; several times for several.", show_default="all")
+    ] = None,
+    students: Annotated[int, typer.Option(min=1, help="M.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps for each class.")] = 500,
+    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 64,
+    scale: Annotated[Literal["17", "33", "65"], typer.Option(help="p, to which images are zoomed.")] = "33",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Teacher file, instead of the one that comes with stadx.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, …")] = "cpu",
+) -> None:
+    """Take each class of MNIST or CIFAR-10 as good and tell the others from it: AUROC, as in Tables 6 and 7.
+
+    A stopped run goes on with the next class when the same command is run again.
+    """
+    from .experiments.one_class import OneClassSettings, run_one_class, table
+    from .system import usable_device
+
+    try:
+        place = usable_device(device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from error
+    settings = OneClassSettings(int(scale), students, steps, batch, seed=seed)
+    with ShownProgress() as progress:
+        results = run_one_class(
+            data, out, settings, normal=normal or (), teacher=teacher, device=place, progress=progress
+        )
+    say(table(results))
+
+
+def reproduce(
+    table: Annotated[
+        Literal["table1", "table3", "table6", "table7"],
+        typer.Argument(help="1: systems on MVTec AD; 3: receptive fields on MVTec AD; 6: MNIST; 7: CIFAR-10."),
+    ],
+    data: Annotated[
+        Path, typer.Option(help="Folder of categories in MVTec AD layout, or one category; for 6 and 7 the data set.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the table, figures and detectors.")] = Path("stadx-tables"),
+    budget: Annotated[
+        Literal["quick", "default", "paper"],
+        typer.Option(help="How much work: quick, stadx's own settings, or the paper's (days on a CPU)."),
+    ] = "default",
+    row: Annotated[
+        list[str] | None, typer.Option(help="Category or class; several times for several.", show_default="all there")
+    ] = None,
+    system: Annotated[
+        list[str] | None, typer.Option(help="Column of the table; several times for several.", show_default="all")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, for mean and spread.")] = 1,
+    device: Annotated[str, typer.Option(help="Where students train and score: cpu, cuda, cuda:1, …")] = "cpu",
+) -> None:
+    """Run a table of the paper anew and print it beside the printed one: Markdown, CSV and LaTeX.
+
+    A run that was stopped goes on when the same command is run again.
+    """
+    from .experiments.reproduce import Request, reproduce
+    from .system import usable_device
+
+    try:
+        usable_device(device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from error
+    request = Request(data, out, budget, tuple(row or ()), tuple(system or ()), seeds, device)
+    with ShownProgress() as progress:
+        result = reproduce(table, request, progress)
+    say(result.markdown())
+    say(f"Files: {out / table}.md, .csv, .tex, .json")
