@@ -21,7 +21,7 @@ def test_efficientnet_offers_a_vector_and_a_map() -> None:
     assert features.shape == (2, network.dim) and features.std() > 0.01
     assert network.dense_features is not None
     inner = network.dense_features(images)
-    assert inner.shape == (2, network.dense_dim, 4, 4)
+    assert inner.shape == (2, network.dense_dim, 8, 8)
     shifted = network.dense_features(torch.cat([images[:1], images[1:] * 0.5]))
     torch.testing.assert_close(inner[0], shifted[0])
     assert (inner[1] - shifted[1]).abs().max() > 0.1

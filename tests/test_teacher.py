@@ -19,12 +19,14 @@ def test_the_shipped_teachers_are_complete(p: int) -> None:
     net = load_teacher(path)
     assert net.patch_size == p and net.descriptor_size == 128
     card = read_model(path, "teacher", 1)[0]["card"]
-    assert card["pretrained_licence"] == "Apache-2.0" and card["explained_held_out"] > 0.1
+    assert card["pretrained_licence"] == "Apache-2.0" and card["pretrained_network"] == "efficientnet-lite0"
     assert card["patch_size"] == p and card["photos"] > 3000
     assert path.stat().st_size < 8 << 20
     text = path.with_suffix(".md").read_text()
     assert f"--patch-size {p} --steps {card['steps']} " in text
-    assert f"{100 * card['explained_held_out']:.1f} % of P's variance" in text
+    explained = card["explained_held_out"]
+    assert ("was not measured" if explained is None else f"{100 * explained:.1f} %") in text
+    assert explained is None or explained > 0.1
 
 
 def test_a_teacher_that_does_not_come_with_stadx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

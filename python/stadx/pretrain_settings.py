@@ -88,6 +88,11 @@ class PretrainSettings:
         if self.noise < 0 or self.triplet_margin < 0:
             raise ValueError("noise and triplet_margin cannot be below 0")
 
+    @property
+    def dense(self) -> bool:
+        """Whether patches share crops: only P needs that."""
+        return self.targets == "dense" and self.distillation_weight > 0
+
     def to_json(self) -> dict[str, Any]:
         """All settings, as they come back from JSON."""
         return {**asdict(self), "zoom": list(self.zoom)}

@@ -44,10 +44,10 @@ def network_to_distil(
         p_net = load_pretrained(settings.pretrained_network)
     else:
         p_net = as_pretrained(network, settings.pretrained_input)
-    target_size(p_net, settings.targets == "dense")  # refuses a network without an inner map
+    target_size(p_net, settings.dense)  # refuses a network without an inner map
     if p_net.module is not None:
         p_net.module.to(device)
-    if settings.targets == "dense":
+    if settings.dense:
         p_net = standardized(p_net, _targets(p_net, grid, first_crops(source, grid, _TIMES_FIRST), settings, device))
     return p_net
 

@@ -111,7 +111,7 @@ def _pretrain(
             check_writable(file)
     held_out, kept = _split(list_photos(photos), settings)
     net = _patch_network(settings)
-    grid = patch_grid(net, settings.targets == "dense")
+    grid = patch_grid(net, settings.dense)
     crops = grid.crops(settings.batch)
     part = distributed.own_part(crops)
     photo_hash = fingerprint_photos(held_out + kept)
@@ -135,7 +135,7 @@ def _pretrain(
     cache = None
     if p_net is not None and (feature_cache is not None or settings.distinct_batches):
         key = _cache_key(photo_hash, settings, p_net, part, device)
-        shape = (part.stop - part.start) * grid.patches, target_size(p_net, settings.targets == "dense")
+        shape = (part.stop - part.start) * grid.patches, target_size(p_net, settings.dense)
         cache = FeatureCache(feature_cache, key, settings.distinct_batches or settings.steps, shape)
 
     objective = Objective(settings, grid, net, modules.get("decode"), p_net, cache)
