@@ -144,7 +144,11 @@ def reproduce(name: str, request: Request, progress: Progress = silent) -> Repro
             figures = [store.get(f"{row} | {column} | seed {seed}", c) for seed, c in enumerate(compute)]
             measured[row][column] = tuple(figures)
     version = ", ".join(f"{name} {number}" for name, number in versions().items())
-    header = [f"Here: {budget.says}.", f"Seeds: {request.seeds}. {version}."]
+    header = [
+        f"Here: {budget.says}.",
+        "Teachers: those that come with stadx, distilled from EfficientNet-Lite0 (paper: ResNet-18).",
+        f"Seeds: {request.seeds}. {version}.",
+    ]
     result = Reproduction(table, columns, measured, header)
     for ending, text in (("md", result.markdown()), ("csv", result.csv()), ("tex", result.latex())):
         write_bytes(request.out / f"{name}.{ending}", text.encode())
