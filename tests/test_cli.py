@@ -98,9 +98,10 @@ def test_pretrain_writes_a_teacher_and_says_how_good_it_is(
     category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = PretrainedNetwork("colour", 3, "none", lambda images: images.mean((2, 3)))
-    monkeypatch.setattr("stadx.pretraining.load_pretrained", lambda name: network)
+    monkeypatch.setattr("stadx.pretrain_start.load_pretrained", lambda name: network)
     out = tmp_path / "t.safetensors"
-    result = stadx("pretrain", category, "--patch-size", 17, "--steps", 2, "--batch", 4, "--out", out)
+    options = ("--patch-size", 17, "--steps", 2, "--batch", 4, "--targets", "pooled")
+    result = stadx("pretrain", category, *options, "--out", out)
     assert result.exit_code == 0, result.output
     assert f"Teacher: {out} (explains " in result.stderr
     assert load_teacher(out).patch_size == 17
