@@ -79,7 +79,9 @@ def train(
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
-    sizes = patch_sizes(scales or ("33" if method == "student-teacher" else "65"))
+    if scales is None:
+        scales = "33" if method == "student-teacher" else "65"
+    sizes = patch_sizes(scales)
     if method != "student-teacher":
         _check_baseline_options(context, method, sizes)
     from .data.mvtec import training_images
