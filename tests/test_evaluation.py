@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from stadx.data.images import write_image
-from stadx.data.mvtec import open_category
+from stadx.data.layouts import open_category
 from stadx.errors import DataError
 from stadx.evaluation import evaluate
 from stadx.metrics import au_pro, auroc
@@ -99,7 +99,7 @@ def test_without_defects_the_metrics_are_none_and_a_note_says_why(tmp_path: Path
 def test_without_good_images_only_the_image_metric_is_none(tmp_path: Path) -> None:
     result = evaluate(Brightness(), open_category(draw(tmp_path, good=0, defects={"spot": 200})))
     assert result.image_auroc is None and result.pixel_auroc == 1.0
-    assert "test/good" in result.notes[0]
+    assert "no good test images" in result.notes[0]
 
 
 def test_json_holds_all_that_explains_the_result(tmp_path: Path) -> None:
