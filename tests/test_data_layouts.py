@@ -17,6 +17,7 @@ from stadx.data.checking import CheckedCategory, check_set
 from stadx.data.images import write_map
 from stadx.data.layouts import categories, list_category, open_category, training_images
 from stadx.data.map_files import open_map_set
+from stadx.data.source import ImageSource
 from stadx.experiments import reproduce as module
 from stadx.experiments.reproduce import Request, reproduce
 
@@ -112,6 +113,7 @@ def test_visa(visa: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (category.name, category.defects) == ("candle", ["anomaly"])
     assert list(category.train) == [normal / f"{i:04}.JPG" for i in range(13) if i not in (3, 10)]
     assert training_images(visa / "candle") == list(category.train)
+    assert len(ImageSource(visa / "candle", 8)) == 11  # what a detector trains on
     assert [t.path for t in category.test[:2]] == [normal / "0003.JPG", normal / "0010.JPG"]
     assert all(t.is_good and t.defect == "good" for t in category.test[:2])
     last = category.test[3]
@@ -155,6 +157,15 @@ def test_what_is_wrong_in_the_split_of_visa(visa: Path, old: str, new: str, word
     refused(visa / "pcb1", file, *words)
     with pytest.raises(DataError):
         training_images(visa / "pcb1")
+
+
+def test_a_split_file_that_went_through_an_editor(visa: Path) -> None:
+    file = visa / "split_csv/1cls.csv"
+    text = file.read_text()
+    file.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert check_set(visa)[1] == CheckedCategory("pcb1", 11, 2, 2, [])
+    file.write_bytes(text.encode("utf-16"))
+    refused(visa / "pcb1", file, "cannot be read as CSV")
 
 
 def test_masks_of_visa_that_are_missing_or_too_many(visa: Path) -> None:

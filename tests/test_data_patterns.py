@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from data_sets import draw_image, draw_mask
+from data_sets import draw_image, draw_mask, draw_mvtec
 from stadx import DataError, cli
 from stadx.data.layouts import training_images
 from stadx.data.patterns import list_patterns, matching_images
@@ -104,8 +104,8 @@ def test_patterns_that_are_refused(photos: Path, patterns: tuple[str, ...], word
 def test_training_by_a_pattern(photos: Path) -> None:
     assert [p.name for p in training_images("photos/ok_*.png")] == ["ok_1.png", "ok_2.png", "ok_10.png"]
     assert training_images(Path("photos/ok_*.png")) == matching_images("photos/ok_*.png")
-    draw_image(photos / "odd [1]/a.png")  # a folder, whatever its name looks like
-    assert training_images("odd [1]") == [Path("odd [1]/a.png")]
+    draw_mvtec(photos / "odd [1]")  # a category, whatever its name looks like
+    assert len(training_images("odd [1]")) == 10
     with pytest.raises(DataError, match="no images have such a name"):
         training_images("photos/fine_*.png")
 

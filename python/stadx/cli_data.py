@@ -45,8 +45,8 @@ def check(
 ) -> None:
     """List everything that is wrong with a data set: unreadable files, missing masks, sizes, pictures that come twice.
 
-    With --good, --defects and --masks, FOLDER is what is trained on, if it is given. Ends with 1 if there are errors;
-    warnings may be meant.
+    Ends with 1 if there are errors; warnings may be meant. With --good, --defects and --masks, the folder, if there is
+    one, is what is trained on.
     """
     import json
     from dataclasses import asdict
