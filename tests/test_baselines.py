@@ -17,7 +17,7 @@ from stadx.baselines.shallow import _projected
 from stadx.cli import app
 from stadx.data.demo import write_demo_set
 from stadx.data.images import write_image
-from stadx.data.mvtec import open_category, training_images
+from stadx.data.layouts import open_category, training_images
 from stadx.dense import dense_features
 from stadx.evaluation import evaluate
 from stadx.loading import load_model

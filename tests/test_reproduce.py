@@ -115,7 +115,7 @@ def test_baselines_of_table_1(tiny: None, tmp_path: Path) -> None:
     assert set(figures) == {f"Weave | {s} | seed {n}" for s in ("1-NN", "VAE") for n in (0, 1)}
     for wrong, message in ((["--system", "AnoGAN"], "no such system here"), (["--row", "Tile"], "no such row here")):
         assert message in CliRunner().invoke(app, [*arguments, *wrong]).output
-    with pytest.raises(DataError, match="is no category in MVTec AD layout"):
+    with pytest.raises(DataError, match="is no category, nor a folder of such"):
         reproduce("table1", Request(tmp_path / "out", tmp_path / "o2"))
 
 

@@ -19,7 +19,7 @@ STUDIES = (
 
 def ablate(
     study: Annotated[str, typer.Argument(help=f"What to change: {', '.join(STUDIES)}.")],
-    category: Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, with test images.")],
+    category: Annotated[Path, typer.Argument(help="Category with test images: MVTec AD, MPDD, BTAD, VisA.")],
     out: Annotated[Path, typer.Option(help="Folder for tables, pictures and the detectors trained for them.")],
     model: Annotated[Path | None, typer.Option(help="Trained detector to take apart, instead of training one.")] = None,
     scales: Annotated[str, typer.Option(help="Receptive fields of the detector that is trained.")] = "17,33,65",
@@ -88,9 +88,7 @@ def reproduce(
         Literal["table1", "table3", "table6", "table7"],
         typer.Argument(help="1: systems on MVTec AD; 3: receptive fields on MVTec AD; 6: MNIST; 7: CIFAR-10."),
     ],
-    data: Annotated[
-        Path, typer.Option(help="Folder of categories in MVTec AD layout, or one category; for 6 and 7 the data set.")
-    ],
+    data: Annotated[Path, typer.Option(help="Folder of categories, or one category; for 6 and 7 the data set.")],
     out: Annotated[Path, typer.Option(help="Folder for the table, figures and detectors.")] = Path("stadx-tables"),
     budget: Annotated[
         Literal["quick", "default", "paper"],

@@ -12,7 +12,12 @@ from .console import ShownProgress, move, say
 
 def train(
     context: typer.Context,
-    data: Annotated[Path, typer.Argument(help="Folder of good images, or a category in MVTec AD layout.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of good images, a pattern such as 'photos/ok_*.png', or category (MVTec AD, MPDD, BTAD, VisA)."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Model file to write.")],
     method: Annotated[
         Literal["student-teacher", "knn", "kmeans", "ocsvm", "l2-ae", "vae"],
@@ -84,7 +89,7 @@ def train(
     sizes = patch_sizes(scales)
     if method != "student-teacher":
         _check_baseline_options(context, method, sizes)
-    from .data.mvtec import training_images
+    from .data.layouts import training_images
     from .files import check_writable
 
     images = training_images(data)

@@ -138,7 +138,7 @@ class Detector(Calibrated):
         """Learn what good images look like.
 
         Args:
-            data: a folder of good images, a category in MVTec AD layout, image files, or images [N, 3, H, W]
+            data: a folder of good images, a category (`stadx.data.layouts`), image files, or images [N, 3, H, W]
                 (uint8, or floating in [0, 1]); at least two.
             progress: told how far it is.
             checkpoint: prefix of the files to resume from; `save` removes them when the model is safe.

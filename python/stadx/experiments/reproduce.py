@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from ..baselines import METHODS, Baseline
 from ..data.labeled import LabeledSet, read_labeled
-from ..data.mvtec import open_category, training_images
+from ..data.layouts import categories, open_category, training_images
 from ..data.source import ImageSource, fingerprint
 from ..detector import Detector
 from ..errors import DataError
@@ -187,12 +186,9 @@ class _Store:
 
 def _categories(data: Path) -> dict[str, Path]:
     """Folders by the names that the paper's tables have."""
-    if os.path.isdir(data / "test"):
-        folders = [data]
-    else:
-        folders = [p for p in sorted(data.iterdir()) if (p / "test").is_dir()] if data.is_dir() else []
+    folders = categories(data)
     if not folders:
-        raise DataError(f"{data}: is no category in MVTec AD layout, nor a folder of such; give one of the two")
+        raise DataError(f"{data}: is no category, nor a folder of such; give one of the two")
     return {p.resolve().name.replace("_", " ").capitalize(): p for p in folders}
 
 

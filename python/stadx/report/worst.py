@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..data.images import read_image
 from ..errors import DataError
@@ -46,7 +47,7 @@ def write_worst(path: str | os.PathLike[str], evaluation: Evaluation, count: int
     captions = []
     for place, region in enumerate(worst):
         image = evaluation.images[region.image]
-        pixels = read_image(image.path)
+        pixels = _at_size(read_image(image.path), image.mask.shape)
         around = _around(region.row, region.column, image.mask.shape, max(_SIDE, int(2 * region.area**0.5)))
         captions.append(f"{image.defect} {Path(image.path).stem}, {region.area} pixels: {region.au_pro:.2f}")
         left, right = grid[place // 3, place % 3 * 2 : place % 3 * 2 + 2]
@@ -59,6 +60,14 @@ def write_worst(path: str | os.PathLike[str], evaluation: Evaluation, count: int
     FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     write_bytes(path, buffer.getvalue())
     return captions
+
+
+def _at_size(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An image uint8 [h, w, 3] at the size [H, W] that it was evaluated at."""
+    if pixels.shape[:2] == shape:
+        return pixels
+    resized: NDArray[np.uint8] = np.asarray(Image.fromarray(pixels).resize((shape[1], shape[0])))
+    return resized
 
 
 def _around(row: int, column: int, shape: tuple[int, ...], side: int) -> tuple[slice, slice]:
