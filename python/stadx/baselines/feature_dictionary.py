@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..bands import upsample
@@ -29,8 +28,9 @@ _AT_ONCE = 64  # patches in one pass
 class FeatureDictionaryDetector(Baseline):
     """CNN-Feature-Dictionary (Napoletano et al. 2018; settings of Bergmann et al. 2019, patches of 2020).
 
-    The pooled features of a patch, divided by their sum, after a PCA; the dictionary holds, of ten clusters, the
-    training vector nearest to each centre; the score is the mean distance to the nearest of the dictionary.
+    The pooled features of a patch, after a PCA; the dictionary holds, of ten clusters, the training vector nearest to
+    each centre; the score is the mean distance to the nearest of the dictionary. Napoletano et al. divide features by
+    their sum, Bergmann et al. do not say so: here they stay as they are, which found more on MVTec AD's bottle.
 
     Args as `Baseline`, and:
 
@@ -42,7 +42,8 @@ class FeatureDictionaryDetector(Baseline):
     samples: training patches, equally many of each image; the papers give no number.
     variance: share of the features' variance that the PCA keeps, above 0, below 1.
     clusters: length of the dictionary.
-    neighbors: how many of the nearest the score is the mean over; Bergmann et al. give none.
+    neighbors: how many of the nearest the score is the mean over; Bergmann et al. give none, and more than one found
+        less on the same.
 
     P is not in the saved file: it has to be installed where the detector scores.
 
@@ -118,8 +119,7 @@ class FeatureDictionaryDetector(Baseline):
         """[n, d], on the CPU, of patches [n, 3, p, p]."""
         if self._pretrained.module is not None:
             self._pretrained.module.to(self._device)
-        features = patch_features(self._pretrained, patches.to(self._device), self.input_size)
-        return F.normalize(features, p=1.0, dim=1).cpu()
+        return patch_features(self._pretrained, patches.to(self._device), self.input_size).cpu()
 
     def _map(self, image: Tensor, stride: int) -> Tensor:
         step, p = max(self.step, stride), self.patch_size
