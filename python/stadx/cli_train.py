@@ -17,11 +17,22 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder of good images, or a category in MVTec AD layout.")],
     out: Annotated[Path, typer.Option(help="Model file to write.")],
     method: Annotated[
-        Literal["student-teacher", "knn", "kmeans", "ocsvm", "l2-ae", "vae", "ssim-ae", "anogan", "feature-dictionary"],
+        Literal[
+            "student-teacher",
+            "knn",
+            "kmeans",
+            "ocsvm",
+            "l2-ae",
+            "vae",
+            "ssim-ae",
+            "anogan",
+            "feature-dictionary",
+            "ocgan",
+        ],
         typer.Option(
             help="What models the good images: the students, or one of the systems that the paper compares them with, "
             "in its settings. Those take --image-size, --target-fpr and --seed; on the teacher's descriptors (knn to "
-            "vae) --scales (one) and --teacher; from pixels (ssim-ae and on) --texture and --device."
+            "vae) --scales (one) and --teacher; from pixels (ssim-ae and on) --device and, but for ocgan, --texture."
         ),
     ] = "student-teacher",
     scales: Annotated[
@@ -48,7 +59,7 @@ def train(
         typer.Option(
             min=0,
             help="Side in pixels that images are resized to; 0 keeps them as they are.",
-            show_default="256; 128 for anogan; 512 with --texture",
+            show_default="256; 128 for anogan, 61 for ocgan; 512 with --texture",
         ),
     ] = None,
     target_fpr: Annotated[
@@ -87,8 +98,8 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Of l2-ae, vae, ssim-ae and anogan: how often they see each sample.",
-            show_default="100, 100, 200 and 50, as in the papers",
+            help="Of l2-ae, vae, ssim-ae, anogan and ocgan: how often they see each sample.",
+            show_default="100, 100, 200, 50 and 201",
         ),
     ] = None,
     texture: Annotated[

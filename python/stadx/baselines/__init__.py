@@ -10,6 +10,7 @@ from .autoencoders import AutoencoderDetector, VariationalDetector
 from .base import Baseline
 from .descriptors import DescriptorBaseline
 from .feature_dictionary import FeatureDictionaryDetector
+from .ocgan import OcganDetector
 from .patches import PatchBaseline
 from .shallow import KMeansDetector, NearestNeighborDetector, OneClassSvmDetector
 from .ssim_autoencoder import SsimAutoencoderDetector
@@ -25,6 +26,7 @@ METHODS: dict[str, type[Baseline]] = {
         SsimAutoencoderDetector,
         AnoGanDetector,
         FeatureDictionaryDetector,
+        OcganDetector,
     )
 }
 
@@ -37,6 +39,7 @@ __all__ = [
     "FeatureDictionaryDetector",
     "KMeansDetector",
     "NearestNeighborDetector",
+    "OcganDetector",
     "OneClassSvmDetector",
     "PatchBaseline",
     "SsimAutoencoderDetector",

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.source import ImageSize
+from .adversarial import cross_entropy, initialize
 from .patches import PatchBaseline
 
 _SLOPE = 0.2
@@ -62,7 +62,7 @@ class AnoGanDetector(PatchBaseline):
             "discriminator": _Discriminator(self._side, self.width),
         }
         for network in networks.values():
-            network.apply(_initialize)
+            network.apply(initialize)
         return networks
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
@@ -77,11 +77,11 @@ class AnoGanDetector(PatchBaseline):
     ) -> dict[str, float]:
         generator, discriminator = networks["generator"], networks["discriminator"]
         made = generator(self._codes(len(x), [8, step]).to(x.device))
-        caught = _cross_entropy(discriminator(x), 1) + _cross_entropy(discriminator(made.detach()), 0)
+        caught = cross_entropy(discriminator(x), 1) + cross_entropy(discriminator(made.detach()), 0)
         optimizers["discriminator"].zero_grad()
         caught.backward()  # type: ignore[no-untyped-call]
         optimizers["discriminator"].step()
-        fooled = _cross_entropy(discriminator(made), 1)
+        fooled = cross_entropy(discriminator(made), 1)
         optimizers["generator"].zero_grad()
         fooled.backward()  # type: ignore[no-untyped-call]
         optimizers["generator"].step()
@@ -147,16 +147,3 @@ class _Discriminator(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         judged: Tensor = self.linear(self.features(patches).flatten(1))
         return judged
-
-
-def _initialize(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-        assert module.bias is not None
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-
-
-def _cross_entropy(judged: Tensor, label: int) -> Tensor:
-    return F.binary_cross_entropy_with_logits(judged, torch.full_like(judged, label))

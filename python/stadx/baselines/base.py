@@ -103,7 +103,8 @@ class Baseline(Calibrated):
         Args:
             data: as in `Detector.fit`.
             progress: told how far it is.
-            checkpoint: file that networks trained from pixels resume from; `save` removes it. Others need none.
+            checkpoint: file to resume from, in the training of networks on pixels and then in the scoring of held-out
+                images, for all; `save` removes it.
 
         Raises:
             DataError, MissingExtraError, ModelFileError, OutputError: as their messages say.
@@ -116,13 +117,28 @@ class Baseline(Calibrated):
         size = self.image_size
         settings["image_size"] = list(size) if isinstance(size, tuple) else size  # as JSON returns it
         self._checkpoint = Checkpoint(checkpoint, settings)
-        self._learn_images(source, held_in, progress, self._checkpoint)
-        maps = []
-        for done, index in enumerate(held_out, 1):
-            maps.append(self._map(source[index], 1))
-            progress("Held-out images", done, len(held_out), {})
+        maps = self._scored_before(self._checkpoint)
+        if maps is None:
+            maps = []
+            self._learn_images(source, held_in, progress, self._checkpoint)
+        for done in range(len(maps), len(held_out)):
+            maps.append(self._map(source[held_out[done]], 1))
+            progress("Held-out images", done + 1, len(held_out), {})
+            if self._checkpoint.due():
+                header, tensors = self._parts()
+                tensors |= {f"map{i}": scores for i, scores in enumerate(maps)}
+                self._checkpoint.save({"model": header, "maps": len(maps)}, tensors)
         self._calibrate(maps)
         return self
+
+    def _scored_before(self, checkpoint: Checkpoint) -> list[Tensor] | None:
+        """Maps of held-out images that a stopped run left, with the model; None if it had not come so far."""
+        kept = checkpoint.load()
+        if kept is None or "maps" not in kept[0]:
+            return None
+        state, tensors = kept
+        self._restore(state["model"], tensors)
+        return [tensors[f"map{i}"] for i in range(state["maps"])]
 
     def fit_descriptors(self: Self, descriptors: Tensor, *, progress: Progress = silent) -> Self:
         """Learn from descriptors float32 [n, d] of good images, however they were made; there is no threshold then.

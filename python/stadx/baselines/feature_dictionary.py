@@ -38,7 +38,8 @@ class FeatureDictionaryDetector(Baseline):
     step: pixels from a patch's centre to the next, between which scores are interpolated; 4 in both papers.
     network: the pretrained network P. The papers: "resnet18", which torchvision brings; the default is what stadx's
         teachers were distilled from.
-    input_size: side in pixels that a patch is resized to for P; 224 in Napoletano et al., a smaller one is faster.
+    input_size: side in pixels that a patch is resized to for P; None leaves it as it is. Napoletano et al. take 224,
+        Bergmann et al. give none; as they are, patches found more on the same, at a twelfth of the cost.
     samples: training patches, equally many of each image; the papers give no number.
     variance: share of the features' variance that the PCA keeps, above 0, below 1.
     clusters: length of the dictionary.
@@ -54,7 +55,7 @@ class FeatureDictionaryDetector(Baseline):
     patch_size: int = 65
     step: int = 4
     network: str = "efficientnet-lite0"
-    input_size: int = 224
+    input_size: int | None = None
     samples: int = 10_000
     variance: float = 0.95
     clusters: int = 10
@@ -68,9 +69,9 @@ class FeatureDictionaryDetector(Baseline):
         super().__post_init__()
         if self.patch_size < 1 or self.patch_size % 2 == 0:
             raise ValueError(f"patch_size is {self.patch_size}; it must be odd")
-        if min(self.step, self.input_size) < 1 or self.samples < 2:
+        if self.step < 1 or self._input_size < 1 or self.samples < 2:
             raise ValueError(
-                f"step = {self.step}, input_size = {self.input_size} must be at least 1, samples = {self.samples} "
+                f"step = {self.step}, input_size = {self._input_size} must be at least 1, samples = {self.samples} "
                 "at least 2"
             )
         if self.network not in PRETRAINED_NETWORKS:
@@ -81,6 +82,10 @@ class FeatureDictionaryDetector(Baseline):
                 "each must be at least 1, and none above the next"
             )
         check_variance(self.variance)
+
+    @property
+    def _input_size(self) -> int:
+        return self.patch_size if self.input_size is None else self.input_size
 
     @cached_property
     def _pretrained(self) -> PretrainedNetwork:
@@ -119,7 +124,7 @@ class FeatureDictionaryDetector(Baseline):
         """[n, d], on the CPU, of patches [n, 3, p, p]."""
         if self._pretrained.module is not None:
             self._pretrained.module.to(self._device)
-        return patch_features(self._pretrained, patches.to(self._device), self.input_size).cpu()
+        return patch_features(self._pretrained, patches.to(self._device), self._input_size).cpu()
 
     def _map(self, image: Tensor, stride: int) -> Tensor:
         step, p = max(self.step, stride), self.patch_size
