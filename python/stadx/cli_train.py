@@ -32,7 +32,8 @@ def train(
         typer.Option(
             help="What models the good images: the students, or one of the systems that the paper compares them with, "
             "in its settings. Those take --image-size, --target-fpr and --seed; on the teacher's descriptors (knn to "
-            "vae) --scales (one; feature-dictionary too) and --teacher; from pixels (ssim-ae and on) --device and, but for ocgan, --texture."
+            "vae) --scales (one; feature-dictionary too) and --teacher; from pixels (ssim-ae and on) --device "
+            "and, but for ocgan, --texture."
         ),
     ] = "student-teacher",
     scales: Annotated[
