@@ -64,7 +64,7 @@ def test_a_teacher_trains_where_it_is_told(
         for place in ("cpu", device)
     ]
     assert module.scale.device.type == device.type
-    assert cards[1]["explained_held_out"] == pytest.approx(cards[0]["explained_held_out"], abs=0.02)
+    assert cards[1]["explained_held_out"] == pytest.approx(cards[0]["explained_held_out"], abs=0.05)
 
 
 def test_channels_of_dense_targets_have_unit_variance() -> None:

@@ -55,7 +55,7 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """The optimiser of that name; no learning rate: 2e-3 for Muon, 1e-3 for Adam."""
     weights = list(weights)
-    rate: float | Tensor = learning_rate or {"muon": 2e-3, "adam": 1e-3}[name]
+    rate: float | Tensor = {"muon": 2e-3, "adam": 1e-3}[name] if learning_rate is None else learning_rate
     on_gpu = weights[0].is_cuda
     if on_gpu:  # a plain number would be fixed in a CUDA graph
         rate = torch.tensor(rate, device=weights[0].device)
