@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from stadx.data.demo import write_demo_set
 from stadx.data.layouts import open_category, training_images
 from stadx.data.source import ImageSource
 from stadx.evaluation import evaluate
+from stadx.experiments import ablations
 from stadx.experiments.ablations import STUDIES, Row, Setup, run_study, table
 from stadx.experiments.variants import HeldOut
+from stadx.pretrain_settings import PretrainSettings
 from stadx.progress import silent
 
 
@@ -116,6 +119,30 @@ def test_a_study_that_trains_keeps_its_detectors(category: Path, setup: Setup, t
     other = replace(setup, settings={**small, "crop": 4})
     with pytest.raises(DataError, match=r"safetensors: was trained with other settings \(crop\); name another folder"):
         run_study("padding", category, tmp_path, other)
+
+
+def test_the_study_of_teachers_trains_them(
+    category: Path, setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[tuple[PretrainSettings, str]] = []
+
+    def pretrain(photos: Path, settings: PretrainSettings, out: Path, **_: object) -> None:
+        assert photos == tmp_path / "photos"
+        trained.append((settings, out.name))
+        shutil.copy(teacher_file(tmp_path, settings.patch_size), out)
+
+    monkeypatch.setattr(ablations, "pretrain", pretrain)
+    own = replace(setup, scales=(17,), students=1, stride=4, photos=tmp_path / "photos", teacher_steps=7, seed=3)
+    rows = run_study("teacher", category, tmp_path / "out", own)
+    assert [row.name for row in rows[:3]] == ["default", "λc = 0", "λc = 1"] and "third" not in str(rows)
+    default = PretrainSettings(patch_size=17, steps=7, seed=3)
+    assert trained[0][0] == default and trained[1][0] == replace(default, compactness_weight=0)
+    assert len({settings for settings, _ in trained}) == len({name for _, name in trained}) == len(rows)
+    used = [Path(Detector.load(f).teachers[0]).name for f in (tmp_path / "out" / "models").iterdir()]
+    assert sorted(used) == sorted(name for _, name in trained)
+    assert run_study("teacher", category, tmp_path / "out", own) == rows and len(trained) == len(rows)
+    with pytest.raises(DataError, match="name a folder of photos, with --photos"):
+        run_study("teacher", category, tmp_path / "out", setup)
 
 
 def test_the_table_shows_what_is_undefined() -> None:

@@ -13,7 +13,7 @@ from .console import ShownProgress, say
 # of experiments.ablations, which would import torch: help should not take seconds
 STUDIES = (
     *("scales", "students", "terms", "stride", "smoothing"),
-    *("image-size", "padding", "steps", "optimizer", "focus", "seed"),
+    *("image-size", "padding", "steps", "optimizer", "focus", "seed", "teacher"),
 )
 
 
@@ -33,13 +33,23 @@ def ablate(
     stride: Annotated[Literal["1", "2", "4", "8"], typer.Option(help="Score every n-th pixel and interpolate.")] = "1",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
     teacher: Annotated[list[Path] | None, typer.Option(help="Teacher file, once per scale.")] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Of the study teacher: photos that teachers are trained on, as for pretrain.")
+    ] = None,
+    teacher_steps: Annotated[int, typer.Option(min=1, help="Of the study teacher: how long.")] = 2000,
+    device: Annotated[str, typer.Option(help="Where to train and score: cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
     """Change one thing at a time and write what it does to AU-PRO. A stopped study goes on when run again."""
     sizes = patch_sizes(scales)
     from .experiments.ablations import Setup, run_study, table
+    from .system import usable_device
 
+    try:
+        usable_device(device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from error
     shared = {"batch": batch, "crop": crop or None, "focus": focus, "optimizer": optimizer, "teachers": teacher or ()}
-    setup = Setup(sizes, students, steps, image_size, seed, int(stride), model, shared)
+    setup = Setup(sizes, students, steps, image_size, seed, int(stride), model, shared, device, photos, teacher_steps)
     with ShownProgress() as progress:
         rows = run_study(study, category, out, setup, progress=progress)
     say(table(rows))

@@ -34,7 +34,8 @@ def pretrain(
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Of the weights.", show_default="1e-5")] = None,
     optimizer: Annotated[
-        Literal["muon", "adam"] | None, typer.Option(help="Adam in the paper; Muon gets further in as many steps.", show_default="muon")
+        Literal["muon", "adam"] | None,
+        typer.Option(help="Adam in the paper; Muon gets further in as many steps.", show_default="muon"),
     ] = None,
     schedule: Annotated[
         Literal["cosine", "constant"] | None,

@@ -16,6 +16,8 @@ from ..detector import Detector
 from ..errors import DataError
 from ..evaluation import Evaluation, evaluate
 from ..files import check_writable, write_bytes
+from ..pretrain_settings import PretrainSettings
+from ..pretraining import pretrain
 from ..progress import Progress, silent
 from ..version import versions
 from .ablation_pictures import write_maps, write_scores
@@ -30,12 +32,14 @@ class Change(NamedTuple):
         variant: arguments of `HeldOut.variant`: nothing is trained.
         stride: of scoring.
         detector: arguments of `Detector` that make it train anew.
+        teacher: settings of `PretrainSettings` with which its teachers are trained for the study.
     """
 
     name: str
     variant: Mapping[str, Any] = {}
     stride: int | None = None
     detector: Mapping[str, Any] = {}
+    teacher: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,9 @@ class Setup:
         stride: of scoring.
         model: a trained detector to take instead of training one.
         settings: further arguments of `Detector`.
+        device: where is trained and scored.
+        photos: what the study "teacher" trains teachers on.
+        teacher_steps: how long.
     """
 
     scales: tuple[int, ...] = (17, 33, 65)
@@ -57,11 +64,15 @@ class Setup:
     stride: int = 1
     model: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    photos: Path | None = None
+    teacher_steps: int = 2000
 
     def detector(self, changes: Mapping[str, Any]) -> Detector:
         """An untrained detector with these settings, some of them changed."""
         own = {"scales": self.scales, "students": self.students, "steps": self.steps, "seed": self.seed}
-        return Detector(**{**own, "image_size": self.image_size, **self.settings, **changes})
+        detector = Detector(**{**own, "image_size": self.image_size, **self.settings, **changes})
+        return detector.to(self.device)
 
 
 def _scales(base: Detector) -> list[Change]:
@@ -73,6 +84,24 @@ def _scales(base: Detector) -> list[Change]:
 
 def _students(base: Detector) -> list[Change]:
     return [Change(f"M = {m}", {"students": m}) for m in range(1, base.students + 1)]
+
+
+def _teachers(base: Detector) -> list[Change]:
+    changes: dict[str, dict[str, Any]] = {
+        "default": {},
+        "λc = 0": {"compactness_weight": 0.0},
+        "λc = 1": {"compactness_weight": 1.0},
+        "λm = 1": {"triplet_weight": 1.0},
+        "λk = 0, λm = 1, λc = 1": {"distillation_weight": 0.0, "triplet_weight": 1.0, "compactness_weight": 1.0},
+        "last activation": {"last_activation": True},
+        "zero padding": {"padding": "zeros"},
+        "Lc a mean": {"compactness_reduction": "mean", "compactness_weight": 1.0},
+        "P pooled, patch by patch": {"targets": "pooled", "pretrained_input": 96},
+        "Adam": {"optimizer": "adam"},
+    }
+    if 65 in base.scales:
+        changes["third convolution 256"] = {"conv3_channels": 256}
+    return [Change(name, teacher=settings) for name, settings in changes.items()]
 
 
 STUDIES: dict[str, Callable[[Detector], Sequence[Change]]] = {
@@ -95,6 +124,7 @@ STUDIES: dict[str, Callable[[Detector], Sequence[Change]]] = {
     "optimizer": lambda base: [Change(name, detector={"optimizer": name}) for name in ("muon", "adam")],
     "focus": lambda base: [Change(f"focus {f:g}", detector={"focus": f}) for f in (0.0, 0.4, 0.8)],
     "seed": lambda base: [Change(f"seed {n}", detector={"seed": n}) for n in range(3)],
+    "teacher": _teachers,
 }
 """The studies, by name: from the base detector to the rows of the table."""
 
@@ -134,11 +164,13 @@ def run_study(
     """
     if study not in STUDIES:
         raise DataError(f"there is no study {study!r}; choose one of {', '.join(STUDIES)}")
+    if study == "teacher" and setup.photos is None:
+        raise DataError('the study "teacher" trains teachers: name a folder of photos, with --photos')
     data, out = open_category(category), Path(out)
     name = f"{data.name}-{study}"
     check_writable(out / f"{name}.json")
     (out / "models").mkdir(parents=True, exist_ok=True)
-    base = Detector.load(setup.model) if setup.model else setup.detector({})
+    base = Detector.load(setup.model).to(setup.device) if setup.model else setup.detector({})
     rows: list[Row] = []
     evaluations: list[Evaluation] = []
     for change, evaluation in _evaluations(STUDIES[study](base), data, out, setup, base, progress):
@@ -172,7 +204,7 @@ def _evaluations(
         def told(stage: str, done: int, total: int, figures: Mapping[str, float], row: str = change.name) -> None:
             progress(f"{row}: {stage}", done, total, figures)
 
-        if change.detector:
+        if change.detector or change.teacher is not None:
             detector = _trained(data, out, setup, change, told)
         else:
             if held_out is None:
@@ -184,13 +216,18 @@ def _evaluations(
 
 def _trained(data: Category, out: Path, setup: Setup, change: Change, progress: Progress) -> Detector:
     """A detector from `out`/models, or trained and put there."""
-    detector = setup.detector(change.detector)
-    differences = "-".join(f"{key}-{value}" for key, value in change.detector.items())
+    changes = dict(change.detector)
+    if change.teacher is not None:
+        changes["teachers"] = [_teacher(p, out, setup, change.teacher, progress) for p in setup.scales]
+    detector = setup.detector(changes)
+    differences = _named(
+        {**change.detector, **({"teacher": "own"} if change.teacher is not None else {}), **(change.teacher or {})}
+    )
     scales = "-".join(str(p) for p in detector.scales)
     shared = f"p{scales}-M{detector.students}-{setup.steps}-{setup.image_size}-{setup.seed}"
     file = out / "models" / f"{data.name}-{shared}-{differences or 'base'}.safetensors"
     if file.exists():
-        kept = Detector.load(file)
+        kept = Detector.load(file).to(setup.device)
         if other := [key for key, value in _comparable(detector).items() if _comparable(kept)[key] != value]:
             raise DataError(
                 f"{file}: was trained with other settings ({', '.join(other)}); name another folder, or delete it"
@@ -199,6 +236,21 @@ def _trained(data: Category, out: Path, setup: Setup, change: Change, progress: 
     detector.fit(data.root, progress=progress, checkpoint=f"{file}.part")
     detector.save(file)
     return detector
+
+
+def _teacher(p: int, out: Path, setup: Setup, settings: Mapping[str, Any], progress: Progress) -> Path:
+    """A teacher from `out`/teachers, or trained and put there."""
+    assert setup.photos is not None
+    file = out / "teachers" / f"p{p}-{setup.teacher_steps}-{_named(settings) or 'default'}.safetensors"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        wanted = PretrainSettings(**{"patch_size": p, "steps": setup.teacher_steps, "seed": setup.seed, **settings})
+        pretrain(setup.photos, wanted, file, progress=progress, device=setup.device)
+    return file
+
+
+def _named(settings: Mapping[str, Any]) -> str:
+    return "-".join(f"{key}-{value}" for key, value in settings.items())
 
 
 def _comparable(detector: Detector) -> dict[str, Any]:
