@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .baselines import Baseline
     from .detector import Detector
     from .evaluation import Evaluation
+    from .experiments.published_tables import Reproduction
     from .map_evaluation import MapEvaluation
 
 BAD_INPUT = 2
@@ -211,6 +212,17 @@ def maps_table(evaluation: MapEvaluation) -> Table:
     table.add_section()
     for name, count in evaluation.counts.items():
         table.add_row(name, f"{count:,}", "")
+    return table
+
+
+def reproduction_table(result: Reproduction) -> Table:
+    """A table of the paper: what was measured, below it the paper's figure and the difference."""
+    table = Table(title=f"{result.table.title}: {result.table.metric}", show_lines=True)
+    table.add_column()
+    for column in result.columns:
+        table.add_column(Text(column), justify="right")
+    for row, cells in result.cells().items():
+        table.add_row(Text(printable(row)), *(Text(cell.text().replace(" (", "\n(", 1)) for cell in cells))
     return table
 
 
