@@ -79,10 +79,9 @@ def teacher_files(given: Mapping[str, Path]) -> dict[str, Path]:
     for column, file in given.items():
         if column not in TEACHER_COLUMNS:
             raise DataError(f"{column}: there is no such teacher; there are {', '.join(TEACHER_COLUMNS)}")
-        header, _ = read_model(file, "teacher", TEACHER_VERSION)
-        if (p := header["network"]["patch_size"]) != PATCH_SIZE:
+        if (p := load_teacher(file).patch_size) != PATCH_SIZE:
             raise DataError(f"{file}: is a teacher for p = {p}; these tables need one for p = {PATCH_SIZE}")
-        card = header.get("card", {})
+        card = read_model(file, "teacher", TEACHER_VERSION)[0].get("card", {})
         if all(weight in card for weight in _WEIGHTS):
             made = f"Ours {tuple(int(card[weight] > 0) for weight in _WEIGHTS)}"
             if made != column:

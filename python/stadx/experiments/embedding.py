@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Circle
+from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 from ..data.labeled import LabeledSet
@@ -21,8 +22,8 @@ from ..files import write_bytes
 from ..metrics import auroc
 from ..progress import Progress
 from ..report.plots import DEFECT_COLOUR, GOOD_COLOUR, to_png
-from ..teacher import load_teacher
-from .classes import OURS, PATCH_SIZE, teacher_files
+from ..teacher import load_teacher, shipped_teacher
+from .classes import PATCH_SIZE
 from .one_class import OneClassEnsemble, OneClassSettings, zoomed
 from .request import Request
 
@@ -34,6 +35,7 @@ CAPTION = (
 )
 _EACH = 5  # images of the good class, and of the others
 _BINS = 60
+_TICKS = (-10, -3, -1, 0, 1, 3, 10, 30, 100, 300, 1000, 10000)
 
 
 def embed(request: Request, data: LabeledSet, normal: str, progress: Progress) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def embed(request: Request, data: LabeledSet, normal: str, progress: Progress) -
         raise MissingExtraError("scikit-learn is not installed; run: pip install 'stadx[baselines]'") from error
     label = data.classes.index(normal)
     settings = OneClassSettings(**request.budget.one_class)
-    teacher = load_teacher(teacher_files(request.teachers)[OURS])
+    teacher = load_teacher(shipped_teacher(PATCH_SIZE))
     ensemble = OneClassEnsemble(teacher, settings, torch.device(request.device))
     ensemble.fit(zoomed(data.train.images[data.train.labels == label], PATCH_SIZE), progress, f"Class {normal}")
     test = zoomed(data.test.images, PATCH_SIZE)
@@ -114,9 +116,13 @@ def draw_embedding(path: Path, found: Mapping[str, Any], data: LabeledSet) -> No
             (found["good"], GOOD_COLOUR, f"class {found['normal']}, the good one"),
             (found["others"], DEFECT_COLOUR, "other classes"),
         ):
-            below.stairs(counts, edges, color=colour, fill=True, alpha=0.6, label=label)
+            shares = np.array(counts) / max(1, sum(counts))
+            below.stairs(shares, edges, color=colour, fill=True, alpha=0.6, label=f"{label} ({sum(counts)} images)")
         below.set_xscale("asinh")
-        below.set(xlabel="anomaly score ẽ + ṽ", ylabel="test images", title=f"AUROC {found['auroc']:.4f}")
+        below.set_xticks([t for t in _TICKS if edges[0] <= t <= edges[-1]])
+        below.xaxis.set_minor_locator(NullLocator())
+        below.xaxis.set_major_formatter("{x:g}")
+        below.set(xlabel="anomaly score ẽ + ṽ", ylabel="share of test images", title=f"AUROC {found['auroc']:.4f}")
         below.legend(frameon=False)
         write_bytes(path, to_png(figure))
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from threading import Thread
+from queue import Empty
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 import torch
@@ -20,7 +21,7 @@ from ..progress import Progress
 T = TypeVar("T")
 _SECONDS_BETWEEN_MESSAGES = 0.5
 _messages: Any = None  # in a worker: queue to the parent
-_stop: Any = None  # in a worker: event of the parent
+_stop: Any = None  # in a worker: 1 when the parent wants no more
 
 
 class _Stopped(Exception):
@@ -42,11 +43,16 @@ def run_tasks(tasks: Sequence[Callable[[Progress], T]], jobs: int, progress: Pro
     if min(jobs, len(tasks)) <= 1:
         return [task(progress) for task in tasks]
     context = get_context("spawn")  # forking is not safe once torch has threads
-    messages, stop = context.Queue(), context.Event()
+    # no lock around the flag: a process that is killed would keep it
+    messages, stop, ended = context.Queue(), context.RawValue("b", 0), Event()
 
     def tell() -> None:
-        for message in iter(messages.get, None):
-            progress(*message)
+        while True:
+            try:
+                progress(*messages.get(timeout=0.2))
+            except Empty:
+                if ended.is_set():
+                    return
 
     listener = Thread(target=tell, daemon=True)
     listener.start()
@@ -61,9 +67,9 @@ def run_tasks(tasks: Sequence[Callable[[Progress], T]], jobs: int, progress: Pro
             "a process was killed, perhaps for want of memory; run the same command again with fewer jobs"
         ) from error
     finally:
-        stop.set()
+        stop.value = 1
         pool.shutdown(cancel_futures=True)
-        messages.put(None)
+        ended.set()
         listener.join()
 
 
@@ -81,7 +87,7 @@ def _run(task: Callable[[Progress], T]) -> T:
 
     def progress(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         nonlocal last_stage, last_time
-        if _stop.is_set():
+        if _stop.value:
             raise _Stopped
         now = time.monotonic()
         if stage != last_stage or done >= total or now - last_time >= _SECONDS_BETWEEN_MESSAGES:

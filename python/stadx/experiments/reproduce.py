@@ -86,13 +86,13 @@ def _maps(name: str, request: Request, progress: Progress) -> Outcome:
 
 
 def _figure4(request: Request, progress: Progress) -> Outcome:
+    _no_teachers("figure4", request)
+    if len(request.data) > 1 or len(request.rows) > 1:
+        raise DataError("figure4: shows one good class of one data set; give --data and --row once")
     place = request.data[0]
     data = classes.labeled(place, progress)
     normal = pick(request.rows, data.classes, "row")[0]
-    if len(request.rows) > 1:
-        raise DataError("figure4: shows one good class; give --row once")
-    teacher = classes.teacher_files(request.teachers)[classes.OURS]
-    inputs = {place.resolve().name: classes.set_hash(place, progress), "teacher": classes.file_hash(teacher)}
+    inputs = {place.resolve().name: classes.set_hash(place, progress), **shipped_hashes((classes.PATCH_SIZE,))}
     store = ResultStore(request.out / "figure4.json", store_settings(request), inputs)
     store.keep(normal, partial(embedding.embed, request, data, normal, progress))
     found = store.results()[normal]
