@@ -137,8 +137,8 @@ def make_baseline(column: str, budget: Budget, seed: int, **more: Any) -> Baseli
 def settings_of(column: str, budget: Budget) -> dict[str, Any]:
     """All settings of a system of Tables 1 and 3."""
     if column not in SCALES:
-        return make_baseline(column, budget, 0).settings
-    settings = Detector(SCALES[column], **budget.detector_settings(1)).settings
+        return {**make_baseline(column, budget, 0).settings, "stride": budget.stride}
+    settings = {**Detector(SCALES[column], **budget.detector_settings(1)).settings, "stride": budget.stride}
     if "epochs" in budget.detector:
         settings["steps"] = f"{budget.detector['epochs']} epochs"
     return settings

@@ -139,5 +139,8 @@ def _described(teacher: Path, patches: Tensor, part: str, progress: Progress) ->
 def settings_of(column: str, budget: Budget) -> dict[str, Any]:
     """All settings of a system of Tables 6 and 7."""
     if column in BASELINES:
-        return make_baseline(column, budget, 0, **_FOR_AUTOENCODERS).settings
-    return asdict(OneClassSettings(**budget.one_class))
+        settings = make_baseline(column, budget, 0, **_FOR_AUTOENCODERS).settings
+        of_maps = ("image_size", "target_fpr", "held_out", "teacher")
+        kept = {name: value for name, value in settings.items() if name not in of_maps}
+        return {**kept, "patch_size": PATCH_SIZE, "samples": "all of the class"}
+    return {**asdict(OneClassSettings(**budget.one_class)), "terms": budget.detector.get("terms", "e")}

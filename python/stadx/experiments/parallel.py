@@ -59,6 +59,7 @@ def run_tasks(tasks: Sequence[Callable[[Progress], T]], jobs: int, progress: Pro
     pool = ProcessPoolExecutor(min(jobs, len(tasks)), context, _begin, (messages, stop))
     try:
         futures = [pool.submit(_run, task) for task in tasks]
+        pool.submit(int)  # Python 3.11 watches a process only from the next task on: the last one could die unseen
         wait(futures, return_when=FIRST_EXCEPTION)
         failed = [future for future in futures if future.done() and future.exception() is not None]
         return [future.result() for future in failed or futures]

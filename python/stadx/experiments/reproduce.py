@@ -17,7 +17,7 @@ from .pages import picture, plain_table, write_figure_page, write_table_page
 from .published_tables import TABLES, Reproduction
 from .request import Request, pick
 from .result_store import ResultStore
-from .tables import header_of, reproduce_table, shipped_hashes, store_settings
+from .tables import PARTS, header_of, reproduce_table, shipped_hashes, store_settings
 
 _ALL_SCALES = (17, 33, 65)
 ITEMS = (*TABLES, "figure1", "figure4", "figure5", "figure6", "ablations")
@@ -35,8 +35,9 @@ class Outcome:
 def reproduce(name: str, request: Request, progress: Progress = silent) -> Outcome:
     """Run one of `ITEMS` as far as the data allow, and write it into `request.out`.
 
-    A table as NAME.md, .csv, .tex, .html and .json, a figure as NAME.png, .html and .json, the ablations as .md, .html
-    and .json with their pictures in a folder. A run that was stopped goes on from the JSON file and the detectors kept.
+    A table as NAME.md, .csv, .tex, .html and .json (table 2 keeps its figures in the .json of 6 and 7), a figure as
+    NAME.png, .html and .json, the ablations as .md, .html and .json with their pictures in a folder. A run that was
+    stopped goes on from the JSON file and the detectors kept.
 
     Raises:
         DataError, MissingExtraError, ModelFileError, OutputError, StadxError: as their messages say.
@@ -63,7 +64,8 @@ def _table(name: str, request: Request, progress: Progress) -> Outcome:
     pictures = {f"{r}, {c}": picture_file(request.out, r, c) for r in result.measured for c in result.settings}
     files.append(request.out / f"{name}.html")
     write_table_page(files[-1], result, pictures)
-    return Outcome([*files, request.out / f"{name}.json"], result)
+    stores = [request.out / f"{part}.json" for part in PARTS.get(name, (name,))]
+    return Outcome([*files, *(store for store in stores if store.exists())], result)
 
 
 def _maps(name: str, request: Request, progress: Progress) -> Outcome:

@@ -21,6 +21,8 @@ from .result_store import ResultStore
 
 ON_CATEGORIES = ("table1", "table3")
 _SETS = {"table6": "MNIST", "table7": "CIFAR-10"}
+PARTS = {"table2": tuple(_SETS)}
+"""Tables that are made of others."""
 Measure = Callable[[Request, Path, str, str, int, Progress], float]
 
 
@@ -64,6 +66,8 @@ def reproduce_table(name: str, request: Request, progress: Progress) -> Reproduc
     }
     header = [*header_of(request, plan.inputs), plan.teachers]
     settings = {column: plan.settings(column, request.budget) for column in columns}
+    for of_column in settings.values():
+        of_column.pop("seed", None)  # the header names the seeds
     return Reproduction(table, columns if request.columns else table.columns, measured, header, settings)
 
 
@@ -76,7 +80,7 @@ def header_of(request: Request, inputs: dict[str, str]) -> list[str]:
     """Budget, seeds, versions, and the hashes of data and teachers."""
     version = ", ".join(f"{name} {number}" for name, number in versions().items())
     hashes = ", ".join(f"{name} {digest[:12]}" for name, digest in inputs.items())
-    return [f"Here: {request.budget.says}.", f"Seeds: {request.seeds}. {version}.", f"SHA-256: {hashes}."]
+    return [f"Here: {request.budget.says}.", f"Seeds: {request.seeds}, from 0. {version}.", f"SHA-256: {hashes}."]
 
 
 def shipped_hashes(scales: Sequence[int]) -> dict[str, str]:
