@@ -16,7 +16,7 @@ from stadx import DataError, Detector
 from stadx.cli import app
 from stadx.cli_experiments import STUDIES as NAMES
 from stadx.data.demo import write_demo_set
-from stadx.data.mvtec import open_category, training_images
+from stadx.data.layouts import open_category, training_images
 from stadx.data.source import ImageSource
 from stadx.evaluation import evaluate
 from stadx.experiments.ablations import STUDIES, Row, Setup, run_study, table

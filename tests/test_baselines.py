@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from small import good_images, teacher_file
 from stadx import DataError, ModelFileError
-from stadx.baselines import METHODS, Baseline, OneClassSvmDetector
-from stadx.baselines.shallow import _projected
+from stadx.baselines import METHODS, DescriptorBaseline, OneClassSvmDetector
+from stadx.baselines.shallow import projected
 from stadx.cli import app
 from stadx.data.demo import write_demo_set
 from stadx.data.images import write_image
-from stadx.data.mvtec import open_category, training_images
+from stadx.data.layouts import open_category, training_images
 from stadx.dense import dense_features
 from stadx.evaluation import evaluate
 from stadx.loading import load_model
@@ -27,13 +27,16 @@ OneClassSVM = pytest.importorskip("sklearn.svm").OneClassSVM
 SMALL = {"knn": 300, "kmeans": 400, "ocsvm": 400, "l2-ae": 400, "vae": 400}
 
 
-def _made(method: str, folder: Path) -> Baseline:
+def _made(method: str, folder: Path) -> DescriptorBaseline:
     more = {"epochs": 60, "batch": 32, "learning_rate": 3e-3} if method in ("l2-ae", "vae") else {}
-    return METHODS[method](17, (20, 24), samples=SMALL[method], teacher=teacher_file(folder), seed=1, **more)
+    given = {"patch_size": 17, "image_size": (20, 24), "samples": SMALL[method], "teacher": teacher_file(folder)}
+    detector = METHODS[method](**given, seed=1, **more)
+    assert isinstance(detector, DescriptorBaseline)
+    return detector
 
 
-@pytest.fixture(scope="module", params=list(METHODS))
-def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Baseline:
+@pytest.fixture(scope="module", params=list(SMALL))
+def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DescriptorBaseline:
     return _made(request.param, tmp_path_factory.mktemp(request.param)).fit(good_images(6))
 
 
@@ -49,17 +52,17 @@ def weave(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_demo_set(folder, size=96, train=6, test_good=2, test_defect=3)[0]
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", list(SMALL))
 def test_a_cut_in_the_cloth_stands_out(method: str, weave: Path) -> None:
     more = {"epochs": 60, "learning_rate": 1e-3} if method in ("l2-ae", "vae") else {}
-    detector = METHODS[method](33, None, samples=1500, **more).fit(training_images(weave))
+    detector = METHODS[method](patch_size=33, image_size=None, samples=1500, **more).fit(training_images(weave))
     evaluation = evaluate(detector, open_category(weave), stride=4)
     found = evaluation.per_defect["cut"].pixel_auroc
     assert found is not None and found > 0.75
     assert detector.heldout_scores_[0] >= detector.threshold_ > detector.heldout_scores_[-1]
 
 
-def test_a_saved_one_scores_the_same(fitted: Baseline, tmp_path: Path) -> None:
+def test_a_saved_one_scores_the_same(fitted: DescriptorBaseline, tmp_path: Path) -> None:
     images = _with_defect()
     fitted.save(tmp_path / "m.safetensors")
     again = load_model(tmp_path / "m.safetensors")
@@ -74,18 +77,18 @@ def test_a_saved_one_scores_the_same(fitted: Baseline, tmp_path: Path) -> None:
     torch.testing.assert_close(coarse[:, ::2, ::2], fine[:, ::2, ::2], rtol=1e-4, atol=1e-4)
 
 
-def test_the_same_seed_gives_the_same_model(fitted: Baseline, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_model(fitted: DescriptorBaseline, tmp_path: Path) -> None:
     again = _made(fitted.method, tmp_path).fit(good_images(6))
     for name, value in fitted.learned_.items():
         torch.testing.assert_close(again.learned_[name], value, rtol=1e-4, atol=1e-5)
 
 
-def _vectors(detector: Baseline, images: Tensor) -> Tensor:
+def _vectors(detector: DescriptorBaseline, images: Tensor) -> Tensor:
     features = dense_features(detector.teacher_, normalize_images(images), method="direct")
     return features.permute(0, 2, 3, 1).flatten(0, 2)
 
 
-def _by_definition(detector: Baseline, x: Tensor) -> Tensor:
+def _by_definition(detector: DescriptorBaseline, x: Tensor) -> Tensor:
     learned = detector.learned_
     if detector.method in ("knn", "kmeans"):
         y = (x - learned["mean"]) @ learned["components"].T
@@ -110,15 +113,15 @@ def _by_definition(detector: Baseline, x: Tensor) -> Tensor:
     return total / 5
 
 
-def test_scores_are_those_of_the_definition(fitted: Baseline) -> None:
+def test_scores_are_those_of_the_definition(fitted: DescriptorBaseline) -> None:
     images = good_images(1, seed=8)
     x = _vectors(fitted, images)
     if fitted.method == "ocsvm":
-        svm = OneClassSVM().fit(_projected(x, fitted.learned_).double().numpy())
-        detector = OneClassSvmDetector(17)
-        detector.learned_ = {**fitted.learned_, **detector._model(_projected(x, fitted.learned_))}
+        svm = OneClassSVM().fit(projected(x, fitted.learned_).double().numpy())
+        detector = OneClassSvmDetector(patch_size=17)
+        detector.learned_ = {**fitted.learned_, **detector._model(projected(x, fitted.learned_))}
         others = _vectors(fitted, good_images(1, seed=9))
-        want = -svm.decision_function(_projected(others, fitted.learned_).double().numpy())
+        want = -svm.decision_function(projected(others, fitted.learned_).double().numpy())
         torch.testing.assert_close(detector._distance(others), torch.from_numpy(want).float(), rtol=1e-3, atol=1e-3)
         return
     torch.testing.assert_close(fitted.score(images)[0].flatten(), _by_definition(fitted, x), rtol=2e-3, atol=2e-3)
@@ -136,8 +139,10 @@ def test_command_line(tmp_path: Path) -> None:
     result = run(app, ["predict", str(model), str(tmp_path / "good"), "--out", str(tmp_path / "found")])
     assert result.exit_code == 0 and "of 6 images are anomalous" in result.output
     for wrong, message in (
-        (["--students", "2"], "is for the students; leave it out with --method kmeans"),
+        (["--students", "2"], "means nothing to --method kmeans; leave it out"),
         (["--scales", "17,33"], "takes one scale"),
+        (["--epochs", "2"], "means nothing to --method kmeans"),
+        (["--texture"], "means nothing to --method kmeans"),
     ):
         result = run(app, [*base, *wrong])
         assert result.exit_code == 2
@@ -146,13 +151,13 @@ def test_command_line(tmp_path: Path) -> None:
 
 def test_what_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="patch_size is 16"):
-        METHODS["knn"](16)
-    with pytest.raises(ValueError, match="samples = 1 above 1"):
+        METHODS["knn"](patch_size=16)
+    with pytest.raises(ValueError, match="samples is 1, it must be at least 2"):
         METHODS["knn"](samples=1)
     with pytest.raises(ValueError, match="variance is 1"):
-        METHODS["kmeans"](variance=1)  # type: ignore[call-arg]
+        METHODS["kmeans"](variance=1)
     with pytest.raises(ValueError, match="epochs = 0"):
-        METHODS["vae"](epochs=0)  # type: ignore[call-arg]
+        METHODS["vae"](epochs=0)
     with pytest.raises(DataError, match="call fit, or load one"):
         METHODS["knn"]().score(good_images(1))
     with pytest.raises(ValueError, match=r"works on the CPU|finds no such GPU"):

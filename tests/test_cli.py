@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 import sys
@@ -171,6 +172,38 @@ def test_evaluate_prints_and_writes_the_metrics(category: Path, model: Path, tmp
     assert f"{written['au_pro']:.3f}" in result.stdout and category.name in result.stdout
     assert written["settings"]["scales"] == [17] and len(written["images"]) == 5
     assert report.read_text().startswith("<!doctype html>")
+
+
+def test_evaluate_images_that_patterns_name_at_the_models_size(category: Path, model: Path, tmp_path: Path) -> None:
+    for kind, path in enumerate(sorted(category.glob("test/*/*.png"))):  # of another size than the model's, 48 x 48
+        image = Image.open(path).resize((80, 60))
+        image.save(tmp_path / f"{'ok' if path.parent.name == 'good' else 'ng'}_{kind}.png")
+        if path.parent.name != "good":
+            mask = Image.open(category / "ground_truth" / path.parent.name / f"{path.stem}_mask.png")
+            mask.resize((80, 60), Image.Resampling.NEAREST).save(tmp_path / f"ng_{kind}_gt.bmp")
+    files = {name: tmp_path / "out" / f"e.{name}" for name in ("json", "html", "png")}
+    written = {}
+    for at in ("original", "model"):
+        options = ("--json", files["json"], "--report", files["html"], "--worst", files["png"], "--at", at)
+        patterns = (
+            "--good",
+            tmp_path / "ok_*",
+            "--defects",
+            tmp_path / "ng_*.png",
+            "--masks",
+            tmp_path / "{name}_gt.bmp",
+        )
+        result = stadx("evaluate", model, *patterns, "--masks", tmp_path / "{name}_gt.bmp", *options)
+        assert result.exit_code == 0, result.output
+        written[at] = json.loads(files["json"].read_text())
+        assert written[at]["at"] == at and len(written[at]["images"]) == 5
+        assert f"{written[at]['au_pro']:.3f}" in result.stdout
+        assert Image.open(files["png"]).width == 1200
+    assert written["model"]["au_pro"] != written["original"]["au_pro"]
+    assert "model's input" in html.unescape(files["html"].read_text())
+    for more in ((category, "--good", "x"), ()):
+        result = stadx("evaluate", model, *more)
+        assert result.exit_code == 2 and "either a category" in " ".join(result.stderr.split())
 
 
 def test_evaluate_without_defects_says_so(category: Path, model: Path, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from stadx.data import demo, demo_washer, demo_weave
+from stadx.data.category import read_mask
 from stadx.data.demo_drawing import Drawing, finish
 from stadx.data.images import read_image
-from stadx.data.mvtec import open_category, read_mask
+from stadx.data.layouts import open_category
 from stadx.errors import DataError, OutputError
 
 MODULES = [demo_weave, demo_washer]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stadx.data.category import read_mask
 from stadx.data.images import list_images, read_image
-from stadx.data.mvtec import open_category, read_mask, training_images
+from stadx.data.layouts import open_category, training_images
 from stadx.errors import DataError
 
 
@@ -134,6 +135,10 @@ def test_empty_defect_folder(category: Path) -> None:
 def test_missing_test_folder(category: Path) -> None:
     (category / "test").rename(category / "tests")
     check_refused(category, category, "no folder test", "ground_truth/DEFECT")
+    (category / "ground_truth").rename(category / "truth")
+    check_refused(category, category, "no test images")
+    (category / "train").rename(category / "trained")
+    check_refused(category, category, "is no category", "no folder test")
 
 
 def test_images_directly_in_test(category: Path) -> None:
@@ -233,7 +238,7 @@ def test_mask_without_defect(tmp_path: Path) -> None:
     path = save(tmp_path / "0_mask.png")
     with pytest.raises(DataError) as caught:
         read_mask(path, (8, 12), tmp_path / "0.png")
-    for word in (path, tmp_path / "0.png", "no pixel", "test/good"):
+    for word in (path, tmp_path / "0.png", "no pixel", "among the good ones"):
         assert str(word) in str(caught.value)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from stadx.data.images import write_image
-from stadx.data.mvtec import open_category
+from stadx.data.images import read_image, write_image
+from stadx.data.layouts import open_category
+from stadx.data.source import resize
 from stadx.errors import DataError
 from stadx.evaluation import evaluate
 from stadx.metrics import au_pro, auroc
@@ -87,6 +88,49 @@ def test_images_are_scored_at_their_own_size(tmp_path: Path) -> None:
     assert result.image_auroc == 1.0
 
 
+@pytest.mark.parametrize("size", [12, (20, 50)])
+def test_at_the_models_size_images_are_resized_and_masks_by_nearest_neighbour(
+    size: int | tuple[int, int], tmp_path: Path
+) -> None:
+    category = open_category(draw(tmp_path, good=2, defects={"spot": 200}))
+    detector = Brightness()
+    detector.settings["image_size"] = size
+    result = evaluate(detector, category, at="model")
+    height, width = (size, size) if isinstance(size, int) else size
+    rows, columns = ((2 * np.arange(n) + 1) * old // (2 * n) for n, old in ((height, 24), (width, 31)))
+    original = evaluate(detector, category)
+    for image, own, item in zip(result.images, original.images, category.test, strict=True):
+        assert own.map.shape == own.mask.shape == (24, 31)
+        assert np.array_equal(image.mask, own.mask[np.ix_(rows, columns)])
+        pixels = torch.from_numpy(read_image(item.path)).permute(2, 0, 1)[None]
+        assert np.array_equal(image.map, detector.score(resize(pixels, size))[0].numpy())
+    assert result.images[-1].mask.any()
+    assert result.au_pro == pytest.approx(au_pro([i.map for i in result.images], [i.mask for i in result.images]))
+    assert (result.at, original.at) == (result.to_json()["at"], original.to_json()["at"]) == ("model", "original")
+
+
+def test_a_model_that_takes_images_as_they_are_has_their_size(tmp_path: Path) -> None:
+    category = open_category(draw(tmp_path, defects={"spot": 200}))
+    detector = Brightness()
+    detector.settings["image_size"] = None
+    assert evaluate(detector, category, at="model").au_pro == evaluate(detector, category).au_pro
+
+
+def test_a_defect_too_small_for_the_models_size_is_told(tmp_path: Path) -> None:
+    category = open_category(draw(tmp_path, defects={"spot": 200}))
+    for item in category.test:
+        if item.mask is not None:
+            mask = np.zeros((24, 31), np.uint8)
+            mask[0, 0] = 255
+            write_image(item.mask, mask)
+    detector = Brightness()
+    detector.settings["image_size"] = 4
+    result = evaluate(detector, category, at="model")
+    assert (result.image_auroc, result.au_pro) == (1.0, None)
+    assert "2 of 2 defect images" in result.notes[0] and "no defect or no background" in result.notes[1]
+    assert evaluate(detector, category).notes == []
+
+
 def test_without_defects_the_metrics_are_none_and_a_note_says_why(tmp_path: Path) -> None:
     result = evaluate(Brightness(), open_category(draw(tmp_path / "cup")))
     assert (result.image_auroc, result.pixel_auroc, result.au_pro, result.curve) == (None, None, None, None)
@@ -99,7 +143,7 @@ def test_without_defects_the_metrics_are_none_and_a_note_says_why(tmp_path: Path
 def test_without_good_images_only_the_image_metric_is_none(tmp_path: Path) -> None:
     result = evaluate(Brightness(), open_category(draw(tmp_path, good=0, defects={"spot": 200})))
     assert result.image_auroc is None and result.pixel_auroc == 1.0
-    assert "test/good" in result.notes[0]
+    assert "no good test images" in result.notes[0]
 
 
 def test_json_holds_all_that_explains_the_result(tmp_path: Path) -> None:

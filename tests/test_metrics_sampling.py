@@ -25,13 +25,13 @@ pytestmark = pytest.mark.parametrize("limit", [0.05, 0.3])
 def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many thresholds there were in each count of a whole set."""
     seen: list[int] = []
-    count = ranks.count_all
+    count = ranks._count
 
     def spy(images: Any, thresholds: NDArray[Any], *rest: Any) -> Any:
         seen.append(len(thresholds))
         return count(images, thresholds, *rest)
 
-    monkeypatch.setattr(ranks, "count_all", spy)
+    monkeypatch.setattr(ranks, "_count", spy)
     return seen
 
 

@@ -140,7 +140,7 @@ def test_baselines_of_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (["--teacher", "1,2,1=x"], "is not like"),
     ):
         assert message in CliRunner().invoke(app, [*arguments, *wrong]).output
-    with pytest.raises(DataError, match="is no category in MVTec AD layout"):
+    with pytest.raises(DataError, match="is no category, nor a folder of such"):
         reproduce("table1", Request((tmp_path / "out",), tmp_path / "o2"))
 
 

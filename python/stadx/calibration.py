@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -14,10 +14,12 @@ from torch import Tensor
 
 from .data.source import ImageSource
 from .errors import StadxError
+from .gpu import GpuPrecision, GpuScorer
 from .progress import Progress
 from .scoring import Ensemble, Normalization, fuse
 from .smoothing import smooth
 
+_CPU = torch.device("cpu")
 _LEVELS = 4096  # false-positive rates at which the held-out scores are kept
 
 
@@ -33,14 +35,36 @@ def split(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]
 
 
 def held_out_maps(
-    ensembles: Sequence[Ensemble], source: ImageSource, indices: Sequence[int], progress: Progress
+    ensembles: Sequence[Ensemble],
+    source: ImageSource,
+    indices: Sequence[int],
+    progress: Progress,
+    device: torch.device = _CPU,
+    precision: GpuPrecision = "tf32",
 ) -> Maps:
-    """e and v of the images `indices`."""
+    """e and v of the images `indices`, on the CPU; a GPU that computes them has the `precision` that it scores with."""
     maps: Maps = []
+    scorers = [_error_and_variance(ensemble, device, precision) for ensemble in ensembles]
     for done, index in enumerate(indices, 1):
-        maps.append([ensemble.error_and_variance(source[index][None]) for ensemble in ensembles])
+        maps.append([score(source[index][None]) for score in scorers])
         progress("Held-out images", done, len(indices), {})
     return maps
+
+
+def _error_and_variance(
+    ensemble: Ensemble, device: torch.device, precision: GpuPrecision
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    if device.type == "cpu":
+        return ensemble.error_and_variance
+    # what the GPU adds up is e / e's deviation + v / v's deviation
+    weights = Normalization(0, 1, 0, math.inf), Normalization(0, math.inf, 0, 1)
+    alone = [GpuScorer([ensemble], [weight], device, precision) for weight in weights]
+
+    def both(image: Tensor) -> tuple[Tensor, Tensor]:
+        e, v = (scorer.score_images(image, None, 1)[0] for scorer in alone)
+        return e, v
+
+    return both
 
 
 def normalizations_of(maps: Maps, terms: Terms = "both") -> list[Normalization]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .cli_data import data_app
+from .cli_data import DefectPattern, GoodPattern, MaskPattern, data_app
 from .cli_experiments import ablate, one_class, reproduce
 from .cli_pretrain import pretrain
 from .cli_train import train
@@ -132,7 +132,13 @@ def predict(
 @reported()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file from `stadx train`.")],
-    data: Annotated[Path, typer.Argument(help="Category in MVTec AD layout.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(help="Category (MVTec AD, MPDD, BTAD, VisA); or give --good, --defects and --masks."),
+    ] = None,
+    good: GoodPattern = None,
+    defects: DefectPattern = None,
+    masks: MaskPattern = None,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", help="Write metrics and image scores to this file."),
@@ -145,6 +151,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Write a picture (PNG) of the defects that are found worst to this file."),
     ] = None,
+    at: Annotated[
+        Literal["original", "model"],
+        typer.Option(help="Size to compare maps and masks at: the images' own, or the model's --image-size."),
+    ] = "original",
     target_fpr: OtherTargetFpr = None,
     stride: Stride = "1",
     device: Device = "cpu",
@@ -152,10 +162,14 @@ def evaluate(
     """Measure image AUROC, pixel AUROC and AU-PRO on the test images, overall and per defect type."""
     import json
 
-    from .data.mvtec import open_category
+    from .data.layouts import open_category
+    from .data.patterns import list_patterns
     from .files import check_writable, write_bytes
 
-    category = open_category(data)
+    patterns = any(pattern is not None for pattern in (good, defects, masks))
+    if patterns == (data is not None):
+        raise typer.BadParameter("give either a category, or --good, --defects and --masks", param_hint="DATA")
+    category = list_patterns(good, defects, masks).for_testing() if data is None else open_category(data)
     for file in (json_file, report, worst):
         if file is not None:
             check_writable(file)
@@ -167,7 +181,7 @@ def evaluate(
     if target_fpr is not None:
         detector.set_target_fpr(target_fpr)
     with ShownProgress() as progress:
-        evaluation = evaluate(detector, category, stride=int(stride), progress=progress)
+        evaluation = evaluate(detector, category, stride=int(stride), at=at, progress=progress)
     show(metrics_table([evaluation]))
     for note in (*evaluation.notes, evaluation.flagged_sentence()):
         say(note)

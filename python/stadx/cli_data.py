@@ -9,6 +9,23 @@ import typer
 
 from .console import ShownProgress, printable, reported, say
 
+GoodPattern = Annotated[
+    str | None,
+    typer.Option("--good", metavar="PATTERN", help="Good test images in any folder, as in 'photos/ok_*.png'."),
+]
+DefectPattern = Annotated[
+    str | None, typer.Option("--defects", metavar="PATTERN", help="Test images with defects, as in 'photos/ng_*.png'.")
+]
+MaskPattern = Annotated[
+    str | None,
+    typer.Option(
+        "--masks",
+        metavar="PATTERN",
+        help="Their masks: {name} is the image's name without suffix, {folder} that of its folder, as in "
+        "'masks/{name}.png'.",
+    ),
+]
+
 data_app = typer.Typer(help="Look after data sets.", no_args_is_help=True, rich_markup_mode="rich")
 
 
@@ -16,26 +33,40 @@ data_app = typer.Typer(help="Look after data sets.", no_args_is_help=True, rich_
 @reported()
 def check(
     folder: Annotated[
-        Path, typer.Argument(help="Category in MVTec AD layout, folder of such, or folder of good images.")
-    ],
+        Path | None,
+        typer.Argument(help="Category (MVTec AD, MPDD, BTAD, VisA), folder of such, or folder of good images."),
+    ] = None,
+    good: GoodPattern = None,
+    defects: DefectPattern = None,
+    masks: MaskPattern = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write counts, errors and warnings to this file.")
     ] = None,
 ) -> None:
     """List everything that is wrong with a data set: unreadable files, missing masks, sizes, pictures that come twice.
 
-    Ends with 1 if there are errors; warnings may be meant.
+    Ends with 1 if there are errors; warnings may be meant. With --good, --defects and --masks, the folder, if there is
+    one, is what is trained on.
     """
     import json
     from dataclasses import asdict
 
-    from .data.checking import check_set
+    from .data.checking import check_listing, check_set
+    from .data.layouts import training_images
+    from .data.patterns import list_patterns
     from .files import check_writable, write_bytes
 
+    patterns = any(pattern is not None for pattern in (good, defects, masks))
     if json_file is not None:
         check_writable(json_file)
     with ShownProgress() as progress:
-        categories = check_set(folder, progress=progress)
+        if patterns:
+            train = [] if folder is None else training_images(folder)
+            categories = [check_listing(list_patterns(good, defects, masks, train=train), progress=progress)]
+        elif folder is None:
+            raise typer.BadParameter("name one, or give --good and --defects", param_hint="FOLDER")
+        else:
+            categories = check_set(folder, progress=progress)
     for category in categories:
         for severity, message in category.findings:
             typer.echo(printable(f"{severity}: {message}"))

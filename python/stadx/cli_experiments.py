@@ -24,7 +24,7 @@ Item = Literal[
 
 def ablate(
     study: Annotated[str, typer.Argument(help=f"What to change: {', '.join(STUDIES)}.")],
-    category: Annotated[Path, typer.Argument(help="Folder in MVTec AD layout, with test images.")],
+    category: Annotated[Path, typer.Argument(help="Category with test images: MVTec AD, MPDD, BTAD, VisA.")],
     out: Annotated[Path, typer.Option(help="Folder for tables, pictures and the detectors trained for them.")],
     model: Annotated[Path | None, typer.Option(help="Trained detector to take apart, instead of training one.")] = None,
     scales: Annotated[str, typer.Option(help="Receptive fields of the detector that is trained.")] = "17,33,65",
@@ -100,7 +100,7 @@ def reproduce(
     data: Annotated[
         list[Path],
         typer.Option(
-            help="Folder of categories in MVTec AD layout, or one category; several times for several. For tables 2, "
+            help="Folder of categories, or one category; several times for several. For tables 2, "
             "6, 7 and figure 4 MNIST or CIFAR-10, for table 2 both."
         ),
     ],

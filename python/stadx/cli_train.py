@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,14 +14,31 @@ from .console import ShownProgress, move, say
 
 def train(
     context: typer.Context,
-    data: Annotated[Path, typer.Argument(help="Folder of good images, or a category in MVTec AD layout.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of good images, a pattern such as 'photos/ok_*.png', or category (MVTec AD, MPDD, BTAD, VisA)."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Model file to write.")],
     method: Annotated[
-        Literal["student-teacher", "knn", "kmeans", "ocsvm", "l2-ae", "vae"],
+        Literal[
+            "student-teacher",
+            "knn",
+            "kmeans",
+            "ocsvm",
+            "l2-ae",
+            "vae",
+            "ssim-ae",
+            "anogan",
+            "feature-dictionary",
+            "ocgan",
+        ],
         typer.Option(
             help="What models the good images: the students, or one of the systems that the paper compares them with, "
-            "in its settings: of the options below they take --scales (one), --image-size, --target-fpr, --seed and "
-            "--teacher."
+            "in its settings. Those take --image-size, --target-fpr and --seed; on the teacher's descriptors (knn to "
+            "vae) --scales (one; feature-dictionary too) and --teacher; from pixels (ssim-ae and on) --device "
+            "and, but for ocgan, --texture."
         ),
     ] = "student-teacher",
     scales: Annotated[
@@ -42,8 +61,13 @@ def train(
         typer.Option(min=0, max=1, help="Share of these parts that lie where the loss is high; 0 in the paper."),
     ] = 0.8,
     image_size: Annotated[
-        int, typer.Option(min=0, help="Side in pixels that images are resized to; 0 keeps them as they are.")
-    ] = 256,
+        int | None,
+        typer.Option(
+            min=0,
+            help="Side in pixels that images are resized to; 0 keeps them as they are.",
+            show_default="256; 128 for anogan, 61 for ocgan; 512 with --texture",
+        ),
+    ] = None,
     target_fpr: Annotated[
         float, typer.Option(min=0, max=1, help="Share of good pixels that the threshold may flag.")
     ] = 0.001,
@@ -76,36 +100,43 @@ def train(
         list[Path] | None,
         typer.Option(help="Teacher file, instead of the one that comes with stadx; once per scale."),
     ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of l2-ae, vae, ssim-ae, anogan and ocgan: how often they see each sample.",
+            show_default="100, 100, 200, 50 and 201",
+        ),
+    ] = None,
+    texture: Annotated[
+        bool,
+        typer.Option(
+            "--texture",
+            help="Of ssim-ae, anogan and feature-dictionary: their papers' settings for textures, not objects; the "
+            "first two work on parts of the image.",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
     if scales is None:
         scales = "33" if method == "student-teacher" else "65"
     sizes = patch_sizes(scales)
-    if method != "student-teacher":
-        _check_baseline_options(context, method, sizes)
-    from .data.mvtec import training_images
+    _check_options(context, method, sizes)
+    from .data.layouts import training_images
     from .files import check_writable
 
     images = training_images(data)
     check_writable(out)
     if method != "student-teacher":
-        from .baselines import METHODS
-
-        baseline = METHODS[method](
-            sizes[0], image_size or None, target_fpr, teacher=None if not teacher else teacher[0], seed=seed
-        )
-        with ShownProgress() as progress:
-            baseline.fit(images, progress=progress)
-        baseline.save(out)
-        say(f"Model: {out} (threshold {baseline.threshold_:.4g})")
+        _train_baseline(context, method, sizes, images, out)
         return
     from .detector import Detector
 
     detector = Detector(
         sizes,
         students,
-        image_size or None,
+        (256 if image_size is None else image_size) or None,
         target_fpr,
         steps=steps,
         batch=batch,
@@ -128,18 +159,66 @@ def train(
     say(f"Model: {out} (threshold {detector.threshold_:.4g})")
 
 
-_BASELINE_OPTIONS = {"data", "out", "method", "scales", "image_size", "target_fpr", "seed", "teacher"}
+# options of the compared systems, by the settings they stand for
+_SETTINGS = {
+    "patch_size": "scales",
+    "image_size": "image_size",
+    "target_fpr": "target_fpr",
+    "epochs": "epochs",
+    "seed": "seed",
+    "teacher": "teacher",
+}
+_ALWAYS = {"data", "out", "method", "device"}
 
 
-def _check_baseline_options(context: typer.Context, method: str, sizes: tuple[int, ...]) -> None:
+def _given(context: typer.Context) -> list[str]:
+    """The options that the command line names."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+
+
+def _check_options(context: typer.Context, method: str, sizes: tuple[int, ...]) -> None:
     """Refuse options that would do nothing."""
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in _BASELINE_OPTIONS and source is not None and source.name == "COMMANDLINE":
+    if method == "student-teacher":
+        known = set(context.params) - {"epochs", "texture"}
+    else:
+        from .baselines import METHODS
+
+        settings = inspect.signature(METHODS[method]).parameters
+        known = _ALWAYS | {option for setting, option in _SETTINGS.items() if setting in settings}
+        if METHODS[method].texture_settings:
+            known.add("texture")
+    for name in _given(context):
+        if name not in known:
             option = f"--{name.replace('_', '-')}"
-            raise typer.BadParameter(f"is for the students; leave it out with --method {method}", param_hint=option)
-    if len(sizes) > 1:
+            raise typer.BadParameter(f"means nothing to --method {method}; leave it out", param_hint=option)
+    if method != "student-teacher" and len(sizes) > 1:
         raise typer.BadParameter(f"--method {method} takes one scale", param_hint="--scales")
+
+
+def _train_baseline(
+    context: typer.Context, method: str, sizes: tuple[int, ...], images: Sequence[Path], out: Path
+) -> None:
+    from .baselines import METHODS
+
+    options, given = context.params, _given(context)
+    settings: dict[str, Any] = dict(METHODS[method].texture_settings) if options["texture"] else {}
+    settings |= {setting: options[option] for setting, option in _SETTINGS.items() if option in given}
+    if "image_size" in settings:
+        settings["image_size"] = settings["image_size"] or None
+    if "patch_size" in settings:
+        settings["patch_size"] = sizes[0]
+    if "teacher" in settings:
+        settings["teacher"] = settings["teacher"][0]
+    try:
+        baseline = METHODS[method](**settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    move(baseline, options["device"])
+    with ShownProgress() as progress:
+        baseline.fit(images, progress=progress, checkpoint=f"{out}.part")
+    baseline.save(out)
+    say(f"Model: {out} (threshold {baseline.threshold_:.4g})")
 
 
 def patch_sizes(text: str) -> tuple[int, ...]:

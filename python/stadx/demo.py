@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .data.demo import write_demo_set
 from .data.images import read_image
-from .data.mvtec import open_category
+from .data.layouts import open_category
 from .detector import Detector
 from .evaluation import Evaluation, evaluate
 from .files import check_writable

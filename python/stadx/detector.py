@@ -63,6 +63,7 @@ class Detector(Calibrated):
         seed: of every random choice.
 
     Attributes:
+        device: where it trains and scores, see `to`.
         ensembles_: per scale, teacher, students, µ and σ.
         history_: per scale, the losses in the course of training, see `TrainedStudents`; not kept in the file.
         normalizations_: per scale, mean and deviation of e and v on the held-out images.
@@ -122,7 +123,7 @@ class Detector(Calibrated):
         self.seed = seed
         check_settings(self.settings)
         self._checkpoints: list[Path] = []
-        self._device = torch.device("cpu")
+        self.device = torch.device("cpu")
         self._gpu_precision: GpuPrecision = "tf32"
         self._gpu_scorer: GpuScorer | None = None
 
@@ -137,7 +138,7 @@ class Detector(Calibrated):
         """Learn what good images look like.
 
         Args:
-            data: a folder of good images, a category in MVTec AD layout, image files, or images [N, 3, H, W]
+            data: a folder of good images, a category (`stadx.data.layouts`), image files, or images [N, 3, H, W]
                 (uint8, or floating in [0, 1]); at least two.
             progress: told how far it is.
             checkpoint: prefix of the files to resume from; `save` removes them when the model is safe.
@@ -180,14 +181,14 @@ class Detector(Calibrated):
                 held_out=held_out,
                 progress=progress,
                 checkpoint_path=file,
-                device=self._device,
+                device=self.device,
             )
             for teacher, file in zip(teachers, files, strict=True)
         ]
         self.ensembles_ = [scale.ensemble for scale in trained]
         self.history_ = [scale.history for scale in trained]
         self._gpu_scorer = None
-        maps = held_out_maps(self.ensembles_, source, held_out, progress)
+        maps = held_out_maps(self.ensembles_, source, held_out, progress, self.device, self._gpu_precision)
         self.normalizations_ = normalizations_of(maps, self.terms)
         self._calibrate(fused_scores(maps, self.normalizations_, self.smoothing))
         self._checkpoints = [Path(file) for file in files if file is not None]
@@ -212,7 +213,7 @@ class Detector(Calibrated):
         """
         self._check_fitted()
         check_images(images)
-        device = images.device if images.is_cuda else self._device
+        device = images.device if images.is_cuda else self.device
         if device.type == "cuda":
             check_stride(stride)
             if method == "winograd":
@@ -236,7 +237,7 @@ class Detector(Calibrated):
     def to(self, device: str | torch.device, precision: GpuPrecision = "tf32") -> Detector:
         """Choose where `fit`, `score` and `predict` run; images that are on a GPU are scored there in any case.
 
-        `score_bands`, and in `fit` the scores of the held-out images, stay on the CPU.
+        `score_bands` stays on the CPU.
 
         Args:
             device: "cpu", "cuda", "cuda:1", …
@@ -250,7 +251,7 @@ class Detector(Calibrated):
         """
         if precision not in get_args(GpuPrecision):
             raise ValueError(f"precision {precision!r} is unknown; choose one of {get_args(GpuPrecision)}")
-        self._device, self._gpu_precision, self._gpu_scorer = usable_device(device), precision, None
+        self.device, self._gpu_precision, self._gpu_scorer = usable_device(device), precision, None
         return self
 
     def __getstate__(self) -> dict[str, Any]:

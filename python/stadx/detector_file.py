@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import Tensor
 
+from .calibrated import Calibrated
 from .errors import ModelFileError
 from .files import read_model, write_model
 from .networks import PatchNetwork, channels_last
@@ -19,42 +22,39 @@ if TYPE_CHECKING:
 
 DETECTOR_VERSION = 1
 
+AnyDetector = TypeVar("AnyDetector", bound=Calibrated)
 
-def write_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
-    """Write a fitted detector. Raises `OutputError` if it cannot be written."""
-    tensors = {
+
+def write_calibrated(
+    detector: Calibrated,
+    path: str | os.PathLike[str],
+    kind: str,
+    version: int,
+    header: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Write a fitted detector: its own header and tensors, and the threshold. Raises `OutputError` if that fails."""
+    levels = {
         "heldout_fprs": torch.from_numpy(detector.heldout_fprs_),
         "heldout_scores": torch.from_numpy(detector.heldout_scores_),
     }
-    for p, ensemble in zip(detector.scales, detector.ensembles_, strict=True):
-        tensors |= {f"p{p}.mean": ensemble.mean, f"p{p}.std": ensemble.std}
-        for name, network in _named_networks(p, ensemble):
-            tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
-    header = {
-        "settings": {**detector.settings, "teachers": [Path(file).name for file in detector.teachers]},
-        "networks": [ensemble.teacher.settings for ensemble in detector.ensembles_],
-        "normalizations": [asdict(n) for n in detector.normalizations_],
-        "threshold": detector.threshold_,
-    }
-    write_model(path, "detector", DETECTOR_VERSION, header, tensors)
+    write_model(path, kind, version, {**header, "threshold": detector.threshold_}, {**tensors, **levels})
 
 
-def read_detector(cls: type[Detector], path: str | os.PathLike[str]) -> Detector:
-    """Read what `write_detector` wrote. Raises `ModelFileError` for anything else."""
-    header, tensors = read_model(path, "detector", DETECTOR_VERSION)
+def read_calibrated(
+    path: str | os.PathLike[str],
+    kind: str,
+    version: int,
+    build: Callable[[dict[str, Any], dict[str, Tensor]], AnyDetector],
+) -> AnyDetector:
+    """Read what `write_calibrated` wrote; `build` makes the detector of header and tensors, all but the threshold.
+
+    Raises:
+        ModelFileError: if the file is missing, damaged, of another version or something else.
+    """
+    header, tensors = read_model(path, kind, version)
     try:
-        detector = cls(**header["settings"])
-        detector.ensembles_ = []
-        for p, network in zip(detector.scales, header["networks"], strict=True):
-            networks = [PatchNetwork(**network) for _ in range(detector.students + 1)]
-            ensemble = Ensemble(networks[0], networks[1:], tensors[f"p{p}.mean"], tensors[f"p{p}.std"])
-            for name, net in _named_networks(p, ensemble):
-                prefix = f"{name}."
-                net.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
-                net.eval().requires_grad_(False)
-                channels_last(net)
-            detector.ensembles_.append(ensemble)
-        detector.normalizations_ = [Normalization(**n) for n in header["normalizations"]]
+        detector = build(header, tensors)
         detector.heldout_fprs_ = tensors["heldout_fprs"].numpy()
         detector.heldout_scores_ = tensors["heldout_scores"].numpy()
         detector.threshold_ = float(header["threshold"])
@@ -63,5 +63,52 @@ def read_detector(cls: type[Detector], path: str | os.PathLike[str]) -> Detector
     return detector
 
 
-def _named_networks(p: int, ensemble: Ensemble) -> list[tuple[str, PatchNetwork]]:
-    return [(f"p{p}.teacher", ensemble.teacher), *((f"p{p}.student{i}", s) for i, s in enumerate(ensemble.students))]
+def named(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors called `name`.KEY, by KEY."""
+    prefix = f"{name}."
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def frozen_network(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> PatchNetwork:
+    """A patch network of a file, ready to score."""
+    network = PatchNetwork(**settings)
+    network.load_state_dict(weights)
+    network.eval().requires_grad_(False)
+    channels_last(network)
+    return network
+
+
+def write_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
+    """Write a fitted detector. Raises `OutputError` if it cannot be written."""
+    tensors: dict[str, Tensor] = {}
+    for p, ensemble in zip(detector.scales, detector.ensembles_, strict=True):
+        tensors |= {f"p{p}.mean": ensemble.mean, f"p{p}.std": ensemble.std}
+        networks = [ensemble.teacher, *ensemble.students]
+        for name, network in zip(_names(p, len(ensemble.students)), networks, strict=True):
+            tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
+    header = {
+        "settings": {**detector.settings, "teachers": [Path(file).name for file in detector.teachers]},
+        "networks": [ensemble.teacher.settings for ensemble in detector.ensembles_],
+        "normalizations": [asdict(n) for n in detector.normalizations_],
+    }
+    write_calibrated(detector, path, "detector", DETECTOR_VERSION, header, tensors)
+
+
+def read_detector(cls: type[Detector], path: str | os.PathLike[str]) -> Detector:
+    """Read what `write_detector` wrote. Raises `ModelFileError` for anything else."""
+
+    def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Detector:
+        detector = cls(**header["settings"])
+        detector.ensembles_ = []
+        for p, settings in zip(detector.scales, header["networks"], strict=True):
+            networks = [frozen_network(settings, named(tensors, name)) for name in _names(p, detector.students)]
+            ensemble = Ensemble(networks[0], networks[1:], tensors[f"p{p}.mean"], tensors[f"p{p}.std"])
+            detector.ensembles_.append(ensemble)
+        detector.normalizations_ = [Normalization(**n) for n in header["normalizations"]]
+        return detector
+
+    return read_calibrated(path, "detector", DETECTOR_VERSION, build)
+
+
+def _names(p: int, students: int) -> list[str]:
+    return [f"p{p}.teacher", *(f"p{p}.student{i}" for i in range(students))]

@@ -71,10 +71,11 @@ class PatchGrid:
             return patch_features(network, crops, size)
         assert network.dense_features is not None
         maps = network.dense_features(_resized(crops, round(self.crop * size / self.patch_size)))
-        centres = (torch.arange(self.side) * self.step + self.patch_size / 2) / self.crop * 2 - 1
+        centres = torch.arange(self.side, device=maps.device) * self.step + self.patch_size / 2
+        centres = centres / self.crop * 2 - 1
         rows, columns = torch.meshgrid(centres, centres, indexing="ij")
         places = torch.stack([columns, rows], -1).expand(len(crops), -1, -1, -1)
-        sampled = F.grid_sample(maps, places.to(maps), padding_mode="border", align_corners=False)
+        sampled = F.grid_sample(maps, places.to(maps.dtype), padding_mode="border", align_corners=False)
         return sampled.permute(0, 2, 3, 1).flatten(0, 2)
 
 

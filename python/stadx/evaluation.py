@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from .allocation import keep_freed_memory
+from .data.category import GOOD, Category, read_mask
 from .data.images import read_image
-from .data.mvtec import GOOD, Category, read_mask
+from .data.source import resize
 from .errors import DataError
 from .metrics import FPR_LIMIT, PixelMetrics, ProCurve, auroc, evaluate_maps
 from .progress import Progress, silent
 from .version import versions
+
+At = Literal["original", "model"]
+"""The size at which maps and masks are compared: the image's own, or what the detector resizes images to."""
 
 
 class Scorer(Protocol):
@@ -56,7 +61,7 @@ class DefectResult:
 
 @dataclass(frozen=True)
 class TestScore:
-    """One scored test image: its map float32 [H, W] and its ground truth bool [H, W]."""
+    """One scored test image: its map float32 [H, W] and its ground truth bool [H, W], both of the evaluation's size."""
 
     __test__ = False  # not a test class, whatever its name makes pytest think
 
@@ -88,6 +93,7 @@ class Evaluation:
     curve: ProCurve | None
     threshold: float  # of a pixel
     image_threshold: float
+    at: At = "original"
     fpr_limit: float = FPR_LIMIT
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -125,6 +131,7 @@ class Evaluation:
             "image_auroc": self.image_auroc,
             "pixel_auroc": self.pixel_auroc,
             "au_pro": self.au_pro,
+            "at": self.at,
             "fpr_limit": self.fpr_limit,
             "threshold": self.threshold,
             "image_threshold": self.image_threshold,
@@ -146,11 +153,21 @@ class Evaluation:
 
 
 @keep_freed_memory()
-def evaluate(detector: Scorer, category: Category, *, stride: int = 1, progress: Progress = silent) -> Evaluation:
-    """Score every test image of `category` at its own size and compute the metrics.
+def evaluate(
+    detector: Scorer, category: Category, *, stride: int = 1, at: At = "original", progress: Progress = silent
+) -> Evaluation:
+    """Score every test image of `category` and compute the metrics.
 
     The image score is the maximum of the map. AU-PRO is exact, up to a false-positive rate of 0.3, overall
-    and per defect type (the images of that type and all good ones). `stride` is that of `Detector.score`.
+    and per defect type (the images of that type and all good ones).
+
+    Args:
+        detector: what scores.
+        category: as `stadx.data.layouts.open_category` gives it.
+        stride: that of `Detector.score`.
+        at: "original" compares at each image's own size: the map is resized to it, the mask as it is. "model"
+            compares at the detector's `image_size`: the map as it is, the mask resized by nearest neighbour.
+        progress: told how far it is.
 
     Raises:
         DataError: the category has no test images, an image or mask cannot be read, or a score is not finite.
@@ -163,15 +180,19 @@ def evaluate(detector: Scorer, category: Category, *, stride: int = 1, progress:
     for done, item in enumerate(category.test, start=1):
         pixels = read_image(item.path)
         height, width = pixels.shape[:2]
-        scored = detector.score(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), stride=stride)
-        anomaly_map = scored[0].float().cpu().numpy()
-        if not np.isfinite(anomaly_map).all():
-            raise DataError(f"{item.path}: the model's score is not a finite number here; train the model again")
         mask = (
             np.zeros((height, width), dtype=np.bool_)
             if item.mask is None
             else read_mask(item.mask, (height, width), item.path)
         )
+        tensor = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+        if at == "model":
+            tensor = resize(tensor, detector.settings.get("image_size"))
+            mask = _nearest(mask, tensor.shape[2:])
+        scored = detector.score(tensor, stride=stride)
+        anomaly_map = scored[0].float().cpu().numpy()
+        if not np.isfinite(anomaly_map).all():
+            raise DataError(f"{item.path}: the model's score is not a finite number here; train the model again")
         within = auroc(anomaly_map, mask) if mask.any() and not mask.all() else None
         images.append(TestScore(item.path, item.defect, float(anomaly_map.max()), within, anomaly_map, mask))
         progress("Test images", done, total, {})
@@ -196,10 +217,18 @@ def evaluate(detector: Scorer, category: Category, *, stride: int = 1, progress:
         curve=None if pixels_of_all is None else pixels_of_all.pro_curve(),
         threshold=float(detector.threshold_),
         image_threshold=image_threshold(detector),
+        at=at,
         settings={name: _plain(value) for name, value in detector.settings.items()},
         versions=versions(),
         notes=_notes(category.name, images),
     )
+
+
+def _nearest(mask: NDArray[np.bool_], size: Sequence[int]) -> NDArray[np.bool_]:
+    """A mask bool [h, w] at `size` (H, W): each pixel is what the mask is at its centre."""
+    values = torch.from_numpy(mask)[None, None].to(torch.uint8)
+    resized: NDArray[np.uint8] = F.interpolate(values, tuple(size), mode="nearest-exact")[0, 0].numpy()
+    return resized.astype(np.bool_)
 
 
 def _plain(value: object) -> Any:
@@ -232,12 +261,16 @@ def _notes(name: str, images: Sequence[TestScore]) -> list[str]:
     defective = [image for image in images if not image.is_good]
     if not defective:
         notes.append(
-            f"{name} has no defect images under test/, so image AUROC, pixel AUROC and AU-PRO are undefined; "
+            f"{name} has no defect images, so image AUROC, pixel AUROC and AU-PRO are undefined; "
             "the scores of the good images are still listed."
         )
         return notes
     if len(defective) == len(images):
-        notes.append(f"{name} has no good images under test/good, so image AUROC is undefined.")
+        notes.append(f"{name} has no good test images, so image AUROC is undefined.")
+    if gone := sum(not image.mask.any() for image in defective):
+        notes.append(f"{gone} of {len(defective)} defect images have masks too thin for the size they are measured at.")
     if not _has_both_kinds_of_pixels(images):
-        notes.append(f"The masks of {name} leave no background pixel, so pixel AUROC and AU-PRO are undefined.")
+        notes.append(
+            f"The masks of {name} leave no defect or no background pixel, so pixel AUROC and AU-PRO are undefined."
+        )
     return notes

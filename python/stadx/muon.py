@@ -24,12 +24,12 @@ class Muon(torch.optim.Optimizer):
 
     Args:
         parameters: weights to train.
-        learning_rate: a step's root mean square is a fifth of it.
+        learning_rate: a step's root mean square is a fifth of it; a tensor, as a CUDA graph needs it, is read anew.
         weight_decay: added to the gradient times the weight, as in `torch.optim.Adam`.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], learning_rate: float = 2e-3, *, weight_decay: float = 0.0
+        self, parameters: Iterable[nn.Parameter], learning_rate: float | Tensor = 2e-3, *, weight_decay: float = 0.0
     ) -> None:
         super().__init__(parameters, {"lr": learning_rate, "weight_decay": weight_decay})
 
@@ -53,7 +53,7 @@ class Muon(torch.optim.Optimizer):
                 gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
                 state = self.state[parameter]
                 step = _adam_step(gradient, state) if parameter.ndim < 2 else _muon_step(gradient, state)
-                parameter.sub_(step, alpha=group["lr"])
+                parameter.sub_(step.mul_(group["lr"]))
         return loss
 
 
@@ -67,7 +67,7 @@ def _muon_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
 
 
 def _adam_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
-    count = state.setdefault("step", torch.zeros(()))
+    count = state.setdefault("step", torch.zeros((), device=gradient.device))
     mean = state.setdefault("exp_avg", torch.zeros_like(gradient))
     square = state.setdefault("exp_avg_sq", torch.zeros_like(gradient))
     count += 1

@@ -37,31 +37,40 @@ class Objective:
     network: PretrainedNetwork | None
     cache: FeatureCache | None
 
-    def __call__(self, number: int, crops: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Loss of this process's part of a batch, and the terms of the whole batch.
+    def inputs(self, number: int, crops: Tensor) -> tuple[Tensor, ...]:
+        """What the loss is computed from, on the network's device.
 
         Args:
             number: of the batch, for the cache.
             crops: uint8 [n, 3, crop, crop], or triplets of them [3, n, 3, crop, crop].
 
         Returns:
-            A scalar whose gradient, averaged over the processes, is that of L on the whole batch; and by name the
-            terms that have a weight, always "compactness", and L as "loss" and P's "variance".
+            Crops [n, 3, crop, crop] in [0, 1]; these normalised, of triplets all [3 n, 3, crop, crop]; and, where there
+            is a cache, P's features.
         """
-        s = self.settings
         device = next(self.net.parameters()).device
         images = crops.to(device).flatten(0, -4).float() / 255
-        x = images[: crops.shape[-4]]  # of triplets the first third
-        with autocast(s.precision, device):
-            normalised = normalize_images(images).contiguous(memory_format=torch.channels_last)
+        x = images[: crops.shape[-4]]
+        normalised = normalize_images(images).contiguous(memory_format=torch.channels_last)
+        if self.cache is None:
+            return x, normalised
+        return x, normalised, self.cache.get(number, lambda: self._target(x)).to(device)
+
+    def __call__(self, x: Tensor, normalised: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
+        """The terms that have a weight, always "compactness", P's "variance", and L as "loss", from `inputs`.
+
+        The loss is of this process's part of a batch: its gradient, averaged over the processes, is that of the whole.
+        """
+        s = self.settings
+        with autocast(s.precision, x.device):
             described = self.grid.describe(self.net, normalised).float()
             descriptors = described[: len(x) * self.grid.patches]
-            if self.network is not None and self.decode is not None:
-                target = self._target(self.network, number, x)
+            if self.decode is not None:
                 decoded = self.decode(descriptors).float()
         terms: dict[str, Tensor] = {}
-        with torch.autocast(device.type, enabled=False):
+        with torch.autocast(x.device.type, enabled=False):
             if self.network is not None:
+                target = self._target(x) if target is None else target
                 terms["distillation"] = distillation_loss(decoded, target)
                 terms["variance"] = distributed.gather(target).var(0).sum()
             if s.triplet_weight:
@@ -73,17 +82,15 @@ class Objective:
             "triplet": s.triplet_weight,
             "compactness": s.compactness_weight,
         }
-        loss = torch.stack([weights[name] * term for name, term in terms.items() if name in weights]).sum()
-        terms["loss"] = loss
-        means = distributed.mean(torch.stack(list(terms.values()))).tolist()
-        return loss, dict(zip(terms, means, strict=True))
+        terms["loss"] = torch.stack([weights[name] * term for name, term in terms.items() if name in weights]).sum()
+        return terms
 
     @torch.no_grad()
-    def _target(self, network: PretrainedNetwork, number: int, x: Tensor) -> Tensor:
-        def compute() -> Tensor:
-            return self.grid.targets(network, x, self.settings.pretrained_input).float()
-
-        return compute() if self.cache is None else self.cache.get(number, compute).to(x.device)
+    def _target(self, x: Tensor) -> Tensor:
+        """P's features of crops in [0, 1]."""
+        assert self.network is not None
+        with autocast(self.settings.precision, x.device):
+            return self.grid.targets(self.network, x, self.settings.pretrained_input).float()
 
 
 class Averages:

@@ -21,6 +21,7 @@ from .distillation import PatchGrid, patch_grid, target_size
 from .errors import DataError, StadxError
 from .feature_cache import FeatureCache
 from .files import check_writable, write_model
+from .graphed_step import GraphedStep
 from .networks import PatchNetwork, channels_last, normalize_images
 from .objective import Averages, Objective
 from .pretrain_settings import PretrainSettings
@@ -36,6 +37,7 @@ from .training import (
     learning_rate_factor,
     make_optimizer,
     restore_training_state,
+    set_learning_rate,
     training_state,
 )
 
@@ -155,21 +157,29 @@ def _pretrain(
         averages.values = state["averages"]
         restore_training_state(modules, optimizer, tensors)
     distributed.share(parameters)
+    names: list[str] = []
 
+    def descend(*inputs: Tensor) -> Tensor:
+        """The terms of a step, named by `names`; the teacher takes it."""
+        optimizer.zero_grad()
+        terms = objective(*inputs)
+        names[:] = terms
+        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        distributed.average_gradients(parameters)
+        optimizer.step()
+        return distributed.mean(torch.stack(list(terms.values())))
+
+    take_step = GraphedStep(descend)
     numbers = [settings.patches_of(s) for s in range(step, settings.steps)]
     with contextlib.closing(
         patch_stream(source, numbers, crops, triplets=settings.triplet_weight > 0, part=part, workers=workers)
     ) as stream:
         for number, patches in zip(numbers, stream, strict=True):
-            for group in optimizer.param_groups:
-                factor = learning_rate_factor(step, settings.steps, settings.schedule)
-                group["lr"] = settings.learning_rate * factor
-            loss, terms = objective(number, patches)
+            factor = learning_rate_factor(step, settings.steps, settings.schedule)
+            set_learning_rate(optimizer, settings.learning_rate * factor)
+            values = take_step(*objective.inputs(number, patches)).tolist()
+            terms = dict(zip(names, values, strict=True))
             check_finite(terms["loss"], step + 1)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            distributed.average_gradients(parameters)
-            optimizer.step()
             step += 1
             figures = averages.update(terms)
             look = first and report is not None and (step == settings.steps or step % max(1, settings.steps // 20) == 0)

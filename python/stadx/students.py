@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .crops import Crop, Focus, random_crops
 from .data.source import ImageSource
+from .graphed_step import GraphedStep
 from .networks import PatchNetwork, channels_last, dense_features_padded, normalize_images, pad_images
 from .progress import Progress, silent
 from .scoring import Ensemble
@@ -27,6 +28,7 @@ from .training import (
     learning_rate_factor,
     make_optimizer,
     restore_training_state,
+    set_learning_rate,
     training_state,
 )
 from .winograd import training_grid
@@ -120,7 +122,7 @@ def train_students(
         student.to(device)
     weights = [w for s in students for w in s.parameters()]
     optimizer = make_optimizer(settings.optimizer, weights, settings.learning_rate, settings.weight_decay)
-    learning_rate = optimizer.defaults["lr"]
+    learning_rate = float(optimizer.defaults["lr"])
     if saved is not None:
         state, tensors = saved
         step, loss_average, history = state["step"], state["loss"], state["history"]
@@ -137,28 +139,33 @@ def train_students(
         checkpoint.save({"step": step, "loss": loss_average, "history": history, "best": best.state}, tensors)
 
     watched = batches.held_out(TeacherTargets(teacher, source, held_out, 0), held_out) if held_out else None
-    while step < settings.steps and not best.is_over(settings.patience):
-        for group in optimizer.param_groups:
-            factor = learning_rate_factor(step, settings.steps, settings.schedule)
-            group["lr"] = learning_rate * factor
-        batch = batches.of_step(step)
+
+    def descend(part: Tensor, target: Tensor) -> Tensor:
+        """Losses of a step, [B, h', w']; the students take it."""
+        optimizer.zero_grad()
         losses = torch.zeros((), device=device)
         for student in students:  # one at a time: less memory, and their gradients do not meet
-            loss = batches.loss(student, batch)
+            loss = batches.loss(student, part, target)
             loss.mean().backward()  # type: ignore[no-untyped-call]
             losses = losses + loss.detach() / len(students)
+        optimizer.step()
+        return losses
+
+    take_step = GraphedStep(descend)
+    while step < settings.steps and not best.is_over(settings.patience):
+        set_learning_rate(optimizer, learning_rate * learning_rate_factor(step, settings.steps, settings.schedule))
+        batch = batches.of_step(step)
+        losses = take_step(batch.part, batch.target)
         total = losses.mean().item()
         check_finite(total, step + 1)
         batches.seen(batch, losses)
-        optimizer.step()
-        optimizer.zero_grad()
         step += 1
         loss_average = total if math.isnan(loss_average) else loss_average + 0.02 * (total - loss_average)
         if step % max(1, settings.steps // _CHECKS) == 0:
             history.append({"step": step, "loss": round(loss_average, 4)})
             if watched is not None:
                 with torch.no_grad():
-                    held = [batches.loss(student, watched).mean().item() for student in students]
+                    held = [batches.loss(s, watched.part, watched.target).mean().item() for s in students]
                 history[-1]["held_out"] = round(sum(held) / len(held), 4)
                 if settings.patience:
                     best.update(history[-1]["held_out"], modules)
@@ -248,14 +255,21 @@ class _Batches:
         part = torch.cat(parts).contiguous(memory_format=torch.channels_last)
         return _Batch(chosen, crops, part, (torch.cat(descriptors) - self.shift) / self.scale)
 
-    def loss(self, student: PatchNetwork, batch: _Batch) -> Tensor:
-        """Eq. 7 before its mean over pixels: ‖S − (T − µ)/σ‖², [B, h', w']."""
-        with autocast(self.settings.precision, batch.part.device):
+    def loss(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
+        """Eq. 7 before its mean over pixels: ‖S − (T − µ)/σ‖², [B, h', w'], of a batch's `part` and `target`."""
+        with autocast(self.settings.precision, part.device):
             if self.settings.dense:
-                predicted = dense_features_padded(student, batch.part)
+                predicted = dense_features_padded(student, part)
             else:
-                predicted = training_grid(student, batch.part, batch.crops[0].stride)
-        return (predicted.float() - batch.target).square().sum(1)
+                predicted = training_grid(student, part, self._stride_of(part, target))
+        return (predicted.float() - target).square().sum(1)
+
+    def _stride_of(self, part: Tensor, target: Tensor) -> int:
+        """Pixels from one descriptor of a batch to the next."""
+        for length, count in zip(part.shape[2:], target.shape[2:], strict=True):
+            if count > 1:
+                return (length - self.targets.teacher.patch_size) // (count - 1)
+        return self.targets.teacher.stride
 
 
 class _Best:

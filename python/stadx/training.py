@@ -54,9 +54,23 @@ def make_optimizer(
     name: OptimizerName, weights: Iterable[nn.Parameter], learning_rate: float | None, weight_decay: float
 ) -> torch.optim.Optimizer:
     """The optimiser of that name; no learning rate: 2e-3 for Muon, 1e-3 for Adam."""
+    weights = list(weights)
+    rate: float | Tensor = learning_rate or {"muon": 2e-3, "adam": 1e-3}[name]
+    on_gpu = weights[0].is_cuda
+    if on_gpu:  # a plain number would be fixed in a CUDA graph
+        rate = torch.tensor(rate, device=weights[0].device)
     if name == "muon":
-        return Muon(weights, learning_rate or 2e-3, weight_decay=weight_decay)
-    return torch.optim.Adam(weights, learning_rate or 1e-3, weight_decay=weight_decay)
+        return Muon(weights, rate, weight_decay=weight_decay)
+    return torch.optim.Adam(weights, rate, weight_decay=weight_decay, capturable=on_gpu)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """For all steps to come."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def check_finite(loss: float, step: int) -> None:
@@ -143,8 +157,8 @@ def restore_training_state(
     for name, parameter in _named_parameters(modules):
         prefix = f"optimizer.{name}."
         kept = {k[len(prefix) :]: v.clone() for k, v in tensors.items() if k.startswith(prefix)}
-        if kept:  # the count of steps stays on the CPU, as the optimisers have it
-            optimizer.state[parameter] = {k: v if k == "step" else v.to(parameter.device) for k, v in kept.items()}
+        if kept:
+            optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in kept.items()}
 
 
 def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterable[tuple[str, nn.Parameter]]:

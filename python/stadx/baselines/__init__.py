@@ -5,9 +5,15 @@
 
 from __future__ import annotations
 
+from .anogan import AnoGanDetector
 from .autoencoders import AutoencoderDetector, VariationalDetector
 from .base import Baseline
+from .descriptors import DescriptorBaseline
+from .feature_dictionary import FeatureDictionaryDetector
+from .ocgan import OcganDetector
+from .patches import PatchBaseline
 from .shallow import KMeansDetector, NearestNeighborDetector, OneClassSvmDetector
+from .ssim_autoencoder import SsimAutoencoderDetector
 
 METHODS: dict[str, type[Baseline]] = {
     detector.method: detector
@@ -17,15 +23,25 @@ METHODS: dict[str, type[Baseline]] = {
         OneClassSvmDetector,
         AutoencoderDetector,
         VariationalDetector,
+        SsimAutoencoderDetector,
+        AnoGanDetector,
+        FeatureDictionaryDetector,
+        OcganDetector,
     )
 }
 
 __all__ = [
     "METHODS",
+    "AnoGanDetector",
     "AutoencoderDetector",
     "Baseline",
+    "DescriptorBaseline",
+    "FeatureDictionaryDetector",
     "KMeansDetector",
     "NearestNeighborDetector",
+    "OcganDetector",
     "OneClassSvmDetector",
+    "PatchBaseline",
+    "SsimAutoencoderDetector",
     "VariationalDetector",
 ]

@@ -2,60 +2,43 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.source import ImageSize
 from ..networks import SLOPE
 from ..progress import Progress
 from ..training import check_finite
-from .base import Baseline
+from .base import check_training
+from .descriptors import DescriptorBaseline
 
 _WIDTHS = 64, 32, 10
 _PASSES = 5  # of the reconstruction probability
 
 
-class _Reconstruction(Baseline):
-    """Args as `Baseline`, and:
+@dataclass(kw_only=True, eq=False, repr=False)
+class _Reconstruction(DescriptorBaseline):
+    """Args as `DescriptorBaseline`, and:
 
     epochs, batch, learning_rate, weight_decay: of Adam; an epoch is once through the sampled descriptors.
     """
 
-    label: str
-    factor: int  # numbers that the latent layer and the last one have for each of theirs
+    epochs: int = 100
+    batch: int = 512
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-5
 
-    def __init__(
-        self,
-        patch_size: int = 65,
-        image_size: ImageSize = 256,
-        target_fpr: float = 0.001,
-        *,
-        held_out: float = 0.1,
-        samples: int | None = None,
-        epochs: int = 100,
-        batch: int = 512,
-        learning_rate: float = 1e-4,
-        weight_decay: float = 1e-5,
-        teacher: str | os.PathLike[str] | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            patch_size, image_size, target_fpr, held_out=held_out, samples=samples, teacher=teacher, seed=seed
-        )
-        if min(epochs, batch) < 1 or learning_rate <= 0 or weight_decay < 0:
-            raise ValueError(
-                f"epochs = {epochs}, batch = {batch} must be at least 1, learning_rate = {learning_rate} above 0, "
-                f"weight_decay = {weight_decay} not below 0"
-            )
-        self.epochs = epochs
-        self.batch = batch
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
+    label: ClassVar[str]
+    factor: ClassVar[int]  # numbers that the latent layer and the last one have for each of theirs
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_training(self.epochs, self.batch, self.learning_rate, self.weight_decay)
 
     def _network(self, d: int) -> nn.ModuleDict:
         inward, outward = [d, *_WIDTHS], [*_WIDTHS[::-1], d]

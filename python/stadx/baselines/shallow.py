@@ -2,62 +2,47 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..data.source import ImageSize
 from ..errors import MissingExtraError
 from ..progress import Progress
-from .base import Baseline
+from .descriptors import DescriptorBaseline
 
 
-def _sklearn(module: str) -> Any:
+def sklearn(module: str) -> Any:
+    """A module of scikit-learn. Raises `MissingExtraError` where that is not installed."""
     try:
         return import_module(f"sklearn.{module}")
     except ImportError as error:
         raise MissingExtraError("scikit-learn is not installed; run: pip install 'stadx[baselines]'") from error
 
 
-class _Shallow(Baseline):
-    """Args as `Baseline`, and:
+@dataclass(kw_only=True, eq=False, repr=False)
+class _Shallow(DescriptorBaseline):
+    """Args as `DescriptorBaseline`, and:
 
     variance: share of the descriptors' variance that the PCA keeps, above 0, below 1.
     """
 
+    variance: float = 0.95
+
     label: ClassVar[str]  # of the progress bar
 
-    def __init__(
-        self,
-        patch_size: int = 65,
-        image_size: ImageSize = 256,
-        target_fpr: float = 0.001,
-        *,
-        held_out: float = 0.1,
-        samples: int | None = None,
-        variance: float = 0.95,
-        teacher: str | os.PathLike[str] | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(
-            patch_size, image_size, target_fpr, held_out=held_out, samples=samples, teacher=teacher, seed=seed
-        )
-        if not 0 < variance < 1:
-            raise ValueError(f"variance is {variance}; it must lie between 0 and 1")
-        self.variance = variance
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_variance(self.variance)
 
     def _learn(self, descriptors: Tensor, progress: Progress) -> dict[str, Tensor]:
         progress(self.label, 0, 1, {})
-        pca = _sklearn("decomposition").PCA(self.variance, svd_solver="full").fit(descriptors.numpy())
-        learned = {
-            "mean": torch.from_numpy(pca.mean_).float(),
-            "components": torch.from_numpy(pca.components_).float().contiguous(),
-        }
-        learned |= self._model(_projected(descriptors, learned))
+        learned = principal_components(descriptors, self.variance)
+        learned |= self._model(projected(descriptors, learned))
         progress(self.label, 1, 1, {})
         return learned
 
@@ -66,34 +51,58 @@ class _Shallow(Baseline):
         """Fit to descriptors after PCA, float32 [n, k]."""
 
     def _distance(self, descriptors: Tensor) -> Tensor:
-        return self._from_model(_projected(descriptors, self.learned_))
+        return self._from_model(projected(descriptors, self.learned_))
 
     @abstractmethod
     def _from_model(self, vectors: Tensor) -> Tensor:
         """float32 [n] of [n, k]."""
 
 
-def _projected(descriptors: Tensor, learned: dict[str, Tensor]) -> Tensor:
+def check_variance(variance: float) -> None:
+    """Raise `ValueError` for a share of the variance that no PCA can keep."""
+    if not 0 < variance < 1:
+        raise ValueError(f"variance is {variance}; it must lie between 0 and 1")
+
+
+def principal_components(descriptors: Tensor, variance: float) -> dict[str, Tensor]:
+    """The PCA of descriptors [n, d] that keeps this share of their variance: "mean" [d] and "components" [k, d]."""
+    pca = sklearn("decomposition").PCA(variance, svd_solver="full").fit(descriptors.numpy())
+    return {
+        "mean": torch.from_numpy(pca.mean_).float(),
+        "components": torch.from_numpy(pca.components_).float().contiguous(),
+    }
+
+
+def projected(descriptors: Tensor, learned: Mapping[str, Tensor]) -> Tensor:
+    """Descriptors [n, d] after the PCA that `learned` holds: [n, k]."""
     return (descriptors - learned["mean"]) @ learned["components"].T
 
 
-def _nearest(vectors: Tensor, others: Tensor) -> Tensor:
+def cluster_centers(vectors: Tensor, count: int, seed: int) -> Tensor:
+    """K-Means' centres [count, k] of vectors [n, k], the best of ten starts."""
+    fitted = sklearn("cluster").KMeans(count, n_init=10, random_state=seed).fit(vectors.numpy())
+    return torch.from_numpy(fitted.cluster_centers_).float()
+
+
+def nearest(vectors: Tensor, others: Tensor) -> Tensor:
     """Distance of each vector [n, k] to the nearest of others [m, k]."""
     return torch.cdist(vectors, others).amin(1)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class NearestNeighborDetector(_Shallow):
     """1-NN: the distance to the nearest of a dictionary of descriptors of good images; the paper: 5,000 of them."""
 
+    samples: int = 5_000
+
     method = "knn"
     label = "Nearest neighbours"
-    default_samples = 5_000
 
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:
         return {"dictionary": vectors}
 
     def _from_model(self, vectors: Tensor) -> Tensor:
-        return _nearest(vectors, self.learned_["dictionary"])
+        return nearest(vectors, self.learned_["dictionary"])
 
 
 class KMeansDetector(_Shallow):
@@ -103,11 +112,10 @@ class KMeansDetector(_Shallow):
     label = "K-Means"
 
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:
-        fitted = _sklearn("cluster").KMeans(10, n_init=10, random_state=self.seed).fit(vectors.numpy())
-        return {"centers": torch.from_numpy(fitted.cluster_centers_).float()}
+        return {"centers": cluster_centers(vectors, 10, self.seed)}
 
     def _from_model(self, vectors: Tensor) -> Tensor:
-        return _nearest(vectors, self.learned_["centers"])
+        return nearest(vectors, self.learned_["centers"])
 
 
 class OneClassSvmDetector(_Shallow):
@@ -118,7 +126,7 @@ class OneClassSvmDetector(_Shallow):
     label = "One-class SVM"
 
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:
-        svm = _sklearn("svm").OneClassSVM(cache_size=2000).fit(vectors.double().numpy())
+        svm = sklearn("svm").OneClassSVM(cache_size=2000).fit(vectors.double().numpy())
         return {
             "support": torch.from_numpy(svm.support_vectors_).float(),
             "weights": torch.from_numpy(svm.dual_coef_[0]).float(),

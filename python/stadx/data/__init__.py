@@ -1,1 +1,1 @@
-"""Images, folders in the MVTec AD layout, and a generated demo set."""
+"""Images, data sets in the layouts they are published in, and a generated demo set."""

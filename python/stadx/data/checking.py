@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
-from stadx.data.images import list_images, read_image, subfolders
-from stadx.data.mvtec import GOOD, TestImage, masks_without_images, pair_masks, read_mask, training_images
+from stadx.data.category import GOOD, Category, Listing, TestImage, read_mask
+from stadx.data.images import list_images, read_image
+from stadx.data.layouts import categories, list_category
 from stadx.errors import DataError
 from stadx.progress import Progress, silent
 
 _FEW = 10  # good images with which training is hardly worth it
-_Result = TypeVar("_Result")
 
 
 class Finding(NamedTuple):
@@ -59,14 +59,15 @@ class CheckedCategory:
 
 
 def check_set(path: str | os.PathLike[str], *, progress: Progress = silent) -> list[CheckedCategory]:
-    """Read every image and mask of a category in MVTec AD layout, of a folder of such, or of a folder of good images.
+    """Read every image and mask of a category, of a folder of such, or of a folder of good images.
 
     Errors: files that cannot be read, defect images without a mask and masks without an image, masks of another size
-    or without a defect, the same picture in train and test or as good and as defect, missing folders. Warnings: the
-    same picture twice, images of several sizes, masks of the whole image, fewer than 10 good images.
+    or without a defect, the same picture in train and test or as good and as defect, files that a list of the set
+    names and that are not there. Warnings: the same picture twice, images of several sizes, masks of the whole image,
+    fewer than 10 good images, nothing to train on or to test.
 
     Args:
-        path: the folder.
+        path: the folder, in any of the layouts of `stadx.data.layouts`.
         progress: told the category and how many of its images are done.
 
     Returns:
@@ -75,57 +76,22 @@ def check_set(path: str | os.PathLike[str], *, progress: Progress = silent) -> l
     Raises:
         DataError: if there is no such folder, or nothing in it to check.
     """
-    root = Path(path)
-    if not os.path.isdir(root):
-        list_images(root)  # raises: says what is wrong with the path itself
-    if any(os.path.isdir(root / name) for name in ("train", "test")):
-        return [_check_category(root, progress)]
-    inside = [p for p in subfolders(root) if any(os.path.isdir(p / name) for name in ("train", "test"))]
-    if inside:
-        return [_check_category(category, progress) for category in inside]
-    checked = CheckedCategory(root.resolve().name)
-    images = list_images(root)
-    checked.train = len(images)
-    _check_images(checked, images, [], progress)
-    return [checked]
+    if folders := categories(path):
+        return [check_listing(list_category(folder), progress=progress) for folder in folders]
+    return [check_listing(Listing(Category(Path(path), list_images(path), [])), progress=progress)]
 
 
-def _check_category(root: Path, progress: Progress) -> CheckedCategory:
-    checked = CheckedCategory(root.resolve().name)
-    train: list[Path] = []
-    if os.path.isdir(root / "train"):
-        train = _tried(checked, training_images, root) or []
-    else:
-        checked.error(f"{root}: has no folder train; put good images to train on into train/{GOOD}")
-    folders = (_tried(checked, subfolders, root / "test") or []) if os.path.isdir(root / "test") else []
-    if not folders:
-        checked.warning(f"{root}: has no folders in test, so nothing can be measured; add test/{GOOD} and test/DEFECT")
-    test: list[TestImage] = []
-    for folder in folders:
-        if folder.name == GOOD:
-            test += [TestImage(image, None, GOOD) for image in _tried(checked, list_images, folder) or []]
-            continue
-        paired, problems = _tried(checked, pair_masks, folder, root / "ground_truth" / folder.name) or ([], [])
-        test += paired
-        for problem in problems:
-            checked.error(problem)
-    defects = {folder.name for folder in folders}
-    for problem in _tried(checked, masks_without_images, root / "ground_truth", defects) or []:
-        checked.error(problem)
-    checked.train = len(train)
-    checked.test_good = sum(image.is_good for image in test)
-    checked.test_defect = len(test) - checked.test_good
-    _check_images(checked, train, test, progress)
+def check_listing(listing: Listing, *, progress: Progress = silent) -> CheckedCategory:
+    """The same of a category that is listed already."""
+    category = listing.category
+    good = sum(image.is_good for image in category.test)
+    checked = CheckedCategory(category.name, len(category.train), good, len(category.test) - good)
+    for message in listing.errors:
+        checked.error(message)
+    for message in listing.warnings:
+        checked.warning(message)
+    _check_images(checked, category.train, category.test, progress)
     return checked
-
-
-def _tried(checked: CheckedCategory, work: Callable[..., _Result], *arguments: object) -> _Result | None:
-    """What `work` returns; None where it raises `DataError`, which is noted."""
-    try:
-        return work(*arguments)
-    except DataError as error:
-        checked.error(str(error))
-        return None
 
 
 class _Seen(NamedTuple):

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from tifffile import TiffFile
 
+from stadx.data.category import GOOD, read_mask
 from stadx.data.decode import damaged, decode_image, is_wide_grey, open_file, pixel_limit
 from stadx.data.images import IMAGE_SUFFIXES, natural_key, subfolders, visible
-from stadx.data.mvtec import GOOD, read_mask
+from stadx.data.layouts import GOOD_FOLDERS, mask_folder
 from stadx.errors import DataError
 
 MAP_SUFFIXES = frozenset({".tif", ".tiff", ".npy", ".png"})
@@ -77,9 +78,9 @@ def open_map_set(maps: str | os.PathLike[str], masks: str | os.PathLike[str]) ->
 
     In folders, a map (.tif, .tiff, .npy, .png) and its mask have the same relative folder and the same name, where
     a last "_map", "_anomaly_map" or "_scores" of the map's name and "_mask" or "_gt" of the mask's do not count.
-    Maps of good images lie in folders named good; masks there are ignored. Where files end in _map.tiff, as `stadx
-    predict` writes them, others in the same folder are no maps. `masks` may be a category in MVTec AD layout: then
-    its folder ground_truth is meant. In stacks, a mask without a non-zero value stands for a good image.
+    Maps of good images lie in folders named good (ok for BTAD, Normal for VisA); masks there are ignored. Where files
+    end in _map.tiff, as `stadx predict` writes them, others in the same folder are no maps. `masks` may be a category:
+    then the folder of its masks is meant. In stacks, a mask without a non-zero value stands for a good image.
 
     Raises:
         DataError: a path is missing or of another kind; a map lacks its mask, or a mask its map; two belong to one
@@ -100,8 +101,7 @@ def open_map_set(maps: str | os.PathLike[str], masks: str | os.PathLike[str]) ->
 
 
 def _open_folders(maps: Path, masks: Path) -> MapSet:
-    if os.path.isdir(masks / "ground_truth"):
-        masks = masks / "ground_truth"
+    masks = mask_folder(masks)
     map_files = list(_files_below(maps, MAP_SUFFIXES))
     if not map_files:
         raise DataError(f"{maps}: no maps in this folder or below; name one with .tif, .tiff, .npy or .png files")
@@ -114,7 +114,7 @@ def _open_folders(maps: Path, masks: Path) -> MapSet:
         image = next((key for key in ((folder, short), (folder, path.stem)) if key in mask_of), (folder, short))
         if image in map_of:
             raise DataError(f"{path}: is a second map of the same image, beside {map_of[image]}; remove one of them")
-        if image not in mask_of and folder.name != GOOD:
+        if image not in mask_of and folder.name not in GOOD_FOLDERS:
             nested = f"; did you mean the maps in {maps / 'test'}?" if folder.parts[:1] == ("test",) else ""
             raise DataError(
                 f"{path}: has no mask; expected {masks / folder / f'{short}_mask.png'} "
@@ -146,7 +146,7 @@ def _masks_by_image(masks: Path) -> dict[tuple[Path, str], Path]:
     for path in _files_below(masks, MASK_SUFFIXES):
         folder = path.parent.relative_to(masks)
         # Some converted sets keep all-black masks of good images: they say nothing new.
-        if folder.name == GOOD:
+        if folder.name in GOOD_FOLDERS:
             continue
         image = folder, _without(path.stem, _MASK_ENDINGS)
         if image in found:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import DataError
 from .images import read_image
-from .mvtec import training_images
+from .layouts import training_images
 
 ImageSize = int | tuple[int, int] | None
 
@@ -35,7 +35,7 @@ class ImageSource:
     """Training images as uint8 or floating [3, H, W], read when first asked for and then kept in memory.
 
     Args:
-        data: a folder of good images, a category in MVTec AD layout, image files, or images [N, 3, H, W].
+        data: what `training_images` takes, image files, or images [N, 3, H, W].
         size: what they are resized to.
         cache_bytes: memory for images; beyond it they are read again each time.
 

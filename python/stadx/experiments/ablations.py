@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..data.mvtec import Category, open_category, training_images
+from ..data.category import Category
+from ..data.layouts import open_category, training_images
 from ..data.source import ImageSource
 from ..detector import Detector
 from ..errors import DataError
@@ -123,7 +124,7 @@ def run_study(
 
     Args:
         study: one of `STUDIES`.
-        category: a folder in MVTec AD layout, with test images.
+        category: a folder that `open_category` takes, with test images.
         out: folder for the results.
         setup: what all rows share.
         progress: told the row, and how far it is.

@@ -1,15 +1,14 @@
-"""AU-PRO of a system on a category in MVTec AD layout: a cell of Tables 1 and 3."""
+"""AU-PRO of a system on a category: a cell of Tables 1 and 3."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..baselines import METHODS, Baseline
-from ..data.mvtec import open_category, training_images
+from ..data.layouts import categories, open_category, training_images
 from ..data.source import ImageSource, fingerprint
 from ..detector import Detector
 from ..errors import DataError
@@ -36,14 +35,11 @@ BASELINES = {column: method for column, method in _METHODS.items() if method in 
 """The columns that are baselines, and what `METHODS` calls them."""
 
 
-def categories(data: Path) -> dict[str, Path]:
+def named_categories(data: Path) -> dict[str, Path]:
     """Folders by the names that the paper's tables have."""
-    if os.path.isdir(data / "test"):
-        folders = [data]
-    else:
-        folders = [p for p in sorted(data.iterdir()) if (p / "test").is_dir()] if data.is_dir() else []
+    folders = categories(data)
     if not folders:
-        raise DataError(f"{data}: is no category in MVTec AD layout, nor a folder of such; give one of the two")
+        raise DataError(f"{data}: is no category, nor a folder of such; give one of the two")
     return {p.resolve().name.replace("_", " ").capitalize(): p for p in folders}
 
 
@@ -55,7 +51,7 @@ def all_categories(places: Sequence[Path]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for place in places:
-        for name, folder in categories(place).items():
+        for name, folder in named_categories(place).items():
             if name in found:
                 raise DataError(f"{folder}: there is a category {name} already, {found[name]}; rename one, or omit it")
             found[name] = folder

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..data.category import TestImage, read_mask
 from ..data.images import read_image
-from ..data.mvtec import TestImage, open_category, read_mask, training_images
+from ..data.layouts import open_category, training_images
 from ..errors import DataError
 from ..evaluation import evaluate
 from ..progress import Progress

@@ -20,13 +20,22 @@ from ..calibration import split
 from ..data.labeled import LabeledSet, read_labeled
 from ..errors import DataError
 from ..files import check_writable, write_bytes
+from ..graphed_step import GraphedStep
 from ..metrics import auroc
 from ..networks import PatchNetwork, channels_last, normalize_images
 from ..progress import Progress, silent
 from ..scoring import Normalization
 from ..system import usable_device
 from ..teacher import load_teachers, shipped_teacher
-from ..training import OptimizerName, Precision, autocast, check_finite, learning_rate_factor, make_optimizer
+from ..training import (
+    OptimizerName,
+    Precision,
+    autocast,
+    check_finite,
+    learning_rate_factor,
+    make_optimizer,
+    set_learning_rate,
+)
 from ..version import versions
 from ..winograd import run_layers
 
@@ -102,22 +111,27 @@ class OneClassEnsemble:
             channels_last(student)
         weights = [w for student in self.students for w in student.parameters()]
         optimizer = make_optimizer(s.optimizer, weights, s.learning_rate, 1e-5)
-        rate, shown = optimizer.defaults["lr"], float("nan")
-        for step in range(s.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * learning_rate_factor(step, s.steps, "cosine")
-            chosen = torch.from_numpy(_batch(len(patches), s.batch, s.seed, step))
-            x = self._ready(patches[chosen])
-            total = 0.0
+        rate, shown = float(optimizer.defaults["lr"]), float("nan")
+
+        def descend(x: Tensor, target: Tensor) -> Tensor:
+            """The loss of a step, the mean over the students; they take it."""
+            optimizer.zero_grad()
+            total = torch.zeros((), device=self.device)
             for student in self.students:
                 with autocast(s.precision, self.device):
                     predicted = run_layers(student.layers, x).flatten(1)
-                loss = (predicted.float() - targets[chosen.to(self.device)]).square().sum(1).mean()
+                loss = (predicted.float() - target).square().sum(1).mean()
                 loss.backward()  # type: ignore[no-untyped-call]
-                total += loss.item() / s.students
-            check_finite(total, step + 1)
+                total = total + loss.detach() / s.students
             optimizer.step()
-            optimizer.zero_grad()
+            return total
+
+        take_step = GraphedStep(descend)
+        for step in range(s.steps):
+            set_learning_rate(optimizer, rate * learning_rate_factor(step, s.steps, "cosine"))
+            chosen = torch.from_numpy(_batch(len(patches), s.batch, s.seed, step))
+            total = take_step(self._ready(patches[chosen]), targets[chosen.to(self.device)]).item()
+            check_finite(total, step + 1)
             shown = total if step == 0 else shown + 0.05 * (total - shown)
             progress(label, step + 1, s.steps, {"loss": shown})
         for student in self.students:

@@ -81,7 +81,7 @@ class Request:
     """What to run of a table or figure.
 
     Attributes:
-        data: folders of categories in MVTec AD layout or single ones; for tables 2, 6, 7 and figure 4 what
+        data: folders of categories or single ones; for tables 2, 6, 7 and figure 4 what
             `read_labeled` takes.
         out: folder for results and detectors; a run that was stopped goes on from there.
         budget: how much work.

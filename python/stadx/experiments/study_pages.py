@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..data.mvtec import training_images
+from ..data.layouts import training_images
 from ..progress import Progress
 from .ablations import STUDIES, Row, Setup, run_study, table
 from .pages import picture, plain_table

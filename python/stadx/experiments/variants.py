@@ -32,7 +32,9 @@ class HeldOut:
         """Per held-out image and scale: e and v of the first `students` students."""
         if students not in self._maps:
             ensembles = [_first(ensemble, students) for ensemble in self.detector.ensembles_]
-            self._maps[students] = held_out_maps(ensembles, self._source, self._indices, self._progress)
+            self._maps[students] = held_out_maps(
+                ensembles, self._source, self._indices, self._progress, self.detector.device
+            )
         return self._maps[students]
 
     def variant(
@@ -71,7 +73,7 @@ class HeldOut:
         normalizations = normalizations_of(maps, terms)
         changed.normalizations_ = normalizations
         changed.heldout_fprs_, changed.heldout_scores_ = threshold_levels(fused_scores(maps, normalizations, smoothing))
-        return changed.set_target_fpr(base.target_fpr)
+        return changed.set_target_fpr(base.target_fpr).to(base.device)
 
 
 def _first(ensemble: Ensemble, students: int) -> Ensemble:

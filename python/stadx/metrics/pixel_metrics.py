@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from stadx.errors import DataError
@@ -103,12 +105,16 @@ class PixelMetrics:
         # `end` is end − (above + equal / 2) where the step is over by then. Whole numbers are summed exactly.
         end = fpr_limit * r.num_background
         whole = int(end)
-        over = r.above + r.equal <= end
-        sums = r.sum_by_region(np.where(over, 2 * whole - 2 * r.above - r.equal, 0)) / 2
-        sums += (end - whole) * r.sum_by_region(over.astype(np.int64))
-        for k in np.flatnonzero((r.above < end) & ~over):  # at most one value: the limit lies within its ties
-            steep = (end - r.above[k]) ** 2 / (2 * r.equal[k])
-            sums += steep * r.sum_by_region((np.arange(len(r.values)) == k).astype(np.int64))
+        above, equal = r.counts.above, r.counts.equal
+        over = above + equal <= whole
+        sums = r.sum_by_region(torch.where(over, 2 * whole - 2 * above - equal, 0)) / 2
+        sums += (end - whole) * r.sum_by_region(over.long())
+        last = math.ceil(end)
+        for k in ((above < last) & ~over).nonzero().flatten():  # at most one value: the limit lies within its ties
+            steep = (end - int(above[k])) ** 2 / (2 * int(equal[k]))
+            here = torch.zeros_like(above)
+            here[k] = 1
+            sums += steep * r.sum_by_region(here)
         area: Float64Array = sums / (r.areas * end)
         return area
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -110,48 +112,78 @@ class DefectPixels:
         return None if rank < 1 else float(np.partition(sample, rank)[rank])
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """Where the defect pixels' scores lie among the background's.
+class Counts(NamedTuple):
+    """Where the defect pixels' scores lie among the background's; tensors on the device that counted.
 
     Attributes:
         values: distinct scores of defect pixels [E], ascending.
+        multiplicity: defect pixels with each of them, int64 [E].
         above, equal: background pixels above and equal to each, int64 [E].
         at: index into `values` of defect pixel k, int32 [n]; pixels below the cut are left out.
         region: its region, int32 [n].
+    """
+
+    values: Tensor
+    multiplicity: Tensor
+    above: Tensor
+    equal: Tensor
+    at: Tensor
+    region: Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """`Counts`, also as NumPy arrays for what is computed on the CPU, and what belongs to regions and images.
+
+    Attributes:
+        counts: the ranks.
         areas, firsts, images: as in `DefectPixels`, int64 [R].
         sizes: pixels of every image, int64 [N].
         num_background: background pixels.
         fpr_limit: up to this false-positive rate the ranks are known.
-        on_gpu: `at` and `region` as tensors, where they are on a GPU.
+        on_gpu: whether the GPU's operators sum.
     """
 
-    values: NDArray[np.floating]
-    above: Int64Array
-    equal: Int64Array
-    at: NDArray[np.int32]
-    region: NDArray[np.int32]
+    counts: Counts
     areas: Int64Array
     firsts: Int64Array
     images: Int64Array
     sizes: Int64Array
     num_background: int
     fpr_limit: float
-    on_gpu: tuple[Tensor, Tensor] | None = None
+    on_gpu: bool
 
-    def sum_by_region(self, values: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Σ values[at] over the pixels of every region, whole numbers and exact below 2^53, float64 [R]."""
-        if self.on_gpu is None:
-            return np.bincount(self.region, values.astype(np.float64)[self.at], len(self.areas)).astype(np.float64)
-        at, region = self.on_gpu
-        there = torch.from_numpy(values.astype(np.int64)).to(at.device)
-        sums: NDArray[np.float64] = ops.region_sums(there, at, region, len(self.areas)).double().cpu().numpy()
-        return sums
+    def sum_by_region(self, values: Tensor) -> NDArray[np.float64]:
+        """Σ values[at] over the pixels of every region, of int64 [E], exact below 2^53, float64 [R]."""
+        if not self.on_gpu:
+            weights = values.numpy().astype(np.float64)[self.at]
+            return np.bincount(self.region, weights, len(self.areas)).astype(np.float64)
+        sums = ops.region_sums(values, self.counts.at, self.counts.region, len(self.areas))
+        return sums.double().cpu().numpy()
 
-    @property
+    @cached_property
+    def values(self) -> NDArray[np.floating]:
+        return self.counts.values.cpu().numpy()
+
+    @cached_property
     def multiplicity(self) -> Int64Array:
-        """Defect pixels with each of `values`, int64 [E]."""
-        return np.bincount(self.at, minlength=len(self.values)).astype(np.int64)
+        return self.counts.multiplicity.cpu().numpy()
+
+    @cached_property
+    def above(self) -> Int64Array:
+        return self.counts.above.cpu().numpy()
+
+    @cached_property
+    def equal(self) -> Int64Array:
+        return self.counts.equal.cpu().numpy()
+
+    @cached_property
+    def at(self) -> NDArray[np.int32]:
+        return self.counts.at.cpu().numpy()
+
+    @cached_property
+    def region(self) -> NDArray[np.int32]:
+        return self.counts.region.cpu().numpy()
 
 
 Rescan = Callable[[], Iterable[Pair]]
@@ -194,55 +226,53 @@ def rank(
             cut = found.cut(wanted / total)
     while True:
         kept = slice(None) if cut is None else scores >= cut
-        distinct = ops.distinct_scores(scores[kept])
-        values, at, multiplicity = (x.cpu().numpy() for x in distinct)
-        extra = cut is not None and (not len(values) or values[0] != cut)
-        thresholds = np.concatenate([np.array([cut], values.dtype), values]) if extra else values
-        above, equal = count_all(images, thresholds, found.sizes, name_of, at_once)
-        background_counted = above[0] + equal[0] - multiplicity.sum()
+        values, at, multiplicity = ops.distinct_scores(scores[kept])
+        extra = cut is not None and (not len(values) or float(values[0]) != cut)
+        thresholds = torch.cat([values.new_tensor([cut]), values]) if extra else values
+        above, equal = _count(images, thresholds, found.sizes, name_of, at_once)
+        background_counted = int(above[0] + equal[0] - multiplicity.sum())
         if extra:
             above, equal = above[1:], equal[1:]
         equal = equal - multiplicity
-        above = above - (np.cumsum(multiplicity[::-1])[::-1] - multiplicity)
+        above = above - (multiplicity.flip(0).cumsum(0).flip(0) - multiplicity)
         if cut is None or background_counted >= fpr_limit * background:
             break
         cut = None  # the sample misled: count for all defect pixels
-    if len(equal) and (equal.min() < 0 or above.min() < 0):
+    if len(equal) and int(torch.minimum(equal.min(), above.min())) < 0:
         raise changed_error()
-    region = region[kept]
     return Ranks(
-        values,
-        above,
-        equal,
-        at,
-        region.cpu().numpy(),
+        Counts(values, multiplicity, above, equal, at, region[kept]),
         np.concatenate(found.areas),
         np.concatenate(found.firsts),
         np.concatenate(found.images),
         np.array(found.sizes, dtype=np.int64),
         background,
         fpr_limit,
-        (distinct[1], region) if on_gpu else None,
+        on_gpu,
     )
 
 
 def count_all(
-    images: Rescan,
-    thresholds: NDArray[np.floating],
-    sizes: Sequence[int],
-    name_of: NameOf,
-    at_once: int = GROUP_PIXELS,
+    images: Rescan, thresholds: NDArray[np.floating], sizes: Sequence[int], name_of: NameOf
 ) -> tuple[Int64Array, Int64Array]:
     """Pixels of all images above and equal to each threshold, int64 [E] each; DataError names an image with NaN."""
-    bad = np.isnan(thresholds)
-    edges = torch.from_numpy(thresholds[~bad] if bad.any() else thresholds)
+    above, equal = _count(images, torch.from_numpy(thresholds), sizes, name_of, GROUP_PIXELS)
+    return above.cpu().numpy(), equal.cpu().numpy()
+
+
+def _count(
+    images: Rescan, thresholds: Tensor, sizes: Sequence[int], name_of: NameOf, at_once: int
+) -> tuple[Tensor, Tensor]:
+    bad = thresholds.isnan()
+    some_bad = bool(bad.any())
+    edges = thresholds[~bad] if some_bad else thresholds
     if not len(edges):  # all defect pixels are NaN: the count below only looks for the image
         edges = edges.new_zeros(1)
     above, equal = torch.zeros(0), torch.zeros(0)
     done = 0
     for scores, _ in groups(images(), at_once):
         edges = edges.to(scores[0].device)
-        now_above, now_equal, nans = (x.cpu() for x in ops.count_above([s.to(edges.dtype) for s in scores], edges))
+        now_above, now_equal, nans = ops.count_above([s.to(edges.dtype) for s in scores], edges)
         if nans.any():
             raise nan_error(name_of(done + int(nans.nonzero()[0])))
         if done:
@@ -252,9 +282,9 @@ def count_all(
         if [s.numel() for s in scores] != list(sizes[done : done + len(scores)]):
             raise changed_error()
         done += len(scores)
-    if done != len(sizes) or bad.any():
+    if done != len(sizes) or some_bad:
         raise changed_error()
-    return above.numpy(), equal.numpy()
+    return above, equal
 
 
 def is_on_gpu(scores: Tensor) -> bool:

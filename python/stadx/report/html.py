@@ -210,6 +210,7 @@ def _settings(evaluation: Evaluation) -> str:
         ("test images", Path(folder)),
         ("pixel threshold", f"{evaluation.threshold:.6g}"),
         ("image threshold", f"{evaluation.image_threshold:.6g}"),
+        ("maps compared at the size of the", {"original": "images", "model": "model's input"}[evaluation.at]),
         *evaluation.settings.items(),
         *evaluation.versions.items(),
     ]

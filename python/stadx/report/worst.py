@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 from ..data.images import read_image
 from ..errors import DataError
@@ -45,7 +46,7 @@ def write_worst(path: str | os.PathLike[str], evaluation: Evaluation, count: int
     captions = []
     for place, region in enumerate(worst):
         image = evaluation.images[region.image]
-        pixels = read_image(image.path)
+        pixels = _at_size(read_image(image.path), image.mask.shape)
         around = _around(region.row, region.column, image.mask.shape, max(_SIDE, int(2 * region.area**0.5)))
         captions.append(f"{image.defect} {Path(image.path).stem}, {region.area} pixels: {region.au_pro:.2f}")
         left, right = grid[place // 3, place % 3 * 2 : place % 3 * 2 + 2]
@@ -56,6 +57,14 @@ def write_worst(path: str | os.PathLike[str], evaluation: Evaluation, count: int
         axes.axis("off")
     write_bytes(path, to_png(figure))
     return captions
+
+
+def _at_size(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An image uint8 [h, w, 3] at the size [H, W] that it was evaluated at."""
+    if pixels.shape[:2] == shape:
+        return pixels
+    resized: NDArray[np.uint8] = np.asarray(Image.fromarray(pixels).resize((shape[1], shape[0])))
+    return resized
 
 
 def _around(row: int, column: int, shape: tuple[int, ...], side: int) -> tuple[slice, slice]:

@@ -1,0 +1,22 @@
+"""What the generative adversarial networks share: how their layers begin, and what a discriminator minimises."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def initialize(module: nn.Module) -> None:
+    """Weights of a layer as DCGAN draws them (Radford et al. 2016)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+def cross_entropy(judged: Tensor, label: int) -> Tensor:
+    """The mean of what is lost by judgements, before the sigmoid, that should have been `label`, 0 or 1."""
+    return F.binary_cross_entropy_with_logits(judged, torch.full_like(judged, label))

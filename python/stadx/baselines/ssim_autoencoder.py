@@ -1,0 +1,115 @@
+"""SSIM-AE: a convolutional autoencoder that is trained for, and scores by, structural similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import check_training
+from .patches import PatchBaseline
+
+_SIDES = 32, 64, 128, 256, 512
+_SLOPE = 0.2
+_C1, _C2 = 0.01**2, 0.03**2  # for values from 0 to 1
+_LUMA = 0.299, 0.587, 0.114
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SsimAutoencoderDetector(PatchBaseline):
+    """SSIM-AE (Bergmann et al. 2018, Table 1; settings of Bergmann et al. 2019): 1 − SSIM of a patch, in grey, and its
+    reconstruction.
+
+    Args as `PatchBaseline`, and:
+
+    latent: length of the code.
+    window: side of SSIM's windows in pixels, all of which count alike; beyond a patch's border there is nothing.
+    weight_decay: of Adam.
+
+    `patch` must be 32, 64, 128, 256 or 512: each doubling, from the 128 of the table, adds a first layer of 32
+    channels, as the paper does for 256; each halving leaves one out.
+    """
+
+    latent: int = 100
+    window: int = 11
+    weight_decay: float = 1e-5
+
+    method = "ssim-ae"
+    label = "SSIM autoencoder"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self._side not in _SIDES:
+            raise ValueError(f"patch is {self.patch}; choose one of {_SIDES}")
+        if self.latent < 1 or self.window % 2 == 0 or not 0 < self.window <= self._side:
+            raise ValueError(f"latent = {self.latent} must be at least 1, window = {self.window} odd, up to the patch")
+        check_training(self.epochs, self.batch, self.learning_rate, self.weight_decay)
+
+    def _made(self) -> dict[str, nn.Module]:
+        return {"autoencoder": _autoencoder(self._side, self.latent)}
+
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.Adam(network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+
+    def _train_step(
+        self,
+        networks: Mapping[str, nn.Module],
+        optimizers: Mapping[str, torch.optim.Optimizer],
+        x: Tensor,
+        step: int,
+    ) -> dict[str, float]:
+        loss = 1 - ssim(x, networks["autoencoder"](x), self.window).mean()
+        optimizers["autoencoder"].zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizers["autoencoder"].step()
+        return {"loss": loss.item()}
+
+    def _pixels(self, image: Tensor) -> Tensor:
+        return (torch.tensor(_LUMA, device=image.device)[:, None, None] * image).sum(0, keepdim=True)
+
+    def _residual(self, x: Tensor) -> Tensor:
+        return 1 - ssim(x, self.networks_["autoencoder"](x), self.window)[:, 0]
+
+
+def ssim(x: Tensor, y: Tensor, window: int) -> Tensor:
+    """Structural similarity (Wang et al. 2004) of the window around every pixel.
+
+    Args:
+        x, y: [B, 1, H, W], from 0 to 1.
+        window: side, odd.
+
+    Returns:
+        [B, 1, H, W], at most 1.
+    """
+
+    def mean(values: Tensor) -> Tensor:
+        return F.avg_pool2d(values, window, 1, window // 2, count_include_pad=False)
+
+    mean_x, mean_y = mean(x), mean(y)
+    var_x, var_y = mean(x * x) - mean_x * mean_x, mean(y * y) - mean_y * mean_y
+    covariance = mean(x * y) - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x * mean_x + mean_y * mean_y + _C1)
+    return luminance * (2 * covariance + _C2) / (var_x + var_y + _C2)
+
+
+def _autoencoder(side: int, latent: int) -> nn.Sequential:
+    """Grey patches [B, 1, side, side] to their likes, by a code [B, latent, 1, 1]."""
+    halvings = (side // 8).bit_length() - 1
+    # (channels, kernel, stride)
+    layers = [(32, 4, 2)] * (halvings - 2)
+    layers += [(32, 3, 1), (64, 4, 2), (64, 3, 1), (128, 4, 2), (64, 3, 1), (32, 3, 1), (latent, 8, 1)]
+    before = [1, *(channels for channels, _, _ in layers[:-1])]
+    modules: list[nn.Module] = []
+    for width, (channels, kernel, stride) in zip(before, layers, strict=True):
+        modules += [nn.Conv2d(width, channels, kernel, stride, 0 if kernel == 8 else 1), nn.LeakyReLU(_SLOPE)]
+    modules.pop()  # the code is linear, and so is the reconstruction
+    for width, (channels, kernel, stride) in zip(before[::-1], layers[::-1], strict=True):
+        modules += [nn.ConvTranspose2d(channels, width, kernel, stride, 0 if kernel == 8 else 1), nn.LeakyReLU(_SLOPE)]
+    last = modules[-2]
+    assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
+    # SSIM is flat for values far from an image's: begun around 0, some trainings overshot and learned nothing more
+    nn.init.constant_(last.bias, 0.5)
+    return nn.Sequential(*modules[:-1])
