@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from labeled_images import write_digits
 from stadx import DataError
-from stadx.baselines import METHODS
+from stadx.baselines import METHODS, Baseline
 from stadx.cli import app
 from stadx.data.demo import write_demo_set
 from stadx.data.images import write_image
@@ -135,7 +135,7 @@ def test_baselines_of_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     figures = json.loads((tmp_path / "out" / "table1.json").read_text())["figures"]
     assert set(figures) == {f"Weave | {s} | seed {n}" for s in ("1-NN", "VAE") for n in (0, 1)}
     for wrong, message in (
-        (["--system", "OCGAN"], "no such system here"),
+        (["--system", "p = 33"], "no such system here"),
         (["--row", "Tile"], "no such row here"),
         (["--teacher", "1,2,1=x"], "is not like"),
     ):
@@ -144,20 +144,31 @@ def test_baselines_of_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         reproduce("table1", Request((tmp_path / "out",), tmp_path / "o2"))
 
 
-def test_every_baseline_of_the_paper_is_a_column() -> None:
+def test_every_baseline_is_a_column_of_the_paper() -> None:
     assert set(categories.BASELINES.values()) == set(METHODS)
-    assert set(categories.BASELINES) <= set(PublishedTable.of("table1").columns)
+    printed = {column for name in TABLES for column in PublishedTable.of(name).columns}
+    assert set(categories.BASELINES) <= printed
+
+
+def test_settings_for_textures() -> None:
+    for row, size in (("Carpet", 512), ("Bottle", 256)):
+        assert categories.make_baseline("SSIM-AE", BUDGETS["quick"], 0, row).image_size == size
+    assert categories.settings_of("SSIM-AE", BUDGETS["quick"])["for textures"]["image_size"] == 512
+    assert categories.settings_of("1-NN", BUDGETS["quick"])["samples"] == 5000
 
 
 def test_digits_and_their_means(tmp_path: Path) -> None:
     write_digits(tmp_path / "data")
-    columns = ("1-NN", "ℓ2-AE", "Ours (1, 0, 1)", "Ours (0, 1, 1)")
+    columns = ("1-NN", "ℓ2-AE", "Ours (1, 0, 1)", "Ours (0, 1, 1)", "OCGAN")
     header, tensors = read_model(shipped_teacher(33), "teacher", TEACHER_VERSION)
     header["card"] |= {"distillation_weight": 0.0, "triplet_weight": 1.0}
     triplets = tmp_path / "triplets.safetensors"
     write_model(triplets, "teacher", TEACHER_VERSION, header, tensors)
     teachers = {"Ours (0, 1, 1)": triplets}
-    request = Request((tmp_path / "data",), tmp_path / "out", TINY, ("3", "7"), columns, teachers=teachers)
+    budget = replace(
+        TINY, baseline={"samples": 60, "epochs": 1, "image_size": 29, "width": 2, "discriminator_width": 2}
+    )
+    request = Request((tmp_path / "data",), tmp_path / "out", budget, ("3", "7"), columns, teachers=teachers)
     means = reproduce("table2", request).table
     assert means is not None and list(means.measured) == ["MNIST"]
     result = reproduce("table6", request).table
@@ -165,7 +176,7 @@ def test_digits_and_their_means(tmp_path: Path) -> None:
     for column in columns:
         each = [result.measured[row][column][0] for row in ("3", "7")]
         assert means.measured["MNIST"][column][0] == pytest.approx(np.mean(each))
-    same, other = (result.measured["7"][column] for column in columns[2:])
+    same, other = (result.measured["7"][column] for column in columns[2:4])
     assert same == other  # the same network under another name
     printed = [PublishedTable.of("table6").figure(row, "1-NN") for row in ("3", "7")]
     assert means.table.figure("MNIST", "1-NN") == pytest.approx(sum(p or 0 for p in printed) / 2)
@@ -176,6 +187,10 @@ def test_digits_and_their_means(tmp_path: Path) -> None:
     nearest = METHODS["knn"](samples=60).fit_descriptors(train[data.train.labels == 7]).score_descriptors(test)
     want = auroc(nearest.numpy(), (data.test.labels != 7).numpy())
     assert result.measured["7"]["1-NN"][0] == pytest.approx(want, abs=0.02)
+    (model,) = (tmp_path / "out" / "models").glob("7-ocgan-*")
+    scores = Baseline.load(model).score(data.test.images).mean((1, 2))
+    want = auroc(scores.numpy(), (data.test.labels != 7).numpy())
+    assert result.measured["7"]["OCGAN"][0] == pytest.approx(want, abs=1e-6)
     assert "mean of these rows" in result.markdown() and "mean of these rows" not in means.markdown()
     with pytest.raises(DataError, match="is not the data of Table 7: CIFAR-10"):
         reproduce("table7", request)

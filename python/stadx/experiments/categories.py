@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..baselines import METHODS, Baseline
 from ..data.layouts import categories, open_category, training_images
 from ..data.source import ImageSource, fingerprint
@@ -21,7 +23,7 @@ from .variants import HeldOut
 SCALES = {"Ours p = 65": (65,), "p = 17": (17,), "p = 33": (33,), "p = 65": (65,), "Multiscale": (17, 33, 65)}
 """The columns that are the paper's own system, and their receptive fields."""
 
-_METHODS = {
+BASELINES = {
     "1-NN": "knn",
     "OC-SVM": "ocsvm",
     "K-Means": "kmeans",
@@ -30,9 +32,11 @@ _METHODS = {
     "SSIM-AE": "ssim-ae",
     "AnoGAN": "anogan",
     "CNN-Feature Dictionary": "feature-dictionary",
+    "OCGAN": "ocgan",
 }
-BASELINES = {column: method for column, method in _METHODS.items() if method in METHODS}
 """The columns that are baselines, and what `METHODS` calls them."""
+
+_TEXTURES = ("Carpet", "Grid", "Leather", "Tile", "Wood")
 
 
 def named_categories(data: Path) -> dict[str, Path]:
@@ -81,13 +85,13 @@ def measure_category(request: Request, folder: Path, row: str, column: str, seed
     def shown(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         progress(f"{row}, {column}: {stage}", done, total, figures)
 
-    images, budget = training_images(folder), request.budget
+    images = training_images(folder)
     detector: Detector | Baseline
     if column in SCALES:
         detector = train_detector(SCALES[column], images, request, seed, row, shown)
     else:
-        detector = make_baseline(column, budget, seed).fit(images, progress=shown)
-    evaluation = evaluate(detector, open_category(folder), stride=budget.stride, progress=shown)
+        detector = train_baseline(column, images, fingerprint(images), request, seed, row, shown)
+    evaluation = evaluate(detector, open_category(folder), stride=request.budget.stride, progress=shown)
     if evaluation.au_pro is None:
         raise DataError(f"{folder}: has no defects to measure AU-PRO on")
     if seed == 0:
@@ -107,8 +111,7 @@ def train_detector(
     settings = request.budget.detector_settings(len(images))
     parts = []
     for p in scales:
-        digest = hashlib.sha256(f"{fingerprint(images)} {sorted(settings.items(), key=str)}".encode()).hexdigest()[:12]
-        file = request.out / "models" / f"{row.replace(' ', '_')}-p{p}-seed{seed}-{digest}.safetensors"
+        file = _model_file(request, row, f"p{p}", seed, fingerprint(images), settings)
         if not file.exists():
             part = Detector((p,), seed=seed, **settings).to(request.device)
             part.fit(images, progress=progress, checkpoint=f"{file}.part").save(file)
@@ -120,20 +123,49 @@ def train_detector(
     return HeldOut(whole, ImageSource(images, whole.image_size), progress).variant().to(request.device)
 
 
-def make_baseline(column: str, budget: Budget, seed: int, **more: Any) -> Baseline:
-    """An untrained baseline with the budget's settings, and with `more` where it has them."""
+def train_baseline(
+    column: str,
+    data: Sequence[Path] | Tensor,
+    content: str,
+    request: Request,
+    seed: int,
+    row: str,
+    progress: Progress,
+) -> Baseline:
+    """A baseline, trained once on `data`, whose hash is `content`, and kept."""
+    detector = make_baseline(column, request.budget, seed, row)
+    device = request.device if detector.on_gpu else "cpu"
+    file = _model_file(request, row, detector.method, seed, content, detector.settings)
+    if not file.exists():
+        detector.to(device).fit(data, progress=progress, checkpoint=f"{file}.part").save(file)
+    return Baseline.load(file).to(device)
+
+
+def _model_file(request: Request, row: str, system: str, seed: int, content: str, settings: Mapping[str, Any]) -> Path:
+    digest = hashlib.sha256(f"{content} {sorted(settings.items(), key=str)}".encode()).hexdigest()[:12]
+    return request.out / "models" / f"{row.replace(' ', '_')}-{system}-seed{seed}-{digest}.safetensors"
+
+
+def make_baseline(column: str, budget: Budget, seed: int, row: str = "", **more: Any) -> Baseline:
+    """An untrained baseline with the budget's settings, those for textures where the row is one, and `more`.
+
+    Settings that it does not have are left out.
+    """
     method = METHODS[BASELINES[column]]
     own = method(seed=seed).settings
     given = {k: v for k, v in budget.baseline.items() if k in own}
     if given.get("samples") and own["samples"]:
         given["samples"] = min(given["samples"], own["samples"])
-    return method(seed=seed, **{**given, **{k: v for k, v in more.items() if k in own}})
+    texture = method.texture_settings if row in _TEXTURES else {}
+    return method(seed=seed, **{**texture, **given, **{k: v for k, v in more.items() if k in own}})
 
 
 def settings_of(column: str, budget: Budget) -> dict[str, Any]:
     """All settings of a system of Tables 1 and 3."""
     if column not in SCALES:
-        return {**make_baseline(column, budget, 0).settings, "stride": budget.stride}
+        settings = {**make_baseline(column, budget, 0).settings, "stride": budget.stride}
+        texture = METHODS[BASELINES[column]].texture_settings
+        return {**settings, "for textures": dict(texture)} if texture else settings
     settings = {**Detector(SCALES[column], **budget.detector_settings(1)).settings, "stride": budget.stride}
     if "epochs" in budget.detector:
         settings["steps"] = f"{budget.detector['epochs']} epochs"

@@ -8,9 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from ..baselines import METHODS, Baseline, DescriptorBaseline
 from ..data.labeled import LabeledSet, read_labeled
 from ..errors import DataError
 from ..files import read_model
@@ -19,7 +22,7 @@ from ..networks import normalize_images
 from ..progress import Progress
 from ..teacher import TEACHER_VERSION, load_teacher, shipped_teacher
 from ..winograd import run_layers
-from .categories import BASELINES, make_baseline
+from .categories import BASELINES, make_baseline, train_baseline
 from .one_class import OneClassEnsemble, OneClassSettings, fingerprint_labeled, zoomed
 from .published_tables import PublishedTable
 from .request import Budget, Request
@@ -113,14 +116,28 @@ def measure_class(request: Request, place: Path, row: str, column: str, seed: in
         e, v = ensemble.fit(train, shown).error_and_variance(test)
         both = request.budget.detector.get("terms") == "both"
         return round(auroc((ensemble.normalization.score(e, v) if both else e).numpy(), others), 6)
+    if not issubclass(METHODS[BASELINES[column]], DescriptorBaseline):
+        images, content = data.train.images[data.train.labels == label], set_hash(place, progress)
+        baseline = train_baseline(column, images, content, request, seed, row, shown)
+        return round(auroc(_mean_scores(baseline, data.test.images, shown), others), 6)
     # the paper: 1-NN keeps every vector
-    detector = make_baseline(column, request.budget, seed, **_FOR_AUTOENCODERS)
+    detector = make_baseline(column, request.budget, seed, row, **_FOR_AUTOENCODERS)
     teacher = teachers[OURS]
     key = str(place), str(teacher)
     good = _once(("train", *key, row), lambda: _described(teacher, train, row, shown))
     every = _once(("test", *key), lambda: _described(teacher, test, "test", shown))
     scores = detector.fit_descriptors(good, progress=shown).score_descriptors(every)
     return round(auroc(scores.numpy(), others), 6)
+
+
+def _mean_scores(baseline: Baseline, images: Tensor, progress: Progress) -> NDArray[np.float32]:
+    """The mean of the map of each image, float32 [N]."""
+    found = []
+    pieces = torch.split(images, 64)
+    for done, piece in enumerate(pieces, 1):
+        found.append(baseline.score(piece).mean((1, 2)))
+        progress("Test images", done, len(pieces), {})
+    return torch.cat(found).numpy()
 
 
 @torch.no_grad()
@@ -139,7 +156,9 @@ def _described(teacher: Path, patches: Tensor, part: str, progress: Progress) ->
 def settings_of(column: str, budget: Budget) -> dict[str, Any]:
     """All settings of a system of Tables 6 and 7."""
     if column in BASELINES:
-        settings = make_baseline(column, budget, 0, **_FOR_AUTOENCODERS).settings
+        settings = make_baseline(column, budget, 0, "", **_FOR_AUTOENCODERS).settings
+        if not issubclass(METHODS[BASELINES[column]], DescriptorBaseline):
+            return settings
         of_maps = ("image_size", "target_fpr", "held_out", "teacher")
         kept = {name: value for name, value in settings.items() if name not in of_maps}
         return {**kept, "patch_size": PATCH_SIZE, "samples": "all of the class"}

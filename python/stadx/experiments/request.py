@@ -42,7 +42,7 @@ BUDGETS = {
     "quick": Budget(
         "quick",
         "quick budget: 300 steps of 3 students (paper: 100 epochs), error alone, every 4th pixel; baselines on at most "
-        "10,000 descriptors, 20 epochs; MNIST and CIFAR-10: 150 steps of 2 students",
+        "10,000 descriptors or patches, 20 epochs; MNIST and CIFAR-10: 150 steps of 2 students",
         {"steps": 300},
         {"samples": 10_000, "epochs": 20},
         {"students": 2, "steps": 150},
