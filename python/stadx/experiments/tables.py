@@ -137,8 +137,8 @@ def _on_classes(table: PublishedTable, request: Request, progress: Progress) -> 
         },
         classes.measure_class,
         classes.settings_of,
-        f"Teachers: {names}; all others on that of {classes.OURS}. The one that comes with stadx is distilled from "
-        "EfficientNet-Lite0 (paper: ResNet-18).",
+        f"Teachers: {names}; baselines of descriptors take that of {classes.OURS}. The one that comes with stadx is "
+        "distilled from EfficientNet-Lite0 (paper: ResNet-18).",
     )
 
 
