@@ -37,6 +37,19 @@ def test_a_stage_that_begins_again_has_its_clock_set_back() -> None:
     assert len(progress._bars.tasks) == 1
 
 
+def test_old_bars_make_room_for_new_ones() -> None:
+    progress, _ = shown(terminal=True)
+    with progress:
+        progress("endless", 1, 2, {})
+        for number in range(40):
+            progress(f"task {number}", 1, 1, {})
+        visible = [task.description for task in progress._bars.tasks if task.visible]
+        assert visible == ["endless", *(f"task {number}" for number in range(24, 40))]
+        for done in (0, 1):
+            progress("task 3", done, 1, {})
+        assert progress._bars.tasks[4].visible
+
+
 def test_a_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])

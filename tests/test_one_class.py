@@ -79,6 +79,9 @@ def test_scores_are_equations_9_and_10() -> None:
     torch.testing.assert_close(e, (students.mean(0) - truth).square().sum(1), rtol=1e-3, atol=1e-3)
     want = students.square().sum(2).mean(0) - students.mean(0).square().sum(1)
     torch.testing.assert_close(v, want, rtol=1e-3, atol=1e-3)
+    described, predicted = ensemble.descriptors(patches[:5])
+    torch.testing.assert_close(described, truth, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(predicted, students, rtol=1e-3, atol=1e-3)
 
 
 def test_zoom() -> None:

@@ -11,38 +11,44 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from labeled_images import write_digits
 from stadx import DataError
-from stadx.baselines import METHODS
+from stadx.baselines import METHODS, Baseline
 from stadx.cli import app
 from stadx.data.demo import write_demo_set
 from stadx.data.images import write_image
 from stadx.data.labeled import read_labeled
-from stadx.experiments import reproduce as module
+from stadx.experiments import categories, classes
 from stadx.experiments.one_class import zoomed
 from stadx.experiments.published_tables import TABLES, Cell, PublishedTable, Reproduction
-from stadx.experiments.reproduce import BUDGETS, Request, reproduce
+from stadx.experiments.reproduce import ITEMS, reproduce
+from stadx.experiments.request import BUDGETS, Budget, Request
+from stadx.files import read_model, write_model
 from stadx.metrics import auroc
 from stadx.networks import normalize_images
-from stadx.teacher import load_teachers
+from stadx.teacher import TEACHER_VERSION, load_teacher, shipped_teacher
 
 pytest.importorskip("sklearn")
-TINY = replace(
-    BUDGETS["quick"],
-    detector={"steps": 2, "students": 1, "image_size": 32, "crop": 16},
-    baseline={"samples": 60, "epochs": 1, "image_size": 32},
-    one_class={"students": 1, "steps": 2, "batch": 4},
+TINY = Budget(
+    "quick",
+    "next to nothing",
+    {"steps": 2, "students": 1, "image_size": 32, "crop": 16},
+    {"samples": 60, "epochs": 1, "image_size": 32},
+    {"students": 1, "steps": 2, "batch": 4},
+    4,
 )
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_printed_tables_are_whole(name: str) -> None:
     table = PublishedTable.of(name)
-    assert len(table.rows) == (15 if name in ("table1", "table3") else 10)
-    for i, column in enumerate(table.columns):
+    rows = {"table1": 15, "table2": 2, "table3": 15, "table6": 10, "table7": 10}
+    assert len(table.rows) == rows[name] and all(0 < f < 1 for row in table.rows.values() for f in row)
+    assert len(table.mean) == (0 if name == "table2" else len(table.columns))
+    for i, column in enumerate(table.columns[: len(table.mean)]):
         values = [row[i] for row in table.rows.values()]
         slip = any(column in note for note in table.notes)
         assert slip or np.mean(values) == pytest.approx(table.mean[i], abs=1.01e-3), column
-    assert all(0 < f < 1 for row in table.rows.values() for f in row)
 
 
 def test_figures_that_can_be_looked_up() -> None:
@@ -51,16 +57,18 @@ def test_figures_that_can_be_looked_up() -> None:
     assert PublishedTable.of("table6").figure("2", "1-NN") == 0.962
     assert PublishedTable.of("table7").figure("truck", "Ours (1, 0, 1)") == 0.848
     assert PublishedTable.of("table1").figure("Magnetic tile", "1-NN") is None
+    for name, row in (("table6", "MNIST"), ("table7", "CIFAR-10")):
+        assert PublishedTable.of("table2").rows[row] == PublishedTable.of(name).mean
 
 
 def test_text_of_a_table() -> None:
     table = PublishedTable.of("table3")
     measured = {"Bottle": {"p = 17": (0.85, 0.87), "p = 33": (0.9,)}, "Own set": {"p = 17": (0.5, 0.5)}}
-    result = Reproduction(table, ["p = 17", "p = 33"], measured, ["Here: little."])
+    result = Reproduction(table, ["p = 17", "p = 33", "p = 65"], measured, ["Here: little."])
     text = result.markdown()
-    assert "| Bottle | 0.860 ± 0.010 (0.814, +0.046) | 0.900 (0.890, +0.010) |" in text
-    assert "| Own set | 0.500 ± 0.000 | – |" in text
-    assert "| mean of these rows | 0.860 ± 0.010 (0.814, +0.046) | 0.900 (0.890, +0.010) |" in text
+    assert "| Bottle | 0.860 ± 0.010 (0.814, +0.046) | 0.900 (0.890, +0.010) | – (0.918) |" in text
+    assert "| Own set | 0.500 ± 0.000 | – | – |" in text
+    assert "| mean of these rows | 0.860 ± 0.010 (0.814, +0.046) | 0.900 (0.890, +0.010) | – (0.918) |" in text
     rows = list(csv.DictReader(result.csv().splitlines()))
     assert rows[0] == {
         "row": "Bottle",
@@ -71,71 +79,136 @@ def test_text_of_a_table() -> None:
         "spread of seeds": "0.0200",
         "seeds": "2",
     }
-    assert rows[2]["paper"] == rows[2]["difference"] == "" and rows[2]["here"] == "0.5000"
-    assert "Bottle & 0.860 (0.814) & 0.900 (0.890) \\\\" in result.latex()
+    assert rows[3]["paper"] == rows[3]["difference"] == "" and rows[3]["here"] == "0.5000"
+    assert "Bottle & 0.860 (0.814) & 0.900 (0.890) & -- (0.918) \\\\" in result.latex()
     assert (Cell(0.5).ours, Cell(None, (0.5,)).difference, Cell(0.25, (0.5,)).difference) == (None, None, 0.25)
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(module.BUDGETS, "quick", TINY)
-
-
-def test_receptive_fields_and_systems(tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (weave, _) = write_demo_set(tmp_path / "data", size=64, train=4, test_good=1, test_defect=1)
-    request = Request(tmp_path / "data", tmp_path / "out", "quick", ("Weave",), ("p = 33", "Multiscale"))
-    result = reproduce("table3", request)
+def test_receptive_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(categories.SCALES, "Multiscale", (17, 33))  # p = 65 costs more than all else
+    (weave, washer) = write_demo_set(tmp_path / "data", size=64, train=4, test_good=1, test_defect=1)
+    request = Request((tmp_path / "data",), tmp_path / "out", TINY, ("Weave",), ("p = 33", "Multiscale"))
+    outcome = reproduce("table3", request)
+    result = outcome.table
+    assert result is not None and all(file.is_file() for file in outcome.files)
     assert list(result.measured) == ["Weave"] and result.columns == ["p = 33", "Multiscale"]
     assert all(0 <= f[0] <= 1 for f in result.measured["Weave"].values())
-    assert len(list((tmp_path / "out" / "models").iterdir())) == 3  # each scale once, no checkpoints left
+    assert len(list((tmp_path / "out" / "models").iterdir())) == 2  # each scale once, no checkpoints left
+    page = (tmp_path / "out" / "table3.html").read_text()
+    figure = result.measured["Weave"]["p = 33"][0]
+    digest = categories.content_hash(weave, lambda *_: None)
+    for part in (f"<b>{figure:.3f}</b>", digest[:12], "next to nothing", "<dt>crop</dt><dd>16</dd>", "torch"):
+        assert part in page, part
+    assert page.count("data:image/png;base64,") == 2  # of each system those found worst and best
     assert "| Weave |" in (tmp_path / "out" / "table3.md").read_text()
 
     def stop(*args: object, **more: object) -> float:
         raise AssertionError("nothing is left to run")
 
-    monkeypatch.setattr(module, "_of_category", stop)
-    assert reproduce("table3", request).measured == result.measured
-    (weave / "train" / "good" / "000.png").unlink(missing_ok=True)
+    monkeypatch.setattr(categories, "train_detector", stop)
+    again = reproduce("table3", request).table
+    assert again is not None and again.measured == result.measured
+    with pytest.raises(DataError, match=r"table3.json: holds figures of another budget or version"):
+        reproduce("table3", replace(request, budget=BUDGETS["default"]))
     write_image(weave / "train" / "good" / "more.png", np.zeros((64, 64, 3), np.uint8))
-    with pytest.raises(DataError, match=r"table3.json: holds figures of another budget, data or version"):
+    with pytest.raises(DataError, match=r"table3.json: holds figures of other data \(Weave\)"):
         reproduce("table3", request)
+    with pytest.raises(AssertionError, match="nothing is left"):  # another category goes into the same file
+        reproduce("table3", replace(request, data=(washer,), rows=()))
+    with pytest.raises(DataError, match="there is a category Weave already"):
+        reproduce("table3", replace(request, data=(weave, tmp_path / "data")))
+    with pytest.raises(DataError, match="has no columns for other teachers"):
+        reproduce("table3", replace(request, teachers={"Ours (0, 1, 1)": tmp_path}))
     (tmp_path / "out" / "table3.json").write_text("[]")
     with pytest.raises(DataError, match=r"table3.json: is no file of figures"):
         reproduce("table3", request)
 
 
-def test_baselines_of_table_1(tiny: None, tmp_path: Path) -> None:
+def test_baselines_of_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BUDGETS, "quick", TINY)
     weave = write_demo_set(tmp_path / "data", size=64, train=3, test_good=1, test_defect=1)[0]
     arguments = ["reproduce", "table1", "--data", str(weave), "--out", str(tmp_path / "out"), "--budget", "quick"]
-    chosen = ["--system", "1-NN", "--system", "VAE", "--seeds", "2"]
+    chosen = ["--system", "1-NN", "--system", "VAE", "--seeds", "2", "--jobs", "2"]
     result = CliRunner().invoke(app, [*arguments, *chosen])
     assert result.exit_code == 0, result.output
     assert "Weave" in result.output and "a slip, no target" in result.output
     figures = json.loads((tmp_path / "out" / "table1.json").read_text())["figures"]
     assert set(figures) == {f"Weave | {s} | seed {n}" for s in ("1-NN", "VAE") for n in (0, 1)}
-    for wrong, message in ((["--system", "AnoGAN"], "no such system here"), (["--row", "Tile"], "no such row here")):
+    for wrong, message in (
+        (["--system", "p = 33"], "no such system here"),
+        (["--row", "Tile"], "no such row here"),
+        (["--teacher", "1,2,1=x"], "is not like"),
+    ):
         assert message in CliRunner().invoke(app, [*arguments, *wrong]).output
     with pytest.raises(DataError, match="is no category, nor a folder of such"):
-        reproduce("table1", Request(tmp_path / "out", tmp_path / "o2"))
+        reproduce("table1", Request((tmp_path / "out",), tmp_path / "o2"))
 
 
-def test_digits(tiny: None, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 12), ("test", 3)):
-        for digit in range(10):
-            for i in range(count):
-                pixels = np.full((28, 28, 3), 25 * digit, np.uint8) + rng.integers(0, 9, (28, 28, 3), dtype=np.uint8)
-                write_image(tmp_path / "data" / part / str(digit) / f"{i}.png", pixels)
-    systems = ("1-NN", "ℓ2-AE", "Ours (1, 0, 1)")
-    request = Request(tmp_path / "data", tmp_path / "out", "quick", ("3", "7"), systems)
-    result = reproduce("table6", request)
-    assert list(result.measured) == ["3", "7"] and set(result.columns) == set(systems)
+def test_every_baseline_is_a_column_of_the_paper() -> None:
+    assert set(categories.BASELINES.values()) == set(METHODS)
+    printed = {column for name in TABLES for column in PublishedTable.of(name).columns}
+    assert set(categories.BASELINES) <= printed
+
+
+def test_settings_for_textures() -> None:
+    for row, size in (("Carpet", 512), ("Bottle", 256)):
+        assert categories.make_baseline("SSIM-AE", BUDGETS["quick"], 0, row).image_size == size
+    assert categories.settings_of("SSIM-AE", BUDGETS["quick"])["for textures"]["image_size"] == 512
+    assert categories.settings_of("1-NN", BUDGETS["quick"])["samples"] == 5000
+
+
+def test_digits_and_their_means(tmp_path: Path) -> None:
+    write_digits(tmp_path / "data")
+    columns = ("1-NN", "ℓ2-AE", "Ours (1, 0, 1)", "Ours (0, 1, 1)", "OCGAN")
+    header, tensors = read_model(shipped_teacher(33), "teacher", TEACHER_VERSION)
+    header["card"] |= {"distillation_weight": 0.0, "triplet_weight": 1.0}
+    triplets = tmp_path / "triplets.safetensors"
+    write_model(triplets, "teacher", TEACHER_VERSION, header, tensors)
+    teachers = {"Ours (0, 1, 1)": triplets}
+    budget = replace(
+        TINY, baseline={"samples": 60, "epochs": 1, "image_size": 29, "width": 2, "discriminator_width": 2}
+    )
+    request = Request((tmp_path / "data",), tmp_path / "out", budget, ("3", "7"), columns, teachers=teachers)
+    means = reproduce("table2", request).table
+    assert means is not None and list(means.measured) == ["MNIST"]
+    result = reproduce("table6", request).table
+    assert result is not None and list(result.measured) == ["3", "7"] and set(result.columns) == set(columns)
+    for column in columns:
+        each = [result.measured[row][column][0] for row in ("3", "7")]
+        assert means.measured["MNIST"][column][0] == pytest.approx(np.mean(each))
+    same, other = (result.measured["7"][column] for column in columns[2:4])
+    assert same == other  # the same network under another name
+    printed = [PublishedTable.of("table6").figure(row, "1-NN") for row in ("3", "7")]
+    assert means.table.figure("MNIST", "1-NN") == pytest.approx(sum(p or 0 for p in printed) / 2)
+    assert any("only the classes 3, 7" in line for line in means.header)
     data = read_labeled(tmp_path / "data")
-    teacher = load_teachers((33,), [])[0]
+    teacher = load_teacher(shipped_teacher(33))
     train, test = (teacher(normalize_images(zoomed(part.images, 33))) for part in (data.train, data.test))
     nearest = METHODS["knn"](samples=60).fit_descriptors(train[data.train.labels == 7]).score_descriptors(test)
     want = auroc(nearest.numpy(), (data.test.labels != 7).numpy())
     assert result.measured["7"]["1-NN"][0] == pytest.approx(want, abs=0.02)
-    assert "mean of these rows" in result.markdown()
+    (model,) = (tmp_path / "out" / "models").glob("7-ocgan-*")
+    scores = Baseline.load(model).score(data.test.images).mean((1, 2))
+    want = auroc(scores.numpy(), (data.test.labels != 7).numpy())
+    assert result.measured["7"]["OCGAN"][0] == pytest.approx(want, abs=1e-6)
+    assert "mean of these rows" in result.markdown() and "mean of these rows" not in means.markdown()
     with pytest.raises(DataError, match="is not the data of Table 7: CIFAR-10"):
         reproduce("table7", request)
+
+
+def test_teachers_have_the_weights_of_their_column(tmp_path: Path) -> None:
+    assert list(classes.teacher_files({})) == ["Ours (1, 0, 1)"]
+    shipped = shipped_teacher(33)
+    with pytest.raises(DataError, match=r"p33.safetensors: was trained for Ours \(1, 0, 1\)"):
+        classes.teacher_files({"Ours (1, 1, 1)": shipped})
+    with pytest.raises(DataError, match="is a teacher for p = 17"):
+        classes.teacher_files({"Ours (1, 0, 1)": shipped_teacher(17)})
+    assert list(classes.teacher_files({"Ours (1, 0, 1)": shipped})) == ["Ours (1, 0, 1)"]
+
+
+def test_the_command_knows_all_items() -> None:
+    from typing import get_args
+
+    from stadx.cli_experiments import Item
+
+    assert get_args(Item) == ITEMS

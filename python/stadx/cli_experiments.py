@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from .cli_train import patch_sizes
-from .console import ShownProgress, say
+from .console import ShownProgress, reproduction_table, say, show
 
 # of experiments.ablations, which would import torch: help should not take seconds
 STUDIES = (
     *("scales", "students", "terms", "stride", "smoothing"),
     *("image-size", "padding", "steps", "optimizer", "focus", "seed", "teacher"),
 )
+# of experiments.reproduce, for the same reason
+Item = Literal[
+    "table1", "table2", "table3", "table6", "table7", "figure1", "figure4", "figure5", "figure6", "ablations"
+]
 
 
 def ablate(
@@ -94,12 +99,22 @@ def one_class(
 
 
 def reproduce(
-    table: Annotated[
-        Literal["table1", "table3", "table6", "table7"],
-        typer.Argument(help="1: systems on MVTec AD; 3: receptive fields on MVTec AD; 6: MNIST; 7: CIFAR-10."),
+    item: Annotated[
+        Item,
+        typer.Argument(
+            help="Table 1: systems on MVTec AD; 2: means of 6 and 7; 3: receptive fields on MVTec AD; 6: MNIST; "
+            "7: CIFAR-10. Figure 1: a defect of each category; 4: descriptors of MNIST; 5: receptive fields; 6: all "
+            "types of defect. Ablations: all studies of `stadx ablate`."
+        ),
     ],
-    data: Annotated[Path, typer.Option(help="Folder of categories, or one category; for 6 and 7 the data set.")],
-    out: Annotated[Path, typer.Option(help="Folder for the table, figures and detectors.")] = Path("stadx-tables"),
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            help="Folder of categories, or one category; several times for several. For tables 2, "
+            "6, 7 and figure 4 MNIST or CIFAR-10, for table 2 both."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for tables, pictures and detectors.")] = Path("stadx-tables"),
     budget: Annotated[
         Literal["quick", "default", "paper"],
         typer.Option(help="How much work: quick, stadx's own settings, or the paper's (days on a CPU)."),
@@ -108,24 +123,54 @@ def reproduce(
         list[str] | None, typer.Option(help="Category or class; several times for several.", show_default="all there")
     ] = None,
     system: Annotated[
-        list[str] | None, typer.Option(help="Column of the table; several times for several.", show_default="all")
+        list[str] | None,
+        typer.Option(help="Column of the table, or ablation; several times for several.", show_default="all"),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, for mean and spread.")] = 1,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For tables 2, 6 and 7: λk,λm,λc=FILE, a teacher for p = 33 from `stadx pretrain`, for the column of "
+            "these weights: 1,1,1 or 0,1,1 or 1,0,0; 1,0,1 comes with stadx.",
+            show_default="1,0,1 alone",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Processes of one thread each, over categories, classes and seeds.")
+    ] = 1,
     device: Annotated[str, typer.Option(help="Where students train and score: cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
-    """Run a table of the paper anew and print it beside the printed one: Markdown, CSV and LaTeX.
+    """Run a table or figure of the paper anew, beside what is printed: terminal, Markdown, CSV, LaTeX and HTML.
 
     A run that was stopped goes on when the same command is run again.
     """
-    from .experiments.reproduce import Request, reproduce
+    from .experiments.reproduce import reproduce
+    from .experiments.request import BUDGETS, Request
     from .system import usable_device
 
     try:
         usable_device(device)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--device") from error
-    request = Request(data, out, budget, tuple(row or ()), tuple(system or ()), seeds, device)
+    teachers = dict(_teacher(text) for text in teacher or ())
+    request = Request(
+        tuple(data), out, BUDGETS[budget], tuple(row or ()), tuple(system or ()), seeds, device, jobs, teachers
+    )
     with ShownProgress() as progress:
-        result = reproduce(table, request, progress)
-    say(result.markdown())
-    say(f"Files: {out / table}.md, .csv, .tex, .json")
+        outcome = reproduce(item, request, progress)
+    if outcome.table is not None:
+        show(reproduction_table(outcome.table))
+        for line in (*outcome.table.header, *outcome.table.table.notes):
+            say(line)
+    elif outcome.text:
+        say(outcome.text)
+    say(f"Files: {', '.join(map(str, outcome.files))}")
+
+
+def _teacher(text: str) -> tuple[str, Path]:
+    """A column of Tables 6 and 7, and its teacher's file."""
+    weights, _, file = text.partition("=")
+    found = re.fullmatch(r"([01]),([01]),([01])", weights.replace(" ", ""))
+    if found is None or not file:
+        raise typer.BadParameter(f"{text!r} is not like 0,1,1=FILE", param_hint="--teacher")
+    return f"Ours ({', '.join(found.groups())})", Path(file)

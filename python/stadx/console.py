@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .baselines import Baseline
     from .detector import Detector
     from .evaluation import Evaluation
+    from .experiments.published_tables import Reproduction
     from .map_evaluation import MapEvaluation
 
 BAD_INPUT = 2
@@ -37,6 +38,7 @@ RESUMABLE = "stopped; run the same command to resume"
 # Of progress where the output is a file, in which bars make no sense.
 _SECONDS_TO_FIRST_LINE = 2.0
 _SECONDS_BETWEEN_LINES = 30.0
+_MOST_BARS = 16  # a terminal shows no more than fit into it, and the first ones
 
 Parameters = ParamSpec("Parameters")
 
@@ -139,8 +141,10 @@ class ShownProgress:
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total, completed=done, figures=shown)
             self._done[stage] = done
+            for task in self._bars.tasks[:-_MOST_BARS]:
+                self._bars.update(task.id, visible=not task.finished)
         if done < self._done[stage]:  # the stage begins again with the next image: so does its clock
-            self._bars.reset(self._tasks[stage])
+            self._bars.reset(self._tasks[stage], visible=True)
         self._done[stage] = done
         self._bars.update(self._tasks[stage], completed=done, total=total, figures=shown)
 
@@ -211,6 +215,17 @@ def maps_table(evaluation: MapEvaluation) -> Table:
     table.add_section()
     for name, count in evaluation.counts.items():
         table.add_row(name, f"{count:,}", "")
+    return table
+
+
+def reproduction_table(result: Reproduction) -> Table:
+    """A table of the paper: what was measured, below it the paper's figure and the difference."""
+    table = Table(title=f"{result.table.title}: {result.table.metric}", show_lines=True)
+    table.add_column()
+    for column in result.columns:
+        table.add_column(Text(column), justify="right")
+    for row, cells in result.cells().items():
+        table.add_row(Text(printable(row)), *(Text(cell.text().replace(" (", "\n(", 1)) for cell in cells))
     return table
 
 

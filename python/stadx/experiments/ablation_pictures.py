@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..data.images import read_image
-from ..evaluation import Evaluation, TestScore
+from ..evaluation import Evaluation
 from ..files import write_bytes
-from ..report.overlay import TRUTH, outline, overlay, resize_map, resize_mask, resize_to, scale_for
+from ..report.plots import to_png
+from .panels import map_panel, outlined_panel, write_panels
 
 _SHOWN = 6  # images in a picture of maps
-_SIDE = 192  # pixels
 
 
 def write_scores(path: Path, names: Sequence[str], au_pro: Sequence[float | None]) -> None:
@@ -31,7 +28,7 @@ def write_scores(path: Path, names: Sequence[str], au_pro: Sequence[float | None
     axes.set_xlabel("AU-PRO@0.3 (the axis does not start at 0)")
     for position, value in enumerate(values):
         axes.text(value, position, f" {value:.3f}", va="center")
-    _save(figure, path)
+    write_bytes(path, to_png(figure))
 
 
 def write_maps(path: Path, names: Sequence[str], evaluations: Sequence[Evaluation]) -> None:
@@ -45,27 +42,11 @@ def write_maps(path: Path, names: Sequence[str], evaluations: Sequence[Evaluatio
     chosen = sorted(sorted(spread, key=lambda i: -spread[i])[:_SHOWN])
     if not chosen:
         return
-    figure = Figure(figsize=(1.6 * (len(names) + 1), 1.7 * len(chosen)), layout="constrained")
-    grid = figure.subplots(len(chosen), len(names) + 1, squeeze=False)
-    for across, index in zip(grid, chosen, strict=True):
-        image = first.images[index]
-        pixels = resize_to(read_image(image.path), _SIDE)
-        across[0].imshow(outline(pixels, resize_mask(image.mask, pixels.shape[:2]), TRUTH))
-        across[0].set_title(f"{image.defect} {image.path.stem}", fontsize=8)
-        for axes, name, evaluation in zip(across[1:], names, evaluations, strict=True):
-            axes.imshow(_map(evaluation.images[index], evaluation))
-            axes.set_title(f"{name}: {evaluation.images[index].pixel_auroc:.3f}", fontsize=8)
-    for axes in grid.flat:
-        axes.axis("off")
-    _save(figure, path)
-
-
-def _map(image: TestScore, evaluation: Evaluation) -> np.ndarray:
-    pixels = resize_to(read_image(image.path), _SIDE)
-    return overlay(pixels, resize_map(image.map, pixels.shape[:2]), scale_for(evaluation.threshold))
-
-
-def _save(figure: Figure, path: Path) -> None:
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
-    write_bytes(path, buffer.getvalue())
+    grid = []
+    for index in chosen:
+        row = [outlined_panel(first.images[index], f"{first.images[index].defect} {first.images[index].path.stem}")]
+        for name, evaluation in zip(names, evaluations, strict=True):
+            image = evaluation.images[index]
+            row.append(map_panel(image, evaluation, f"{name}: {image.pixel_auroc:.3f}"))
+        grid.append(row)
+    write_panels(path, grid)

@@ -141,10 +141,14 @@ class OneClassEnsemble:
 
     def error_and_variance(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """e and v (Eqs. 9 and 10) of patches uint8 [N, 3, p, p]: float32 [N] each, on the CPU."""
-        described = torch.stack([self._described(net, patches) for net in (self.teacher, *self.students)])
-        maps = described[..., None, None]
+        maps = torch.stack([self._described(net, patches) for net in (self.teacher, *self.students)])[..., None, None]
         e, v = ops.ensemble_score(maps[1:], maps[0], self.mean, self.std)
         return e.flatten().cpu(), v.flatten().cpu()
+
+    def descriptors(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's descriptors as the students learn them, ŷ [N, d], and the students' own [M, N, d]; float32."""
+        truth = (self._described(self.teacher, patches) - self.mean) / self.std
+        return truth.cpu(), torch.stack([self._described(net, patches) for net in self.students]).cpu()
 
     @torch.no_grad()
     def _described(self, network: PatchNetwork, patches: Tensor) -> Tensor:

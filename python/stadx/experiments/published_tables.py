@@ -6,11 +6,11 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from statistics import mean
 
-TABLES = ("table1", "table3", "table6", "table7")
+TABLES = ("table1", "table2", "table3", "table6", "table7")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class PublishedTable:
         title, metric, source: what it is.
         columns: the systems.
         rows: by category or class, the figure of every system.
-        mean: the last row as printed.
+        mean: the last row as printed; empty where there is none.
         notes: slips, and what columns mean.
     """
 
@@ -64,6 +64,14 @@ class Cell:
     def difference(self) -> float | None:
         return None if self.ours is None or self.published is None else self.ours - self.published
 
+    def text(self) -> str:
+        """Ours with half the spread, then the paper's and the difference in brackets."""
+        if self.ours is None:
+            return "–" if self.published is None else f"– ({self.published:.3f})"
+        spread = "" if self.spread is None else f" ± {self.spread / 2:.3f}"
+        beside = "" if self.published is None else f" ({self.published:.3f}, {self.difference:+.3f})"
+        return f"{self.ours:.3f}{spread}{beside}"
+
 
 @dataclass(frozen=True)
 class Reproduction:
@@ -71,15 +79,17 @@ class Reproduction:
 
     Attributes:
         table: the paper's.
-        columns: those that were run.
+        columns: those that were run, and others of which the paper's figures are shown alone.
         measured: by row, then column: a figure for every seed.
         header: budget, data and versions, a line each.
+        settings: all settings of every column that was run.
     """
 
     table: PublishedTable
     columns: Sequence[str]
     measured: Mapping[str, Mapping[str, tuple[float, ...]]]
     header: Sequence[str]
+    settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
 
     def cells(self) -> dict[str, list[Cell]]:
         """Rows that were run, and their mean, against the paper's mean over the same rows."""
@@ -89,19 +99,20 @@ class Reproduction:
         }
         means = []
         for i in range(len(self.columns)):
-            both = [cells[i] for cells in found.values() if cells[i].published is not None and cells[i].measured]
+            printed = [cells[i] for cells in found.values() if cells[i].published is not None]
+            both = [c for c in printed if c.measured]
             seeds = min((len(c.measured) for c in both), default=0)
             per_seed = tuple(mean(c.measured[s] for c in both) for s in range(seeds))
-            published = [c.published for c in both if c.published is not None]
+            published = [c.published for c in both or printed if c.published is not None]
             means.append(Cell(mean(published) if published else None, per_seed))
-        return {**found, "mean of these rows": means} if len(found) > 1 else found
+        return {**found, "mean of these rows": means} if self.table.mean and len(found) > 1 else found
 
     def markdown(self) -> str:
         """Ours, then the paper's figure and the difference in brackets."""
         lines = [f"**{self.table.title}**, {self.table.metric}: here (paper, difference)", "", *self.header, ""]
         lines += ["| | " + " | ".join(self.columns) + " |", "|---" * (len(self.columns) + 1) + "|"]
         for row, cells in self.cells().items():
-            lines.append(f"| {row} | " + " | ".join(_text(c) for c in cells) + " |")
+            lines.append(f"| {row} | " + " | ".join(c.text() for c in cells) + " |")
         return "\n".join([*lines, "", *self.table.notes]) + "\n"
 
     def csv(self) -> str:
@@ -124,14 +135,6 @@ class Reproduction:
             figures = [f"{_three(c.ours)} ({_three(c.published)})" for c in cells]
             lines.append(" & ".join([_tex(row), *figures]) + " \\\\")
         return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
-
-
-def _text(cell: Cell) -> str:
-    if cell.ours is None:
-        return "–" if cell.published is None else f"– ({cell.published:.3f})"
-    spread = "" if cell.spread is None else f" ± {cell.spread / 2:.3f}"
-    beside = "" if cell.published is None else f" ({cell.published:.3f}, {cell.difference:+.3f})"
-    return f"{cell.ours:.3f}{spread}{beside}"
 
 
 def _three(figure: float | None) -> str:

@@ -1,305 +1,130 @@
-"""The paper's tables run anew: on categories in MVTec AD layout (1 and 3), on MNIST and CIFAR-10 (6 and 7)."""
+"""`stadx reproduce`: the paper's tables and figures, and the ablations, as files of every kind."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from ..baselines import METHODS, Baseline
-from ..data.labeled import LabeledSet, read_labeled
-from ..data.layouts import categories, open_category, training_images
-from ..data.source import ImageSource, fingerprint
-from ..detector import Detector
 from ..errors import DataError
-from ..evaluation import evaluate
 from ..files import check_writable, write_bytes
-from ..metrics import auroc
-from ..networks import normalize_images
 from ..progress import Progress, silent
-from ..teacher import load_teachers
-from ..version import versions
-from ..winograd import run_layers
-from .one_class import OneClassEnsemble, OneClassSettings, fingerprint_labeled, zoomed
-from .published_tables import PublishedTable, Reproduction
-from .variants import HeldOut
+from . import classes, embedding, map_figures, study_pages
+from .categories import picture_file
+from .one_class import OneClassSettings
+from .pages import picture, plain_table, write_figure_page, write_table_page
+from .published_tables import TABLES, Reproduction
+from .request import Request, pick
+from .result_store import ResultStore
+from .tables import PARTS, header_of, reproduce_table, shipped_hashes, store_settings
 
-_SHALLOW = {"1-NN": "knn", "OC-SVM": "ocsvm", "K-Means": "kmeans", "ℓ2-AE": "l2-ae", "VAE": "vae"}
-_SCALES = {"Ours p = 65": (65,), "p = 17": (17,), "p = 33": (33,), "p = 65": (65,), "Multiscale": (17, 33, 65)}
-_MEND = "delete it, or name another folder"
-_OURS = "Ours (1, 0, 1)"  # the teachers that come with stadx have no triplets
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much work a table is given.
-
-    Attributes:
-        says: what the table's header says of it.
-        detector: arguments of `Detector`; "epochs" instead of "steps" counts them by images.
-        baseline: arguments of every baseline; those of autoencoders where they have them.
-        one_class: arguments of `OneClassSettings`.
-        stride: of scoring.
-    """
-
-    says: str
-    detector: Mapping[str, Any]
-    baseline: Mapping[str, Any]
-    one_class: Mapping[str, Any]
-    stride: int = 1
-
-
-BUDGETS = {
-    "quick": Budget(
-        "quick budget: 300 steps of 3 students (paper: 100 epochs), error alone, every 4th pixel; baselines on at most "
-        "10,000 descriptors, 20 epochs; MNIST and CIFAR-10: 150 steps of 2 students",
-        {"steps": 300},
-        {"samples": 10_000, "epochs": 20},
-        {"students": 2, "steps": 150},
-        4,
-    ),
-    "default": Budget(
-        "stadx's own settings: 2,000 steps of 3 students (paper: 100 epochs), error alone; baselines as in the paper; "
-        "MNIST and CIFAR-10: 500 steps of 5 students",
-        {},
-        {},
-        {},
-    ),
-    "paper": Budget(
-        "the paper's settings: 100 epochs of whole images, Adam at 1e-4, error and variance",
-        {
-            "epochs": 100,
-            "batch": 1,
-            "crop": None,
-            "focus": 0.0,
-            "optimizer": "adam",
-            "learning_rate": 1e-4,
-            "schedule": "constant",
-            "dense": True,
-            "terms": "both",
-        },
-        {},
-        {"steps": 10_000, "optimizer": "adam", "learning_rate": 1e-4},
-    ),
-}
+_ALL_SCALES = (17, 33, 65)
+ITEMS = (*TABLES, "figure1", "figure4", "figure5", "figure6", "ablations")
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to run of a table.
+class Outcome:
+    """What was run: the files written; of a table itself; of the ablations their Markdown."""
 
-    Attributes:
-        data: folder of categories in MVTec AD layout or one of them; for tables 6 and 7 what `read_labeled` takes.
-        out: folder for results and detectors; a run that was stopped goes on from there.
-        budget: one of `BUDGETS`.
-        rows, columns: categories or classes, and systems; empty for all that can be run.
-        seeds: how many, from 0.
-        device: where students train and score.
-    """
-
-    data: Path
-    out: Path
-    budget: str = "default"
-    rows: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    seeds: int = 1
-    device: str = "cpu"
+    files: list[Path]
+    table: Reproduction | None = None
+    text: str = ""
 
 
-def reproduce(name: str, request: Request, progress: Progress = silent) -> Reproduction:
-    """Run a table as far as the data allow, and write NAME.md, NAME.csv, NAME.tex and NAME.json into `request.out`.
+def reproduce(name: str, request: Request, progress: Progress = silent) -> Outcome:
+    """Run one of `ITEMS` as far as the data allow, and write it into `request.out`.
+
+    A table as NAME.md, .csv, .tex, .html and .json (table 2 keeps its figures in the .json of 6 and 7), a figure as
+    NAME.png, .html and .json, the ablations as .md, .html and .json with their pictures in a folder. A run that was
+    stopped goes on from the JSON file and the detectors kept.
 
     Raises:
         DataError, MissingExtraError, ModelFileError, OutputError, StadxError: as their messages say.
     """
-    table, budget = PublishedTable.of(name), BUDGETS[request.budget]
     check_writable(request.out / f"{name}.json")
-    if name in ("table1", "table3"):
-        run, rows, known = partial(_of_category, request, budget, progress), _categories(request.data), [*_SCALES]
-        content = {row: fingerprint(training_images(folder)) for row, folder in rows.items()}
-    else:
-        data = read_labeled(request.data, progress)
-        if set(data.classes) != set(table.rows):
-            raise DataError(f"{request.data}: is not the data of {table.title}; its classes are {data.classes}")
-        run = partial(_of_class, request, budget, data, {}, progress)
-        rows, known = {c: request.data for c in data.classes}, [_OURS]
-        content = {table.title: fingerprint_labeled(data)}
-    settings = {"budget": request.budget, "stadx": versions()["stadx"], "data": content}
-    store = _Store(request.out / f"{name}.json", settings)
-    columns = [c for c in table.columns if c in known or c in _SHALLOW]
-    columns = _chosen(request.columns, columns, "system")
-    measured: dict[str, dict[str, tuple[float, ...]]] = {}
-    for row in _chosen(request.rows, list(rows), "row"):
-        measured[row] = {}
-        for column in columns:
-            compute = [partial(run, rows[row], row, column, seed) for seed in range(request.seeds)]
-            figures = [store.get(f"{row} | {column} | seed {seed}", c) for seed, c in enumerate(compute)]
-            measured[row][column] = tuple(figures)
-    version = ", ".join(f"{name} {number}" for name, number in versions().items())
-    header = [
-        f"Here: {budget.says}.",
-        "Teachers: those that come with stadx, distilled from EfficientNet-Lite0 (paper: ResNet-18).",
-        f"Seeds: {request.seeds}. {version}.",
-    ]
-    result = Reproduction(table, columns, measured, header)
+    classes.forget()
+    if name in TABLES:
+        return _table(name, request, progress)
+    if request.seeds > 1:
+        raise DataError(f"{name}: is made with one seed; leave --seeds out")
+    if name == "ablations":
+        return _ablations(request, progress)
+    if request.columns:
+        raise DataError(f"{name}: has no systems to choose from; leave --system out")
+    return _figure4(request, progress) if name == "figure4" else _maps(name, request, progress)
+
+
+def _table(name: str, request: Request, progress: Progress) -> Outcome:
+    result = reproduce_table(name, request, progress)
+    files = []
     for ending, text in (("md", result.markdown()), ("csv", result.csv()), ("tex", result.latex())):
-        write_bytes(request.out / f"{name}.{ending}", text.encode())
-    return result
+        files.append(request.out / f"{name}.{ending}")
+        write_bytes(files[-1], text.encode())
+    pictures = {f"{r}, {c}": picture_file(request.out, r, c) for r in result.measured for c in result.settings}
+    files.append(request.out / f"{name}.html")
+    write_table_page(files[-1], result, pictures)
+    stores = [request.out / f"{part}.json" for part in PARTS.get(name, (name,))]
+    return Outcome([*files, *(store for store in stores if store.exists())], result)
 
 
-def _chosen(wanted: Sequence[str], known: Sequence[str], what: str) -> list[str]:
-    for name in wanted:
-        if name not in known:
-            raise DataError(f"{name}: there is no such {what} here; there are {', '.join(known)}")
-    return [name for name in known if not wanted or name in wanted]
+def _maps(name: str, request: Request, progress: Progress) -> Outcome:
+    figure, places = map_figures.MAP_FIGURES[name], map_figures.places_of(request)
+    _no_teachers(name, request)
+    inputs = {**map_figures.hashes_of(places, progress), **shipped_hashes(_ALL_SCALES)}
+    shots = map_figures.shots_of(figure, request, places, progress)
+    png, page, data = (request.out / f"{name}.{ending}" for ending in ("png", "html", "json"))
+    map_figures.draw_shots(figure, shots, png)
+    header, settings = header_of(request, inputs), map_figures.settings(figure, request)
+    facts = [shot.facts for shot in shots]
+    content = {"figure": figure.title, "header": header, "inputs": inputs, "settings": settings, "images": facts}
+    write_bytes(data, (json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n").encode())
+    rows = [
+        [f["category"], f["file"], f["pixels"], *(f["maps"][s]["pixel_auroc"] for s in figure.systems)] for f in facts
+    ]
+    table = plain_table(["category", "image", "pixels", *(f"AUROC within, {s}" for s in figure.systems)], rows)
+    write_figure_page(page, figure.title, figure.caption, header, [picture(png, figure.title), table], settings)
+    return Outcome([png, page, data])
 
 
-class _Store:
-    """Figures in a JSON file, each written when it is known."""
-
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        self.path, self.content = path, {"settings": settings, "figures": dict[str, float]()}
-        if path.exists():
-            try:
-                found = json.loads(path.read_bytes())
-                other = found["settings"] != settings
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path}: is no file of figures ({error}); {_MEND}") from error
-            if other:
-                raise DataError(f"{path}: holds figures of another budget, data or version; {_MEND}")
-            self.content = found
-
-    def get(self, key: str, compute: Callable[[], float]) -> float:
-        figures: Any = self.content["figures"]
-        if key not in figures:
-            figures[key] = round(compute(), 6)
-            write_bytes(self.path, (json.dumps(self.content, indent=1, ensure_ascii=False) + "\n").encode())
-        return float(figures[key])
-
-
-def _categories(data: Path) -> dict[str, Path]:
-    """Folders by the names that the paper's tables have."""
-    folders = categories(data)
-    if not folders:
-        raise DataError(f"{data}: is no category, nor a folder of such; give one of the two")
-    return {p.resolve().name.replace("_", " ").capitalize(): p for p in folders}
+def _figure4(request: Request, progress: Progress) -> Outcome:
+    _no_teachers("figure4", request)
+    if len(request.data) > 1 or len(request.rows) > 1:
+        raise DataError("figure4: shows one good class of one data set; give --data and --row once")
+    place = request.data[0]
+    data = classes.labeled(place, progress)
+    normal = pick(request.rows, data.classes, "row")[0]
+    inputs = {place.resolve().name: classes.set_hash(place, progress), **shipped_hashes((classes.PATCH_SIZE,))}
+    store = ResultStore(request.out / "figure4.json", store_settings(request), inputs)
+    store.keep(normal, partial(embedding.embed, request, data, normal, progress))
+    found = store.results()[normal]
+    png, page = (request.out / f"figure4.{ending}" for ending in ("png", "html"))
+    embedding.draw_embedding(png, found, data)
+    head = ["class", "test image", "error e", "variance v", "score ẽ + ṽ"]
+    rows = [[s["class"], s["test_image"], s["error"], s["variance"], s["score"]] for s in found["samples"]]
+    stress = f"Good class: {normal}. AUROC {found['auroc']:.4f}; stress of the scaling {found['stress']:.3f}."
+    settings = asdict(OneClassSettings(**request.budget.one_class))
+    parts = [picture(png, embedding.TITLE), plain_table(head, rows)]
+    write_figure_page(page, embedding.TITLE, embedding.CAPTION, [*header_of(request, inputs), stress], parts, settings)
+    return Outcome([png, page, store.path])
 
 
-def _of_category(
-    request: Request, budget: Budget, progress: Progress, folder: Path, row: str, column: str, seed: int
-) -> float:
-    """AU-PRO of a system on a category."""
-    label = f"{row}, {column}"
-
-    def shown(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        progress(f"{label}: {stage}", done, total, figures)
-
-    images = training_images(folder)
-    detector: Detector | Baseline
-    if column in _SCALES:
-        detector = _ours(_SCALES[column], images, request, budget, seed, row, shown).to(request.device)
-    else:
-        detector = _baseline(_SHALLOW[column], budget, seed).fit(images, progress=shown)
-    figure = evaluate(detector, open_category(folder), stride=budget.stride, progress=shown).au_pro
-    if figure is None:
-        raise DataError(f"{folder}: has no defects to measure AU-PRO on")
-    return figure
+def _ablations(request: Request, progress: Progress) -> Outcome:
+    _no_teachers("ablations", request)
+    if request.device != "cpu":
+        raise DataError("ablations: run on the CPU; leave --device out")
+    places = map_figures.places_of(request)
+    inputs = {**map_figures.hashes_of(places, progress), **shipped_hashes(_ALL_SCALES)}
+    store = ResultStore(request.out / "ablations.json", store_settings(request), inputs)
+    found = study_pages.run_studies(request, places, store, progress)
+    text, page = request.out / "ablations.md", request.out / "ablations.html"
+    write_bytes(text, study_pages.markdown(found).encode())
+    parts = study_pages.parts_of(found, places, request.out / "ablations")
+    settings = asdict(study_pages.setup_of(request.budget, 1))
+    write_figure_page(page, study_pages.TITLE, study_pages.CAPTION, header_of(request, inputs), parts, settings)
+    return Outcome([text, page, store.path], text=study_pages.markdown(found))
 
 
-def _ours(
-    scales: tuple[int, ...],
-    images: Sequence[Path],
-    request: Request,
-    budget: Budget,
-    seed: int,
-    row: str,
-    progress: Progress,
-) -> Detector:
-    """A detector of these scales, each trained once and kept: every scale is the same alone and with others."""
-    settings = dict(budget.detector)
-    if (epochs := settings.pop("epochs", None)) is not None:
-        settings["steps"] = epochs * len(images)
-    parts = []
-    for p in scales:
-        digest = hashlib.sha256(f"{fingerprint(images)} {sorted(settings.items(), key=str)}".encode()).hexdigest()[:12]
-        file = request.out / "models" / f"{row.replace(' ', '_')}-p{p}-seed{seed}-{digest}.safetensors"
-        if not file.exists():
-            part = Detector((p,), seed=seed, **settings).to(request.device)
-            part.fit(images, progress=progress, checkpoint=f"{file}.part").save(file)
-        parts.append(Detector.load(file))
-    if len(parts) == 1:
-        return parts[0]
-    whole = Detector(scales, seed=seed, **settings)
-    whole.ensembles_ = [part.ensembles_[0] for part in parts]
-    return HeldOut(whole, ImageSource(images, whole.image_size), progress).variant()
-
-
-def _baseline(method: str, budget: Budget, seed: int, **more: Any) -> Baseline:
-    detector = METHODS[method]
-    own = detector(seed=seed).settings
-    given = {k: v for k, v in budget.baseline.items() if k in own}
-    if "samples" in given:
-        given["samples"] = min(given["samples"], own["samples"])
-    return detector(seed=seed, **{**given, **{k: v for k, v in more.items() if k in own}})
-
-
-def _of_class(
-    request: Request,
-    budget: Budget,
-    data: LabeledSet,
-    kept: dict[str, Any],
-    progress: Progress,
-    folder: Path,
-    row: str,
-    column: str,
-    seed: int,
-) -> float:
-    """AUROC of a system with one class as good."""
-    label = data.classes.index(row)
-    others = (data.test.labels != label).numpy()
-    mine = data.train.labels == label
-    if not kept:
-        kept["test"] = zoomed(data.test.images, 33)
-        kept["train"] = zoomed(data.train.images, 33)
-
-    def shown(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        progress(f"{row}, {column}: {stage}", done, total, figures)
-
-    if column == _OURS:
-        (teacher,) = load_teachers((33,), [])
-        settings = OneClassSettings(seed=seed, **budget.one_class)
-        ensemble = OneClassEnsemble(teacher, settings, torch.device(request.device))
-        ensemble.fit(kept["train"][mine], shown)
-        e, v = ensemble.error_and_variance(kept["test"])
-        scores = ensemble.normalization.score(e, v) if request.budget == "paper" else e
-        return auroc(scores.numpy(), others)
-    if "descriptors" not in kept:
-        kept["descriptors"] = {part: _described(kept[part], part, shown) for part in ("train", "test")}
-    # the paper: 1-NN keeps every vector; the autoencoders have a learning rate of 1e-2 and batches of 64
-    detector = _baseline(_SHALLOW[column], budget, seed, learning_rate=1e-2, batch=64)
-    return auroc(
-        detector.fit_descriptors(kept["descriptors"]["train"][mine], progress=shown)
-        .score_descriptors(kept["descriptors"]["test"])
-        .numpy(),
-        others,
-    )
-
-
-@torch.no_grad()
-def _described(patches: Tensor, part: str, progress: Progress) -> Tensor:
-    """The teacher's descriptors [N, d] of patches uint8 [N, 3, p, p]."""
-    (teacher,) = load_teachers((patches.shape[-1],), [])
-    found = []
-    pieces = torch.split(patches, 256)
-    for done, piece in enumerate(pieces, 1):
-        x = normalize_images(piece).contiguous(memory_format=torch.channels_last)
-        found.append(run_layers(teacher.layers, x).flatten(1))
-        progress(f"descriptors, {part}", done, len(pieces), {})
-    return torch.cat(found)
+def _no_teachers(name: str, request: Request) -> None:
+    if request.teachers:
+        raise DataError(f"{name}: takes the teachers that come with stadx; leave --teacher out")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,6 @@ from PIL import Image
 
 from ..data.images import read_image
 from ..evaluation import DefectResult, Evaluation, TestScore
-from ..files import write_bytes
 from .overlay import (
     COLOURS,
     PREDICTED,
@@ -30,6 +27,7 @@ from .overlay import (
     resize_to,
     scale_for,
 )
+from .page import data_uri, settings_list, write_page
 from .plots import image_histogram, pixel_histogram, pro_plot
 
 SHOWN = 4  # images in each row of the gallery
@@ -65,16 +63,7 @@ def write_report(
         "the area under the per-region overlap curve up to the false-positive rate limit, divided by that "
         "limit; it is exact: every distinct score is a threshold.</footer>",
     ]
-    style = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main>\n</body>\n</html>\n"
-    )
-    # A file name can hold bytes that are no UTF-8; the page shows them as "?".
-    write_bytes(path, page.encode("utf-8", "replace"))
+    write_page(path, title, parts)
 
 
 def _headline(evaluations: Sequence[Evaluation]) -> str:
@@ -212,7 +201,7 @@ def _shot(image: TestScore, scale: Scale, evaluation: Evaluation) -> str:
 def _inline(pixels: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri(buffer.getvalue(), "jpeg")
 
 
 def _settings(evaluation: Evaluation) -> str:
@@ -225,9 +214,4 @@ def _settings(evaluation: Evaluation) -> str:
         *evaluation.settings.items(),
         *evaluation.versions.items(),
     ]
-    rows = "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(_shown(value))}</dd>" for key, value in pairs)
-    return f"<details><summary>Settings and versions</summary><dl>{rows}</dl></details>"
-
-
-def _shown(value: object) -> str:
-    return ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+    return settings_list("Settings and versions", pairs)

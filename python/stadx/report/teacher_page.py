@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib import resources
 
 import numpy as np
 from matplotlib import colormaps
@@ -15,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..diagnostics import Diagnosis
-from ..files import write_bytes
+from .page import data_uri, settings_list, write_page
 from .teacher_plots import curves_plot, spectrum_plot
 
 _PATCH_SIDE = 72  # of a patch in the page, in pixels
@@ -64,17 +62,9 @@ def write_teacher_page(
         '<p class="soft">Left a held-out patch, right those of other photos whose descriptors are nearest, with the '
         "distance. They should show the same kind of thing.</p>",
         _retrieval(diagnosis),
-        _settings(settings),
+        settings_list("Settings", settings.items()),
     ]
-    style = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(parts)
-        + "\n</main>\n</body>\n</html>\n"
-    )
-    write_bytes(path, page.encode("utf-8", "replace"))
+    write_page(path, title, parts, _STYLE)
 
 
 def _headline(diagnosis: Diagnosis, last: Mapping[str, float]) -> str:
@@ -144,12 +134,7 @@ def _picture(patch: NDArray[np.uint8], what: str, caption: str) -> str:
 def _inline(pixels: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def _settings(settings: Mapping[str, object]) -> str:
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in settings.items())
-    return f"<details><summary>Settings</summary><dl>{rows}</dl></details>"
+    return data_uri(buffer.getvalue())
 
 
 def _card(content: str) -> str:

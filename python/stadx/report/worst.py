@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +16,7 @@ from ..evaluation import Evaluation
 from ..files import write_bytes
 from ..metrics import evaluate_maps
 from .overlay import TRUTH, outline, overlay, scale_for
+from .plots import to_png
 
 _SIDE = 96  # pixels around a region that are shown, at least
 
@@ -56,9 +55,7 @@ def write_worst(path: str | os.PathLike[str], evaluation: Evaluation, count: int
         left.set_title(captions[-1], fontsize=8, loc="left")
     for axes in grid.flat:
         axes.axis("off")
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, to_png(figure))
     return captions
 
 

@@ -1,0 +1,172 @@
+"""AU-PRO of a system on a category: a cell of Tables 1 and 3."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..baselines import METHODS, Baseline
+from ..data.layouts import categories, open_category, training_images
+from ..data.source import ImageSource, fingerprint
+from ..detector import Detector
+from ..errors import DataError
+from ..evaluation import evaluate
+from ..progress import Progress
+from .panels import write_extremes
+from .request import Budget, Request
+from .variants import HeldOut
+
+SCALES = {"Ours p = 65": (65,), "p = 17": (17,), "p = 33": (33,), "p = 65": (65,), "Multiscale": (17, 33, 65)}
+"""The columns that are the paper's own system, and their receptive fields."""
+
+BASELINES = {
+    "1-NN": "knn",
+    "OC-SVM": "ocsvm",
+    "K-Means": "kmeans",
+    "ℓ2-AE": "l2-ae",
+    "VAE": "vae",
+    "SSIM-AE": "ssim-ae",
+    "AnoGAN": "anogan",
+    "CNN-Feature Dictionary": "feature-dictionary",
+    "OCGAN": "ocgan",
+}
+"""The columns that are baselines, and what `METHODS` calls them."""
+
+_TEXTURES = ("Carpet", "Grid", "Leather", "Tile", "Wood")
+
+
+def named_categories(data: Path) -> dict[str, Path]:
+    """Folders by the names that the paper's tables have."""
+    folders = categories(data)
+    if not folders:
+        raise DataError(f"{data}: is no category, nor a folder of such; give one of the two")
+    return {p.resolve().name.replace("_", " ").capitalize(): p for p in folders}
+
+
+def all_categories(places: Sequence[Path]) -> dict[str, Path]:
+    """The categories of several folders.
+
+    Raises:
+        DataError: for a folder without any, or two of the same name.
+    """
+    found: dict[str, Path] = {}
+    for place in places:
+        for name, folder in named_categories(place).items():
+            if name in found:
+                raise DataError(f"{folder}: there is a category {name} already, {found[name]}; rename one, or omit it")
+            found[name] = folder
+    return found
+
+
+def content_hash(folder: Path, progress: Progress) -> str:
+    """SHA-256 over names and contents of a category's training and test images and masks."""
+    category = open_category(folder)
+    masks = [image.mask for image in category.test if image.mask is not None]
+    paths = [*category.train, *(image.path for image in category.test), *masks]
+    digest = hashlib.sha256()
+    for done, path in enumerate(paths, 1):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); copy it anew") from error
+        name = path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape")
+        digest.update(name + b"\0" + hashlib.sha256(content).digest())
+        progress(f"Hash of {category.name}", done, len(paths), {})
+    return digest.hexdigest()
+
+
+def measure_category(request: Request, folder: Path, row: str, column: str, seed: int, progress: Progress) -> float:
+    """AU-PRO of a system on a category; for the first seed also a picture of the defects found worst and best."""
+
+    def shown(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        progress(f"{row}, {column}: {stage}", done, total, figures)
+
+    images = training_images(folder)
+    detector: Detector | Baseline
+    if column in SCALES:
+        detector = train_detector(SCALES[column], images, request, seed, row, shown)
+    else:
+        detector = train_baseline(column, images, fingerprint(images), request, seed, row, shown)
+    evaluation = evaluate(detector, open_category(folder), stride=request.budget.stride, progress=shown)
+    if evaluation.au_pro is None:
+        raise DataError(f"{folder}: has no defects to measure AU-PRO on")
+    if seed == 0:
+        write_extremes(picture_file(request.out, row, column), evaluation)
+    return round(evaluation.au_pro, 6)
+
+
+def picture_file(out: Path, row: str, column: str) -> Path:
+    """Where `measure_category` puts its picture."""
+    return out / "pictures" / f"{row}, {column}.png"
+
+
+def train_detector(
+    scales: tuple[int, ...], images: Sequence[Path], request: Request, seed: int, row: str, progress: Progress
+) -> Detector:
+    """A detector of these scales, each trained once and kept: every scale is the same alone and with others."""
+    settings = request.budget.detector_settings(len(images))
+    parts = []
+    for p in scales:
+        file = _model_file(request, row, f"p{p}", seed, fingerprint(images), settings)
+        if not file.exists():
+            part = Detector((p,), seed=seed, **settings).to(request.device)
+            part.fit(images, progress=progress, checkpoint=f"{file}.part").save(file)
+        parts.append(Detector.load(file))
+    if len(parts) == 1:
+        return parts[0].to(request.device)
+    whole = Detector(scales, seed=seed, **settings)
+    whole.ensembles_ = [part.ensembles_[0] for part in parts]
+    return HeldOut(whole, ImageSource(images, whole.image_size), progress).variant().to(request.device)
+
+
+def train_baseline(
+    column: str,
+    data: Sequence[Path] | Tensor,
+    content: str,
+    request: Request,
+    seed: int,
+    row: str,
+    progress: Progress,
+) -> Baseline:
+    """A baseline, trained once on `data`, whose hash is `content`, and kept."""
+    detector = make_baseline(column, request.budget, seed, row)
+    device = request.device if detector.on_gpu else "cpu"
+    file = _model_file(request, row, detector.method, seed, content, detector.settings)
+    if not file.exists():
+        detector.to(device).fit(data, progress=progress, checkpoint=f"{file}.part").save(file)
+    return Baseline.load(file).to(device)
+
+
+def _model_file(request: Request, row: str, system: str, seed: int, content: str, settings: Mapping[str, Any]) -> Path:
+    digest = hashlib.sha256(f"{content} {sorted(settings.items(), key=str)}".encode()).hexdigest()[:12]
+    return request.out / "models" / f"{row.replace(' ', '_')}-{system}-seed{seed}-{digest}.safetensors"
+
+
+def make_baseline(column: str, budget: Budget, seed: int, row: str = "", **more: Any) -> Baseline:
+    """An untrained baseline with the budget's settings, those for textures where the row is one, and `more`.
+
+    Settings that it does not have are left out.
+    """
+    method = METHODS[BASELINES[column]]
+    own = method(seed=seed).settings
+    given = {k: v for k, v in budget.baseline.items() if k in own}
+    if given.get("samples") and own["samples"]:
+        given["samples"] = min(given["samples"], own["samples"])
+    texture = method.texture_settings if row in _TEXTURES else {}
+    return method(seed=seed, **{**texture, **given, **{k: v for k, v in more.items() if k in own}})
+
+
+def settings_of(column: str, budget: Budget) -> dict[str, Any]:
+    """All settings of a system of Tables 1 and 3."""
+    if column not in SCALES:
+        settings = {**make_baseline(column, budget, 0).settings, "stride": budget.stride}
+        texture = METHODS[BASELINES[column]].texture_settings
+        return {**settings, "for textures": dict(texture)} if texture else settings
+    settings = {**Detector(SCALES[column], **budget.detector_settings(1)).settings, "stride": budget.stride}
+    if "epochs" in budget.detector:
+        settings["steps"] = f"{budget.detector['epochs']} epochs"
+    return settings

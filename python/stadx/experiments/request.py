@@ -1,0 +1,116 @@
+"""What is asked of `stadx reproduce`: which data, how much work, and which part of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much work a table is given.
+
+    Attributes:
+        name: one of `BUDGETS`.
+        says: what the table's header says of it.
+        detector: arguments of `Detector`; "epochs" instead of "steps" counts them by images.
+        baseline: arguments of every baseline; those of autoencoders where they have them.
+        one_class: arguments of `OneClassSettings`.
+        stride: of scoring.
+    """
+
+    name: str
+    says: str
+    detector: Mapping[str, Any]
+    baseline: Mapping[str, Any]
+    one_class: Mapping[str, Any]
+    stride: int = 1
+
+    def detector_settings(self, images: int) -> dict[str, Any]:
+        """`detector` for so many training images, epochs turned into steps."""
+        settings = dict(self.detector)
+        if (epochs := settings.pop("epochs", None)) is not None:
+            settings["steps"] = epochs * images
+        return settings
+
+
+BUDGETS = {
+    "quick": Budget(
+        "quick",
+        "quick budget: 300 steps of 3 students (paper: 100 epochs), error alone, every 4th pixel; baselines on at most "
+        "10,000 descriptors or patches, 20 epochs; MNIST and CIFAR-10: 150 steps of 2 students",
+        {"steps": 300},
+        {"samples": 10_000, "epochs": 20},
+        {"students": 2, "steps": 150},
+        4,
+    ),
+    "default": Budget(
+        "default",
+        "stadx's own settings: 2,000 steps of 3 students (paper: 100 epochs), error alone; baselines as in the paper; "
+        "MNIST and CIFAR-10: 500 steps of 5 students",
+        {},
+        {},
+        {},
+    ),
+    "paper": Budget(
+        "paper",
+        "the paper's settings: 100 epochs of whole images, Adam at 1e-4, error and variance",
+        {
+            "epochs": 100,
+            "batch": 1,
+            "crop": None,
+            "focus": 0.0,
+            "optimizer": "adam",
+            "learning_rate": 1e-4,
+            "schedule": "constant",
+            "dense": True,
+            "terms": "both",
+        },
+        {},
+        {"steps": 10_000, "optimizer": "adam", "learning_rate": 1e-4},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run of a table or figure.
+
+    Attributes:
+        data: folders of categories or single ones; for tables 2, 6, 7 and figure 4 what
+            `read_labeled` takes.
+        out: folder for results and detectors; a run that was stopped goes on from there.
+        budget: how much work.
+        rows, columns: categories or classes, and systems or studies; empty for all that can be run.
+        seeds: how many, from 0.
+        device: where students train and score.
+        jobs: processes.
+        teachers: teacher files of tables 2, 6 and 7, by column.
+    """
+
+    data: tuple[Path, ...]
+    out: Path
+    budget: Budget = BUDGETS["default"]
+    rows: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    seeds: int = 1
+    device: str = "cpu"
+    jobs: int = 1
+    teachers: Mapping[str, Path] = field(default_factory=dict)
+
+
+def pick(wanted: Sequence[str], known: Iterable[str], what: str) -> list[str]:
+    """Those of `known` that are wanted, all where nothing is.
+
+    Raises:
+        DataError: naming one that is wanted and not known.
+    """
+    known = list(known)
+    for name in wanted:
+        if name not in known:
+            raise DataError(f"{name}: there is no such {what} here; there are {', '.join(known)}")
+    return [name for name in known if not wanted or name in wanted]
