@@ -118,9 +118,9 @@ def train_detector(
         parts.append(Detector.load(file))
     if len(parts) == 1:
         return parts[0].to(request.device)
-    whole = Detector(scales, seed=seed, **settings)
+    whole = Detector(scales, seed=seed, **settings).to(request.device)
     whole.ensembles_ = [part.ensembles_[0] for part in parts]
-    return HeldOut(whole, ImageSource(images, whole.image_size), progress).variant().to(request.device)
+    return HeldOut(whole, ImageSource(images, whole.image_size), progress).variant()
 
 
 def train_baseline(

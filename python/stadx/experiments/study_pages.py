@@ -25,29 +25,32 @@ _OF_SETUP = ("scales", "students", "steps", "image_size")
 def run_studies(
     request: Request, places: Mapping[str, Path], store: ResultStore, progress: Progress
 ) -> dict[tuple[str, str], list[Row]]:
-    """Run the studies on every category; those in the store are not run again. Rows by category and study.
+    """Run the studies on every category, but for "teacher", which needs photos; those in the store are not run again.
+
+    Returns:
+        Rows by category and study.
 
     Raises:
         DataError, ModelFileError, OutputError, StadxError: as their messages say.
     """
-    studies = pick(request.columns, STUDIES, "study")
+    studies = pick(request.columns, [study for study in STUDIES if study != "teacher"], "study")
     run_tasks([partial(_run, request, store, studies, row, f) for row, f in places.items()], request.jobs, progress)
     found = store.results()
     return {(row, study): [Row(**r) for r in found[f"{row} | {study}"]] for row in places for study in studies}
 
 
-def setup_of(budget: Budget, images: int) -> Setup:
+def setup_of(budget: Budget, images: int, device: str = "cpu") -> Setup:
     """The budget, as what all rows of a study share, for so many training images."""
     settings = budget.detector_settings(images)
     own = {name: settings.pop(name) for name in _OF_SETUP if name in settings}
-    return Setup(**own, stride=budget.stride, settings=settings)
+    return Setup(**own, stride=budget.stride, settings=settings, device=device)
 
 
 def _run(
     request: Request, store: ResultStore, studies: Sequence[str], row: str, folder: Path, progress: Progress
 ) -> None:
     """All studies of a category: one process, for they share what is trained."""
-    setup = setup_of(request.budget, len(training_images(folder)))
+    setup = setup_of(request.budget, len(training_images(folder)), request.device)
     for study in studies:
 
         def told(stage: str, done: int, total: int, figures: Mapping[str, float], study: str = study) -> None:
