@@ -39,6 +39,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
         "LD_PRELOAD": " ".join(_runtime()),
         "ASAN_OPTIONS": "detect_leaks=0",
         "STADX_SIMT_ADDRESS": "1",
+        "PYTEST_ADDOPTS": "",  # in one process, however the tests themselves run
     }
     return subprocess.run(
         [sys.executable, *arguments], cwd=TESTS, env=environment, capture_output=True, text=True, check=False
