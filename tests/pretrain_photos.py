@@ -21,8 +21,6 @@ def mean_colours(images: Tensor) -> Tensor:
 
 P_NET = PretrainedNetwork("mean-colours", 12, "none", mean_colours)
 SETTINGS = PretrainSettings(
-    optimizer="adam",
-    learning_rate=1.2e-3,
     patch_size=17,
     pretrained_input=17,
     targets="pooled",

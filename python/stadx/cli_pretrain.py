@@ -30,12 +30,11 @@ def pretrain(
     batch: Annotated[int | None, typer.Option(min=2, help="Patches per step.", show_default="256")] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(min=0, help="Highest learning rate.", show_default="0.002 for muon, 0.001 for adam"),
+        typer.Option(min=0, help="Highest learning rate.", show_default="1.2e-3"),
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Of the weights.", show_default="1e-5")] = None,
     optimizer: Annotated[
-        Literal["muon", "adam"] | None,
-        typer.Option(help="Adam in the paper; Muon gets further in as many steps.", show_default="muon"),
+        Literal["muon", "adam"] | None, typer.Option(help="Adam in the paper.", show_default="adam")
     ] = None,
     schedule: Annotated[
         Literal["cosine", "constant"] | None,

@@ -27,7 +27,7 @@ class PretrainSettings:
             variance 1.
         steps, batch: optimiser steps and patches in each.
         optimizer: "muon" or "adam".
-        learning_rate, weight_decay: of the optimiser; None is 2e-3 for Muon, 1e-3 for Adam.
+        learning_rate, weight_decay: of the optimiser; for Muon a learning rate of 2e-3 or so.
         schedule: "cosine" (5 % warm-up, then down to nothing) or "constant".
         distillation_weight, triplet_weight, compactness_weight: λk, λm and λc of Eq. 6. With λk = 0 no pretrained
             network is needed, with λm = 0 no triplets are made.
@@ -55,8 +55,8 @@ class PretrainSettings:
     targets: Literal["pooled", "dense"] = "dense"
     steps: int = 10_000
     batch: int = 256
-    optimizer: OptimizerName = "muon"
-    learning_rate: float | None = None
+    optimizer: OptimizerName = "adam"
+    learning_rate: float = 1.2e-3
     weight_decay: float = 1e-5
     schedule: Literal["cosine", "constant"] = "cosine"
     distillation_weight: float = 1.0

@@ -134,7 +134,6 @@ def _pretrain(
     channels_last(net)
     parameters = [p for module in modules.values() for p in module.parameters()]
     optimizer = make_optimizer(settings.optimizer, parameters, settings.learning_rate, settings.weight_decay)
-    learning_rate = float(optimizer.defaults["lr"])
     cache = None
     if p_net is not None and (feature_cache is not None or settings.distinct_batches):
         key = _cache_key(photo_hash, settings, p_net, part, device)
@@ -177,7 +176,7 @@ def _pretrain(
     ) as stream:
         for number, patches in zip(numbers, stream, strict=True):
             factor = learning_rate_factor(step, settings.steps, settings.schedule)
-            set_learning_rate(optimizer, learning_rate * factor)
+            set_learning_rate(optimizer, settings.learning_rate * factor)
             values = take_step(*objective.inputs(number, patches)).tolist()
             terms = dict(zip(names, values, strict=True))
             check_finite(terms["loss"], step + 1)
