@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from pretrain_photos import write_photos
 from small import teacher_file
 from stadx import DataError, Detector
 from stadx.cli import app
@@ -132,6 +133,7 @@ def test_the_study_of_teachers_trains_them(
         shutil.copy(teacher_file(tmp_path, settings.patch_size), out)
 
     monkeypatch.setattr(ablations, "pretrain", pretrain)
+    write_photos(tmp_path / "photos", 3)
     own = replace(setup, scales=(17,), students=1, stride=4, photos=tmp_path / "photos", teacher_steps=7, seed=3)
     rows = run_study("teacher", category, tmp_path / "out", own)
     assert [row.name for row in rows[:3]] == ["default", "λc = 0", "λc = 1"] and "third" not in str(rows)
@@ -141,6 +143,10 @@ def test_the_study_of_teachers_trains_them(
     used = [Path(Detector.load(f).teachers[0]).name for f in (tmp_path / "out" / "models").iterdir()]
     assert sorted(used) == sorted(name for _, name in trained)
     assert run_study("teacher", category, tmp_path / "out", own) == rows and len(trained) == len(rows)
+    run_study("teacher", category, tmp_path / "out", replace(own, seed=4))
+    assert len(trained) == 2 * len(rows)
+    with pytest.raises(DataError, match="leave --model out"):
+        run_study("teacher", category, tmp_path / "out", replace(own, model=tmp_path / "m"))
     with pytest.raises(DataError, match="name a folder of photos, with --photos"):
         run_study("teacher", category, tmp_path / "out", setup)
 

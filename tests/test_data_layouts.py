@@ -18,7 +18,7 @@ from stadx.data.images import write_map
 from stadx.data.layouts import categories, list_category, open_category, training_images
 from stadx.data.map_files import open_map_set
 from stadx.data.source import ImageSource
-from stadx.experiments import reproduce as module
+from stadx.experiments import categories as module
 from stadx.experiments.reproduce import Request, reproduce
 
 
@@ -219,9 +219,9 @@ def test_maps_of_btad_and_visa_find_their_masks(btad: Path, visa: Path, tmp_path
 
 
 def test_a_table_has_a_row_for_every_category(btad: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_of_category", lambda *arguments: 0.5)
-    result = reproduce("table3", Request(btad, tmp_path / "out", columns=("p = 33",)))
-    assert list(result.measured) == ["01", "02", "03"]
+    monkeypatch.setattr(module, "measure_category", lambda *arguments: 0.5)
+    result = reproduce("table3", Request((btad,), tmp_path / "out", columns=("p = 33",))).table
+    assert result is not None and list(result.measured) == ["01", "02", "03"]
 
 
 def test_images_directly_in_a_folder_are_still_good_ones(tmp_path: Path) -> None:

@@ -11,11 +11,23 @@ from torch import nn
 from typer.testing import CliRunner
 
 from pretrain_photos import P_NET, SETTINGS, make_cheap, write_photos
-from small import good_images, teacher_file
+from small import good_images, random_teacher, teacher_file
 from stadx import DataError, Detector, StadxError, distributed, pretraining
+from stadx.calibration import _maps_of_gpu, held_out_maps
 from stadx.cli import app
+from stadx.data.source import ImageSource
+from stadx.graphed_step import GraphedStep
 from stadx.pretrained import standardized
 from stadx.pretraining import pretrain
+from stadx.progress import silent
+from stadx.scoring import Ensemble
+from stadx.training import (
+    OptimizerName,
+    make_optimizer,
+    restore_training_state,
+    set_learning_rate,
+    training_state,
+)
 
 
 def _fitted(folder: Path, device: torch.device | str, checkpoint: Path | None = None) -> Detector:
@@ -33,11 +45,64 @@ def test_a_detector_trains_where_it_is_told(tmp_path: Path, device: torch.device
     tensors = [ensemble.mean, ensemble.std, *(p for net in networks for p in net.parameters())]
     assert {t.device.type for t in tensors} == {"cpu"}
     torch.testing.assert_close(ensemble.std, want.ensembles_[0].std, rtol=1e-2, atol=1e-3)
+    assert got.threshold_ == pytest.approx(want.threshold_, rel=0.1)
     for ours, theirs in zip(got.history_[0], want.history_[0], strict=True):
         assert ours == pytest.approx(theirs, rel=0.02)
     again = _fitted(tmp_path, device, tmp_path / "run")  # from its complete checkpoint
     assert again.history_ == got.history_
     torch.testing.assert_close(again.threshold_, got.threshold_)
+
+
+def test_a_step_is_the_same_from_a_graph(device: torch.device) -> None:
+    weights = [torch.zeros(3, device=place) for place in (device, "cpu")]
+
+    def step_of(weight: torch.Tensor) -> GraphedStep:
+        def step(x: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+            weight.add_(x.sum(0) * scale)
+            return weight.sum()
+
+        return GraphedStep(step)
+
+    ours, theirs = map(step_of, weights)
+    kept = []
+    for i in range(24):  # shapes take turns: more of them than graphs are kept
+        x, scale = torch.full((1 + i % 6, 3), float(i)), torch.tensor(i / 7)
+        kept.append((ours(x.to(device), scale.to(device)), theirs(x, scale).clone()))
+    for got, want in kept:
+        torch.testing.assert_close(got.cpu(), want)
+    torch.testing.assert_close(weights[0].cpu(), weights[1])
+
+
+@pytest.mark.parametrize("name", ["muon", "adam"])
+def test_the_learning_rate_is_what_was_set_last(name: OptimizerName, device: torch.device) -> None:
+    weight = nn.Parameter(torch.ones(4, 5, device=device))
+    optimizer = make_optimizer(name, [weight], 0.5, 0.0)
+    for rate in (0.25, 0.0):
+        set_learning_rate(optimizer, rate)
+        before = weight.detach().clone()
+        weight.grad = torch.arange(20.0, device=device).view(4, 5) - 7
+        optimizer.step()
+        assert ((weight - before).abs().max() > 0.1 * rate) == (rate > 0)
+    tensors = training_state({"m": nn.ParameterDict({"w": weight})}, optimizer)
+    again = make_optimizer(name, [weight], 0.5, 0.0)
+    restore_training_state({"m": nn.ParameterDict({"w": weight})}, again, tensors)
+    set_learning_rate(again, 0.1)
+    again.step()  # its state lies where it is needed
+
+
+@pytest.mark.parametrize("students", [1, 3])
+def test_held_out_images_are_scored_by_the_gpus_scorer(students: int) -> None:
+    ensemble = Ensemble(
+        random_teacher(33), [random_teacher(33, i + 1) for i in range(students)], torch.full((8,), 0.1), torch.ones(8)
+    )
+    source, cpu = ImageSource(good_images(3), None), torch.device("cpu")
+    want = held_out_maps([ensemble, ensemble], source, [0, 2], silent)
+    got = _maps_of_gpu([ensemble, ensemble], source, [0, 2], silent, cpu, "float32")
+    assert [len(scales) for scales in got] == [2, 2]
+    for ours, theirs in zip(got, want, strict=True):
+        for pair, wanted in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(pair[0], wanted[0], rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(pair[1], wanted[1], rtol=1e-3, atol=1e-3)
 
 
 class _Colours(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -43,28 +43,37 @@ def held_out_maps(
     precision: GpuPrecision = "tf32",
 ) -> Maps:
     """e and v of the images `indices`, on the CPU; a GPU that computes them has the `precision` that it scores with."""
+    if device.type == "cuda":
+        return _maps_of_gpu(ensembles, source, indices, progress, device, precision)
     maps: Maps = []
-    scorers = [_error_and_variance(ensemble, device, precision) for ensemble in ensembles]
     for done, index in enumerate(indices, 1):
-        maps.append([score(source[index][None]) for score in scorers])
+        maps.append([ensemble.error_and_variance(source[index][None]) for ensemble in ensembles])
         progress("Held-out images", done, len(indices), {})
     return maps
 
 
-def _error_and_variance(
-    ensemble: Ensemble, device: torch.device, precision: GpuPrecision
-) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    if device.type == "cpu":
-        return ensemble.error_and_variance
-    # what the GPU adds up is e / e's deviation + v / v's deviation
-    weights = Normalization(0, 1, 0, math.inf), Normalization(0, math.inf, 0, 1)
-    alone = [GpuScorer([ensemble], [weight], device, precision) for weight in weights]
-
-    def both(image: Tensor) -> tuple[Tensor, Tensor]:
-        e, v = (scorer.score_images(image, None, 1)[0] for scorer in alone)
-        return e, v
-
-    return both
+def _maps_of_gpu(
+    ensembles: Sequence[Ensemble],
+    source: ImageSource,
+    indices: Sequence[int],
+    progress: Progress,
+    device: torch.device,
+    precision: GpuPrecision,
+) -> Maps:
+    """One scorer at a time: each has weights and memory of its own on the card."""
+    # what a scorer adds up is e / e's deviation + v / v's deviation
+    alone = Normalization(0, 1, 0, math.inf), Normalization(0, math.inf, 0, 1)
+    parts: list[list[Tensor]] = []
+    for ensemble in ensembles:
+        for weights in alone:
+            scorer = GpuScorer([ensemble], [weights], device, precision)
+            parts.append([])
+            for index in indices:
+                parts[-1].append(scorer.score_images(source[index][None], None, 1)[0])
+                done = (len(parts) - 1) * len(indices) + len(parts[-1])
+                progress("Held-out images", done, 2 * len(ensembles) * len(indices), {})
+    pairs = [list(zip(e, v, strict=True)) for e, v in zip(parts[::2], parts[1::2], strict=True)]
+    return [list(scales) for scales in zip(*pairs, strict=True)]
 
 
 def normalizations_of(maps: Maps, terms: Terms = "both") -> list[Normalization]:

@@ -104,7 +104,7 @@ def reproduce(
         typer.Argument(
             help="Table 1: systems on MVTec AD; 2: means of 6 and 7; 3: receptive fields on MVTec AD; 6: MNIST; "
             "7: CIFAR-10. Figure 1: a defect of each category; 4: descriptors of MNIST; 5: receptive fields; 6: all "
-            "types of defect. Ablations: all studies of `stadx ablate`."
+            "types of defect. Ablations: all studies of `stadx ablate` but teacher."
         ),
     ],
     data: Annotated[

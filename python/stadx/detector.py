@@ -63,7 +63,7 @@ class Detector(Calibrated):
         seed: of every random choice.
 
     Attributes:
-        device: where it trains and scores, see `to`.
+        device, gpu_precision: where it trains and scores, see `to`.
         ensembles_: per scale, teacher, students, µ and σ.
         history_: per scale, the losses in the course of training, see `TrainedStudents`; not kept in the file.
         normalizations_: per scale, mean and deviation of e and v on the held-out images.
@@ -124,7 +124,7 @@ class Detector(Calibrated):
         check_settings(self.settings)
         self._checkpoints: list[Path] = []
         self.device = torch.device("cpu")
-        self._gpu_precision: GpuPrecision = "tf32"
+        self.gpu_precision: GpuPrecision = "tf32"
         self._gpu_scorer: GpuScorer | None = None
 
     @keep_freed_memory()
@@ -188,7 +188,7 @@ class Detector(Calibrated):
         self.ensembles_ = [scale.ensemble for scale in trained]
         self.history_ = [scale.history for scale in trained]
         self._gpu_scorer = None
-        maps = held_out_maps(self.ensembles_, source, held_out, progress, self.device, self._gpu_precision)
+        maps = held_out_maps(self.ensembles_, source, held_out, progress, self.device, self.gpu_precision)
         self.normalizations_ = normalizations_of(maps, self.terms)
         self._calibrate(fused_scores(maps, self.normalizations_, self.smoothing))
         self._checkpoints = [Path(file) for file in files if file is not None]
@@ -251,7 +251,7 @@ class Detector(Calibrated):
         """
         if precision not in get_args(GpuPrecision):
             raise ValueError(f"precision {precision!r} is unknown; choose one of {get_args(GpuPrecision)}")
-        self.device, self._gpu_precision, self._gpu_scorer = usable_device(device), precision, None
+        self.device, self.gpu_precision, self._gpu_scorer = usable_device(device), precision, None
         return self
 
     def __getstate__(self) -> dict[str, Any]:
@@ -259,7 +259,7 @@ class Detector(Calibrated):
 
     def _scorer_on(self, device: torch.device) -> GpuScorer:
         if self._gpu_scorer is None or self._gpu_scorer.device != device:
-            self._gpu_scorer = GpuScorer(self.ensembles_, self.normalizations_, device, self._gpu_precision)
+            self._gpu_scorer = GpuScorer(self.ensembles_, self.normalizations_, device, self.gpu_precision)
         return self._gpu_scorer
 
     def score_bands(self, image: ImageRows, *, stride: int = 1, method: Method = "auto") -> Iterator[Tensor]:

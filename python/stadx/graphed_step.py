@@ -51,7 +51,8 @@ class GraphedStep:
     def _record(self, *inputs: Tensor) -> Callable[..., Tensor]:
         static = [x.clone() for x in inputs]
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        # other threads may score on the card meanwhile
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
             result = self._step(*static)
 
         def replay(*inputs: Tensor) -> Tensor:

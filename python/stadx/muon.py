@@ -52,13 +52,22 @@ class Muon(torch.optim.Optimizer):
                     continue
                 gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
                 state = self.state[parameter]
+                if not state:
+                    _start(gradient, state)
                 step = _adam_step(gradient, state) if parameter.ndim < 2 else _muon_step(gradient, state)
                 parameter.sub_(step.mul_(group["lr"]))
         return loss
 
 
+def _start(gradient: Tensor, state: dict[str, Tensor]) -> None:
+    names = ("exp_avg", "exp_avg_sq") if gradient.ndim < 2 else ("momentum",)
+    state.update({name: torch.zeros_like(gradient) for name in names})
+    if gradient.ndim < 2:
+        state["step"] = torch.zeros((), device=gradient.device)
+
+
 def _muon_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
-    momentum = state.setdefault("momentum", torch.zeros_like(gradient))
+    momentum = state["momentum"]
     momentum.lerp_(gradient, 1 - _MOMENTUM)
     ahead = gradient.lerp(momentum, _MOMENTUM)
     matrix = ahead.flatten(1)
@@ -67,9 +76,7 @@ def _muon_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
 
 
 def _adam_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
-    count = state.setdefault("step", torch.zeros((), device=gradient.device))
-    mean = state.setdefault("exp_avg", torch.zeros_like(gradient))
-    square = state.setdefault("exp_avg_sq", torch.zeros_like(gradient))
+    count, mean, square = state["step"], state["exp_avg"], state["exp_avg_sq"]
     count += 1
     mean.lerp_(gradient, 1 - _BETAS[0])
     square.lerp_(gradient.square(), 1 - _BETAS[1])

@@ -158,7 +158,9 @@ def restore_training_state(
         prefix = f"optimizer.{name}."
         kept = {k[len(prefix) :]: v.clone() for k, v in tensors.items() if k.startswith(prefix)}
         if kept:
-            optimizer.state[parameter] = {k: v.to(parameter.device) for k, v in kept.items()}
+            # PyTorch's Adam counts its steps on the CPU unless it is for graphs
+            on_cpu = {"step"} if optimizer.defaults.get("capturable") is False else set[str]()
+            optimizer.state[parameter] = {k: v if k in on_cpu else v.to(parameter.device) for k, v in kept.items()}
 
 
 def _named_parameters(modules: Mapping[str, nn.Module]) -> Iterable[tuple[str, nn.Parameter]]:

@@ -9,16 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from ..data.category import Category
 from ..data.layouts import open_category, training_images
+from ..data.photos import fingerprint_photos, list_photos
 from ..data.source import ImageSource
 from ..detector import Detector
 from ..errors import DataError
 from ..evaluation import Evaluation, evaluate
 from ..files import check_writable, write_bytes
+from ..networks import PatchNetwork
 from ..pretrain_settings import PretrainSettings
 from ..pretraining import pretrain
 from ..progress import Progress, silent
+from ..teacher import load_teachers
 from ..version import versions
 from .ablation_pictures import write_maps, write_scores
 from .variants import HeldOut
@@ -97,7 +102,7 @@ def _teachers(base: Detector) -> list[Change]:
         "zero padding": {"padding": "zeros"},
         "Lc a mean": {"compactness_reduction": "mean", "compactness_weight": 1.0},
         "P pooled, patch by patch": {"targets": "pooled", "pretrained_input": 96},
-        "Adam": {"optimizer": "adam"},
+        "Muon": {"optimizer": "muon", "learning_rate": 2e-3},
     }
     if 65 in base.scales:
         changes["third convolution 256"] = {"conv3_channels": 256}
@@ -166,6 +171,8 @@ def run_study(
         raise DataError(f"there is no study {study!r}; choose one of {', '.join(STUDIES)}")
     if study == "teacher" and setup.photos is None:
         raise DataError('the study "teacher" trains teachers: name a folder of photos, with --photos')
+    if study == "teacher" and setup.model is not None:
+        raise DataError('the study "teacher" trains a detector for each teacher: leave --model out')
     data, out = open_category(category), Path(out)
     name = f"{data.name}-{study}"
     check_writable(out / f"{name}.json")
@@ -228,7 +235,10 @@ def _trained(data: Category, out: Path, setup: Setup, change: Change, progress: 
     file = out / "models" / f"{data.name}-{shared}-{differences or 'base'}.safetensors"
     if file.exists():
         kept = Detector.load(file).to(setup.device)
-        if other := [key for key, value in _comparable(detector).items() if _comparable(kept)[key] != value]:
+        other = [key for key, value in _comparable(detector).items() if _comparable(kept)[key] != value]
+        if not other and not _has_teachers(kept, load_teachers(detector.scales, detector.teachers)):
+            other = ["teachers"]
+        if other:
             raise DataError(
                 f"{file}: was trained with other settings ({', '.join(other)}); name another folder, or delete it"
             )
@@ -241,12 +251,21 @@ def _trained(data: Category, out: Path, setup: Setup, change: Change, progress: 
 def _teacher(p: int, out: Path, setup: Setup, settings: Mapping[str, Any], progress: Progress) -> Path:
     """A teacher from `out`/teachers, or trained and put there."""
     assert setup.photos is not None
-    file = out / "teachers" / f"p{p}-{setup.teacher_steps}-{_named(settings) or 'default'}.safetensors"
+    if p != 65:  # the others have no such convolution
+        settings = {key: value for key, value in settings.items() if key != "conv3_channels"}
+    photos = fingerprint_photos(list_photos(setup.photos))[:8]
+    name = f"p{p}-{setup.teacher_steps}-{setup.seed}-{photos}-{_named(settings) or 'default'}.safetensors"
+    file = out / "teachers" / name
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         wanted = PretrainSettings(**{"patch_size": p, "steps": setup.teacher_steps, "seed": setup.seed, **settings})
         pretrain(setup.photos, wanted, file, progress=progress, device=setup.device)
     return file
+
+
+def _has_teachers(detector: Detector, teachers: Sequence[PatchNetwork]) -> bool:
+    pairs = [(e.teacher.state_dict(), t.state_dict()) for e, t in zip(detector.ensembles_, teachers, strict=True)]
+    return all(torch.equal(ours[key], theirs[key]) for ours, theirs in pairs for key in ours)
 
 
 def _named(settings: Mapping[str, Any]) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..baselines import METHODS, Baseline
+from ..baselines import METHODS, Baseline, DescriptorBaseline
 from ..data.layouts import categories, open_category, training_images
 from ..data.source import ImageSource, fingerprint
 from ..detector import Detector
 from ..errors import DataError
 from ..evaluation import evaluate
+from ..files import file_hash
 from ..progress import Progress
+from ..teacher import shipped_teacher
+from ..version import versions
 from .panels import write_extremes
 from .request import Budget, Request
 from .variants import HeldOut
@@ -73,7 +77,7 @@ def content_hash(folder: Path, progress: Progress) -> str:
             content = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}); copy it anew") from error
-        name = path.relative_to(folder).as_posix().encode("utf-8", "surrogateescape")
+        name = Path(os.path.relpath(path, folder)).as_posix().encode("utf-8", "surrogateescape")
         digest.update(name + b"\0" + hashlib.sha256(content).digest())
         progress(f"Hash of {category.name}", done, len(paths), {})
     return digest.hexdigest()
@@ -111,7 +115,8 @@ def train_detector(
     settings = request.budget.detector_settings(len(images))
     parts = []
     for p in scales:
-        file = _model_file(request, row, f"p{p}", seed, fingerprint(images), settings)
+        own = {**Detector((p,), **settings).settings, "teacher": file_hash(shipped_teacher(p))}
+        file = _model_file(request, row, f"p{p}", seed, fingerprint(images), own)
         if not file.exists():
             part = Detector((p,), seed=seed, **settings).to(request.device)
             part.fit(images, progress=progress, checkpoint=f"{file}.part").save(file)
@@ -135,14 +140,18 @@ def train_baseline(
     """A baseline, trained once on `data`, whose hash is `content`, and kept."""
     detector = make_baseline(column, request.budget, seed, row)
     device = request.device if detector.on_gpu else "cpu"
-    file = _model_file(request, row, detector.method, seed, content, detector.settings)
+    own = dict(detector.settings)
+    if isinstance(detector, DescriptorBaseline):
+        own["teacher"] = file_hash(detector.teacher or shipped_teacher(detector.patch_size))
+    file = _model_file(request, row, detector.method, seed, content, own)
     if not file.exists():
         detector.to(device).fit(data, progress=progress, checkpoint=f"{file}.part").save(file)
     return Baseline.load(file).to(device)
 
 
 def _model_file(request: Request, row: str, system: str, seed: int, content: str, settings: Mapping[str, Any]) -> Path:
-    digest = hashlib.sha256(f"{content} {sorted(settings.items(), key=str)}".encode()).hexdigest()[:12]
+    depends_on = content, versions()["stadx"], sorted(settings.items(), key=str)
+    digest = hashlib.sha256(str(depends_on).encode()).hexdigest()[:12]
     return request.out / "models" / f"{row.replace(' ', '_')}-{system}-seed{seed}-{digest}.safetensors"
 
 

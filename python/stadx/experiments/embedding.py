@@ -16,8 +16,8 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
+from ..baselines.shallow import sklearn
 from ..data.labeled import LabeledSet
-from ..errors import MissingExtraError
 from ..files import write_bytes
 from ..metrics import auroc
 from ..progress import Progress
@@ -47,10 +47,7 @@ def embed(request: Request, data: LabeledSet, normal: str, progress: Progress) -
     Raises:
         MissingExtraError: if scikit-learn is not installed.
     """
-    try:
-        from sklearn.manifold import MDS
-    except ImportError as error:
-        raise MissingExtraError("scikit-learn is not installed; run: pip install 'stadx[baselines]'") from error
+    scaling = sklearn("manifold").smacof  # found out before anything is trained
     label = data.classes.index(normal)
     settings = OneClassSettings(**request.budget.one_class)
     teacher = load_teacher(shipped_teacher(PATCH_SIZE))
@@ -64,9 +61,10 @@ def embed(request: Request, data: LabeledSet, normal: str, progress: Progress) -
     rng = np.random.default_rng(settings.seed)
     chosen = np.concatenate([rng.permutation(np.flatnonzero(part))[:_EACH] for part in (good, ~good)])
     truths, predictions = ensemble.descriptors(test[torch.from_numpy(chosen)])
-    points = torch.cat([truths, predictions.mean(0)]).double().numpy()
-    scaling = MDS(2, n_init=8, init="random", normalized_stress=True, random_state=settings.seed)
-    placed = scaling.fit_transform(points)
+    points = torch.cat([truths, predictions.mean(0)]).double()
+    distances = torch.cdist(points, points).numpy()
+    options = {"n_components": 2, "n_init": 8, "eps": 1e-6, "random_state": settings.seed, "normalized_stress": False}
+    placed, stress = scaling(distances, **options)
     samples = [
         {
             "test_image": int(index),
@@ -83,7 +81,7 @@ def embed(request: Request, data: LabeledSet, normal: str, progress: Progress) -
     return {
         "normal": normal,
         "auroc": round(auroc(scores, ~good), 6),
-        "stress": round(float(scaling.stress_), 6),
+        "stress": round(float((2 * stress / np.square(distances).sum()) ** 0.5), 6),  # Kruskal's stress-1
         "samples": samples,
         "edges": edges.round(6).tolist(),
         "good": np.histogram(scores[good], edges)[0].tolist(),

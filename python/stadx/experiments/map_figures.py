@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -163,7 +164,7 @@ def _of_category(
         for i, scored in enumerate(evaluation.images):
             if len(shots) == i:
                 name = f"{scored.defect} {scored.path.stem}"
-                file = scored.path.relative_to(folder).as_posix()
+                file = Path(os.path.relpath(scored.path, folder)).as_posix()
                 facts = {"category": row, "file": file, "defect": scored.defect, "pixels": chosen[i][0], "maps": {}}
                 shots.append(Shot(facts, [image_panel(scored, f"{row}\n{name}"), truth_panel(scored)]))
             figures = {"pixel_auroc": scored.pixel_auroc, "highest": scored.score, "threshold": evaluation.threshold}

@@ -33,7 +33,12 @@ class HeldOut:
         if students not in self._maps:
             ensembles = [_first(ensemble, students) for ensemble in self.detector.ensembles_]
             self._maps[students] = held_out_maps(
-                ensembles, self._source, self._indices, self._progress, self.detector.device
+                ensembles,
+                self._source,
+                self._indices,
+                self._progress,
+                self.detector.device,
+                self.detector.gpu_precision,
             )
         return self._maps[students]
 
@@ -73,7 +78,7 @@ class HeldOut:
         normalizations = normalizations_of(maps, terms)
         changed.normalizations_ = normalizations
         changed.heldout_fprs_, changed.heldout_scores_ = threshold_levels(fused_scores(maps, normalizations, smoothing))
-        return changed.set_target_fpr(base.target_fpr).to(base.device)
+        return changed.set_target_fpr(base.target_fpr).to(base.device, base.gpu_precision)
 
 
 def _first(ensemble: Ensemble, students: int) -> Ensemble:
