@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import tempfile
@@ -85,6 +86,18 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     except OutputError as error:
         raise OutputError(str(error).replace(str(probe), str(path))) from error
     probe.unlink()
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's content.
+
+    Raises:
+        ModelFileError: if it cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
 
 
 def write_model(
