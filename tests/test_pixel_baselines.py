@@ -26,14 +26,17 @@ from stadx.training import Checkpoint
 
 SMALL: dict[str, dict[str, Any]] = {
     "ssim-ae": {
-        **{"image_size": 64, "samples": 32, "epochs": 8, "batch": 4, "learning_rate": 2e-3},
+        **{"image_size": 64, "samples": 32, "epochs": 4, "batch": 4, "learning_rate": 2e-3},
         **{"rotation": 0.0, "shift": 0.0},
     },
     "anogan": {
         **{"image_size": 32, "samples": 64, "epochs": 40, "batch": 16, "learning_rate": 2e-3},
-        **{"width": 8, "latent": 16, "search_steps": 60, "search_rate": 0.05, "rotation": 0.0},
+        **{"width": 4, "latent": 16, "search_steps": 60, "search_rate": 0.05, "rotation": 0.0},
     },
-    "ocgan": {"image_size": 29, "samples": 32, "epochs": 40, "batch": 16, "learning_rate": 2e-3, "width": 16},
+    "ocgan": {
+        **{"image_size": 29, "samples": 32, "epochs": 20, "batch": 16, "learning_rate": 4e-3},
+        **{"width": 16, "mining_steps": 1},
+    },
     "feature-dictionary": {"image_size": 64, "patch_size": 17, "step": 8, "samples": 300},
 }
 TRAINED = [method for method in SMALL if issubclass(METHODS[method], PatchBaseline)]
@@ -83,6 +86,20 @@ def test_a_saved_one_scores_the_same(fitted: Baseline, tmp_path: Path) -> None:
     assert torch.equal(again.score(images), prediction.maps)
     assert again.threshold_ == fitted.threshold_
     assert torch.equal(again.score(images[1:], stride=2)[0], again.score(images, stride=2)[1])
+
+
+def test_random_numbers_of_others_stay_as_they_were(
+    fitted: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted.save(tmp_path / "m.safetensors")
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("GPUs are seeded"))
+    before = torch.random.get_rng_state()
+    again = load_model(tmp_path / "m.safetensors")
+    assert torch.equal(torch.random.get_rng_state(), before)
+    if isinstance(again, PatchBaseline):
+        again.epochs, again.samples, again.search_steps = 1, 4, 1  # type: ignore[attr-defined]
+        again.fit(good_images(2, (32, 32)))
+        assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -239,6 +256,8 @@ def test_command_line(demo: dict[str, Path], tmp_path: Path) -> None:
         (["--scales", "33"], "means nothing to --method ssim-ae"),
         (["--teacher", str(model)], "means nothing to --method ssim-ae"),
         (["--image-size", "100"], "patch is 100; choose one of (32, 64, 128, 256, 512)"),
+        (["--image-size", "0"], "give their side in pixels, not 0, or add --texture"),
+        (["--image-size", "0", "--method", "ocgan"], "--method ocgan takes images as a whole: give their side in"),
         (["--image-size", "64", "--texture"], "patch is 128; it must not be above image_size, 64"),
         (["--method", "student-teacher", "--epochs", "3"], "means nothing to --method student-teacher"),
     ):
