@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from typer.testing import CliRunner
 
-from small import good_images, teacher_file
+from small import good_images, random_teacher, teacher_file
 from stadx import DataError, ModelFileError
 from stadx.baselines import METHODS, DescriptorBaseline, OneClassSvmDetector
 from stadx.baselines.shallow import projected
@@ -20,8 +21,11 @@ from stadx.data.images import write_image
 from stadx.data.layouts import open_category, training_images
 from stadx.dense import dense_features
 from stadx.evaluation import evaluate
+from stadx.files import write_model
 from stadx.loading import load_model
 from stadx.networks import normalize_images
+from stadx.teacher import TEACHER_VERSION
+from stadx.training import Checkpoint
 
 OneClassSVM = pytest.importorskip("sklearn.svm").OneClassSVM
 SMALL = {"knn": 300, "kmeans": 400, "ocsvm": 400, "l2-ae": 400, "vae": 400}
@@ -111,6 +115,29 @@ def _by_definition(detector: DescriptorBaseline, x: Tensor) -> Tensor:
         normal = torch.distributions.Normal(mean, (4 * torch.tanh(log / 8)).exp())
         total -= (normal.log_prob(x) + 0.5 * np.log(2 * np.pi)).sum(1)
     return total / 5
+
+
+def test_random_numbers_of_others_stay_as_they_were(fitted: DescriptorBaseline, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "m.safetensors")
+    before = torch.random.get_rng_state()
+    load_model(tmp_path / "m.safetensors").score(good_images(1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_checkpoint_of_another_teacher_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, images, file = _made("kmeans", tmp_path), good_images(3), tmp_path / "m.part"
+    monkeypatch.setattr(Checkpoint, "due", lambda self: True)
+    detector.fit(images, checkpoint=file)
+    again = replace(detector)
+    again.fit(images, checkpoint=file)
+    assert again.threshold_ == detector.threshold_
+    other = random_teacher(seed=1)
+    write_model(again.teacher, "teacher", TEACHER_VERSION, {"network": other.settings}, other.state_dict())
+    with pytest.raises(ModelFileError, match=r"m\.part: is the checkpoint of a run with other settings \(teacher\)"):
+        again.fit(images, checkpoint=file)
+    Path(again.teacher).unlink()
+    with pytest.raises(ModelFileError, match=r"teacher17.safetensors: cannot be read"):
+        again.fit(images)
 
 
 def test_scores_are_those_of_the_definition(fitted: DescriptorBaseline) -> None:

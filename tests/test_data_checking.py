@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from data_sets import draw_visa
 from stadx import DataError, cli
 from stadx.data.checking import CheckedCategory, check_set
+from stadx.data.layouts import open_category
 
 
 def save(path: Path, number: int, size: tuple[int, int] = (12, 8)) -> Path:
@@ -130,6 +132,18 @@ def test_missing_folders(category: Path) -> None:
     shutil.rmtree(category / "ground_truth")
     untested, few = only(category).findings
     assert "has no folder test, so nothing can be measured" in untested.message and "train on (1)" in few.message
+
+
+def test_nothing_to_test_in_visa(tmp_path: Path) -> None:
+    candle = draw_visa(tmp_path / "VisA", ["candle"]) / "candle"
+    split = tmp_path / "VisA/split_csv/1cls.csv"
+    lines = split.read_text().splitlines(keepends=True)
+    split.write_text("".join(line for line in lines if ",test," not in line))
+    for mask in candle.glob("Data/Masks/*/*"):
+        mask.unlink()
+    assert "to test, so nothing can be measured; add lines with split test to" in finding(candle, "warning")
+    with pytest.raises(DataError, match=r"candle: has no test images; add lines with split test to .*1cls.csv"):
+        open_category(candle)
 
 
 def test_nothing_to_check(tmp_path: Path) -> None:

@@ -163,6 +163,12 @@ def test_folder_of_categories(category: Path) -> None:
         training_images(category.parent)
 
 
+def test_folder_of_images_that_holds_a_category_too(category: Path) -> None:
+    photo = category.parent / "a.png"
+    save(photo)
+    assert training_images(category.parent) == [photo]
+
+
 def test_training_images_of_a_category_and_of_a_folder(category: Path) -> None:
     inside = training_images(category)
     assert inside == training_images(str(category / "train" / "good"))

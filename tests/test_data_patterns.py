@@ -91,6 +91,8 @@ def test_an_image_that_is_both(photos: Path) -> None:
         (("photos/ok_*.png", None, PATTERNS[2]), ["defects and masks belong together"]),
         ((*PATTERNS[:2], "masks"), ["masks: does not say which mask", "{name}"]),
         ((*PATTERNS[:2], "masks/{name}.jpg"), ["lossless"]),
+        ((*PATTERNS[:2], "masks/**/{name}.png"), ["masks/**/{name}.png: * and ? stand for nothing here", "{folder}"]),
+        ((*PATTERNS[:2], "masks/{name}?.png"), ["* and ? stand for nothing here"]),
     ],
 )
 def test_patterns_that_are_refused(photos: Path, patterns: tuple[str, ...], words: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 from collections.abc import Mapping
@@ -14,9 +15,18 @@ import pytest
 import torch
 
 from stadx.errors import DataError, StadxError
+from stadx.experiments import parallel
 from stadx.experiments.parallel import run_tasks
 from stadx.experiments.result_store import ResultStore
 from stadx.progress import Progress, silent
+
+
+@pytest.fixture
+def quick_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that start with PyTorch loaded, from a server that loads it once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["stadx.experiments.parallel"])
+    monkeypatch.setattr(parallel, "get_context", lambda method: context)
 
 
 def _square(number: int, progress: Progress) -> tuple[int, int, int]:
@@ -39,7 +49,7 @@ def _killed(progress: Progress) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_results_in_order_and_progress() -> None:
+def test_results_in_order_and_progress(quick_processes: None) -> None:
     told: dict[str, Mapping[str, float]] = {}
 
     def progress(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
@@ -56,7 +66,7 @@ def test_results_in_order_and_progress() -> None:
     assert {threads for _, _, threads in results} == {1}
 
 
-def test_an_error_ends_the_others() -> None:
+def test_an_error_ends_the_others(quick_processes: None) -> None:
     with pytest.raises(DataError, match=r"x.png: cannot be read"):
         run_tasks([_endless, _fail, _endless], 2, silent)
     with pytest.raises(StadxError, match="a process was killed, perhaps for want of memory"):

@@ -26,14 +26,17 @@ from stadx.training import Checkpoint
 
 SMALL: dict[str, dict[str, Any]] = {
     "ssim-ae": {
-        **{"image_size": 64, "samples": 32, "epochs": 8, "batch": 4, "learning_rate": 2e-3},
+        **{"image_size": 64, "samples": 32, "epochs": 4, "batch": 4, "learning_rate": 2e-3},
         **{"rotation": 0.0, "shift": 0.0},
     },
     "anogan": {
         **{"image_size": 32, "samples": 64, "epochs": 40, "batch": 16, "learning_rate": 2e-3},
-        **{"width": 8, "latent": 16, "search_steps": 60, "search_rate": 0.05, "rotation": 0.0},
+        **{"width": 4, "latent": 16, "search_steps": 60, "search_rate": 0.05, "rotation": 0.0},
     },
-    "ocgan": {"image_size": 29, "samples": 32, "epochs": 40, "batch": 16, "learning_rate": 2e-3, "width": 16},
+    "ocgan": {
+        **{"image_size": 29, "samples": 32, "epochs": 20, "batch": 16, "learning_rate": 4e-3},
+        **{"width": 16, "mining_steps": 1},
+    },
     "feature-dictionary": {"image_size": 64, "patch_size": 17, "step": 8, "samples": 300},
 }
 TRAINED = [method for method in SMALL if issubclass(METHODS[method], PatchBaseline)]
@@ -83,6 +86,20 @@ def test_a_saved_one_scores_the_same(fitted: Baseline, tmp_path: Path) -> None:
     assert torch.equal(again.score(images), prediction.maps)
     assert again.threshold_ == fitted.threshold_
     assert torch.equal(again.score(images[1:], stride=2)[0], again.score(images, stride=2)[1])
+
+
+def test_random_numbers_of_others_stay_as_they_were(
+    fitted: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted.save(tmp_path / "m.safetensors")
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("GPUs are seeded"))
+    before = torch.random.get_rng_state()
+    again = load_model(tmp_path / "m.safetensors")
+    assert torch.equal(torch.random.get_rng_state(), before)
+    if isinstance(again, PatchBaseline):
+        again.epochs, again.samples, again.search_steps = 1, 4, 1  # type: ignore[attr-defined]
+        again.fit(good_images(2, (32, 32)))
+        assert torch.equal(torch.random.get_rng_state(), before)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -145,45 +162,6 @@ def test_a_stopped_scoring_of_held_out_images_resumes(
     assert torch.equal(again.score(images), whole.score(images))
 
 
-def test_patches_cover_the_image_and_overlaps_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
-    detector = METHODS["ssim-ae"](image_size=None, patch=32, step=20)
-    assert isinstance(detector, PatchBaseline)
-    detector.networks_ = nn.ModuleDict()
-    image = torch.rand(3, 45, 83, generator=torch.Generator().manual_seed(0))
-    monkeypatch.setattr(detector, "_residual", lambda x: x[:, 0])
-    torch.testing.assert_close(detector._map(image, 1), detector._pixels(image)[0])
-    places = iter(range(100))
-    monkeypatch.setattr(detector, "_residual", lambda x: torch.stack([torch.full_like(p[0], next(places)) for p in x]))
-    rows, columns = (0, 13), (0, 20, 40, 51)
-    total, count = torch.zeros(45, 83), torch.zeros(45, 83)
-    for number, (r, c) in enumerate((r, c) for r in rows for c in columns):
-        total[r : r + 32, c : c + 32] += number
-        count[r : r + 32, c : c + 32] += 1
-    torch.testing.assert_close(detector._map(image, 1), total / count)
-
-
-def test_a_training_patch_is_a_part_of_the_image() -> None:
-    detector = METHODS["ssim-ae"](image_size=None, patch=32, rotation=0.0, shift=0.0)
-    assert isinstance(detector, PatchBaseline)
-    rows, columns = torch.meshgrid(torch.arange(40.0), torch.arange(50.0), indexing="ij")
-    source: Any = [torch.stack([rows, columns, 0 * rows]) / 50]
-    detector._pixels = lambda image: image  # type: ignore[method-assign]
-    corners = set()
-    for number in range(20):
-        y, x, _ = 50 * detector._training_patch(source, [0], number)
-        torch.testing.assert_close(y[1:] - y[:-1], torch.ones(31, 32), rtol=0, atol=1e-4)
-        torch.testing.assert_close(x[:, 1:] - x[:, :-1], torch.ones(32, 31), rtol=0, atol=1e-4)
-        assert min(y.min(), x.min()) >= -1e-4 and y.max() <= 39 + 1e-4 and x.max() <= 49 + 1e-4
-        corners.add(round(float(x[0, 0]), 2))
-    assert len(corners) > 15
-    detector.rotation = 90.0
-    y, _, _ = 50 * detector._training_patch(source, [0], 3)
-    angle = np.radians(np.random.default_rng([0, 7, 3]).uniform(-90, 90))
-    middle = slice(14, 18)
-    turned = (y[1:] - y[:-1])[middle, middle]
-    torch.testing.assert_close(turned, torch.full((4, 4), float(np.cos(angle))), rtol=0, atol=1e-3)
-
-
 def test_dictionary_scores_are_those_of_the_definition() -> None:
     pytest.importorskip("sklearn")
     settings = {**SMALL["feature-dictionary"], "image_size": None, "step": 4, "samples": 60, "neighbors": 2}
@@ -239,6 +217,8 @@ def test_command_line(demo: dict[str, Path], tmp_path: Path) -> None:
         (["--scales", "33"], "means nothing to --method ssim-ae"),
         (["--teacher", str(model)], "means nothing to --method ssim-ae"),
         (["--image-size", "100"], "patch is 100; choose one of (32, 64, 128, 256, 512)"),
+        (["--image-size", "0"], "give their side in pixels, not 0, or add --texture"),
+        (["--image-size", "0", "--method", "ocgan"], "--method ocgan takes images as a whole: give their side in"),
         (["--image-size", "64", "--texture"], "patch is 128; it must not be above image_size, 64"),
         (["--method", "student-teacher", "--epochs", "3"], "means nothing to --method student-teacher"),
     ):

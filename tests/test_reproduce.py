@@ -157,6 +157,20 @@ def test_settings_for_textures() -> None:
     assert categories.settings_of("1-NN", BUDGETS["quick"])["samples"] == 5000
 
 
+def test_settings_of_digits_are_those_that_are_used() -> None:
+    for column, rate, batch in (("ℓ2-AE", 1e-2, 64), ("OCGAN", 2e-4, 512)):
+        settings = classes.settings_of(column, BUDGETS["default"])
+        assert (settings["learning_rate"], settings["batch"]) == (rate, batch)
+
+
+def test_a_quick_budget_is_less_than_the_papers() -> None:
+    for method, samples in (("ssim-ae", 500), ("anogan", 500), ("ocgan", 500), ("l2-ae", 10_000), ("knn", 5_000)):
+        assert BUDGETS["quick"].baseline_settings(METHODS[method])["samples"] == samples
+    assert BUDGETS["quick"].baseline_settings(METHODS["anogan"])["epochs"] == 20
+    assert "epochs" not in BUDGETS["quick"].baseline_settings(METHODS["knn"])
+    assert BUDGETS["paper"].baseline_settings(METHODS["anogan"]) == {}
+
+
 def test_digits_and_their_means(tmp_path: Path) -> None:
     write_digits(tmp_path / "data")
     columns = ("1-NN", "ℓ2-AE", "Ours (1, 0, 1)", "Ours (0, 1, 1)", "OCGAN")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from .cli_train import patch_sizes
-from .console import ShownProgress, reproduction_table, say, show
+from .console import ShownProgress, check_device, reproduction_table, say, show
 
 # of experiments.ablations, which would import torch: help should not take seconds
 STUDIES = (
@@ -47,12 +47,8 @@ def ablate(
     """Change one thing at a time and write what it does to AU-PRO. A stopped study goes on when run again."""
     sizes = patch_sizes(scales)
     from .experiments.ablations import Setup, run_study, table
-    from .system import usable_device
 
-    try:
-        usable_device(device)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--device") from error
+    check_device(device)
     shared = {"batch": batch, "crop": crop or None, "focus": focus, "optimizer": optimizer, "teachers": teacher or ()}
     setup = Setup(sizes, students, steps, image_size, seed, int(stride), model, shared, device, photos, teacher_steps)
     with ShownProgress() as progress:
@@ -84,12 +80,8 @@ def one_class(
     A stopped run goes on with the next class when the same command is run again.
     """
     from .experiments.one_class import OneClassSettings, run_one_class, table
-    from .system import usable_device
 
-    try:
-        place = usable_device(device)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--device") from error
+    place = check_device(device)
     settings = OneClassSettings(int(scale), students, steps, batch, seed=seed)
     with ShownProgress() as progress:
         results = run_one_class(
@@ -117,7 +109,10 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder for tables, pictures and detectors.")] = Path("stadx-tables"),
     budget: Annotated[
         Literal["quick", "default", "paper"],
-        typer.Option(help="How much work: quick, stadx's own settings, or the paper's (days on a CPU)."),
+        typer.Option(
+            help="How much work: quick; stadx's own settings, baselines as in the paper; or the paper's for all. On a "
+            "CPU the last takes days, and so does the default for SSIM-AE and AnoGAN: choose columns with --system."
+        ),
     ] = "default",
     row: Annotated[
         list[str] | None, typer.Option(help="Category or class; several times for several.", show_default="all there")
@@ -146,12 +141,8 @@ def reproduce(
     """
     from .experiments.reproduce import reproduce
     from .experiments.request import BUDGETS, Request
-    from .system import usable_device
 
-    try:
-        usable_device(device)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--device") from error
+    check_device(device)
     teachers = dict(_teacher(text) for text in teacher or ())
     request = Request(
         tuple(data), out, BUDGETS[budget], tuple(row or ()), tuple(system or ()), seeds, device, jobs, teachers

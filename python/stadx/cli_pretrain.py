@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .console import ShownProgress, say
+from .console import ShownProgress, check_device, say
 
 # None: the preset decides; what it says by default is shown in the help.
 
@@ -175,14 +175,13 @@ def pretrain(
     from .distributed import is_first, process_group
     from .pretrain_settings import PRESETS, PretrainSettings
     from .pretraining import pretrain
-    from .system import usable_device
 
     chosen = {**PRESETS[preset], **{name: value for name, value in given.items() if value is not None}}
     try:
         settings = PretrainSettings(patch_size=int(patch_size), **chosen)
-        place = usable_device(device)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    place = check_device(device)
     with process_group(), ShownProgress() as progress:
         card = pretrain(
             photos,

@@ -199,13 +199,17 @@ def _check_options(context: typer.Context, method: str, sizes: tuple[int, ...]) 
 def _train_baseline(
     context: typer.Context, method: str, sizes: tuple[int, ...], images: Sequence[Path], out: Path
 ) -> None:
-    from .baselines import METHODS
+    from .baselines import METHODS, PatchBaseline
 
     options, given = context.params, _given(context)
     settings: dict[str, Any] = dict(METHODS[method].texture_settings) if options["texture"] else {}
     settings |= {setting: options[option] for setting, option in _SETTINGS.items() if option in given}
     if "image_size" in settings:
         settings["image_size"] = settings["image_size"] or None
+        if settings["image_size"] is None and issubclass(METHODS[method], PatchBaseline) and "patch" not in settings:
+            or_parts = ", or add --texture for parts of the image" if METHODS[method].texture_settings else ""
+            hint = f"--method {method} takes images as a whole: give their side in pixels, not 0{or_parts}"
+            raise typer.BadParameter(hint, param_hint="--image-size")
     if "patch_size" in settings:
         settings["patch_size"] = sizes[0]
     if "teacher" in settings:

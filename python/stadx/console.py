@@ -25,6 +25,8 @@ from rich.text import Text
 from .errors import StadxError
 
 if TYPE_CHECKING:
+    import torch
+
     from .baselines import Baseline
     from .detector import Detector
     from .evaluation import Evaluation
@@ -155,6 +157,16 @@ class ShownProgress:
             self._next_line[stage] = now + _SECONDS_BETWEEN_LINES
             self._spoken.add(stage)
             self._console.print(Text(f"{stage} {done}/{total}  {shown}".rstrip()), soft_wrap=True)
+
+
+def check_device(name: str) -> torch.device:
+    """The device that the option --device names."""
+    from .system import usable_device
+
+    try:
+        return usable_device(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--device") from error
 
 
 def move(detector: Detector | Baseline, device: str) -> None:

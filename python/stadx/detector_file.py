@@ -14,7 +14,7 @@ from torch import Tensor
 from .calibrated import Calibrated
 from .errors import ModelFileError
 from .files import read_model, write_model
-from .networks import PatchNetwork, channels_last
+from .networks import PatchNetwork, channels_last, loaded_network
 from .scoring import Ensemble, Normalization
 
 if TYPE_CHECKING:
@@ -71,9 +71,7 @@ def named(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 
 def frozen_network(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> PatchNetwork:
     """A patch network of a file, ready to score."""
-    network = PatchNetwork(**settings)
-    network.load_state_dict(weights)
-    network.eval().requires_grad_(False)
+    network = loaded_network(lambda: PatchNetwork(**settings), weights)
     channels_last(network)
     return network
 

@@ -88,6 +88,18 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     probe.unlink()
 
 
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's content.
+
+    Raises:
+        ModelFileError: if it cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error}); check the name") from error
+
+
 def write_model(
     path: str | os.PathLike[str], kind: str, version: int, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Padding = Literal["reflect", "zeros", "replicate"]
+Network = TypeVar("Network", bound=nn.Module)
 
 SLOPE = 5e-3  # of every LeakyReLU
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -140,6 +142,18 @@ class PatchNetwork(nn.Module):
                 x = (y - mean[:, None, None]) * scale[:, None, None]
             else:
                 x = layer(x)
+
+
+def loaded_network(make: Callable[[], Network], weights: Mapping[str, Tensor]) -> Network:
+    """The network that `make` builds, with these weights and frozen; random numbers of others stay as they are.
+
+    Raises:
+        RuntimeError: if they are not the weights of such a network.
+    """
+    with torch.random.fork_rng([]):  # initial weights are drawn in vain
+        network = make()
+    network.load_state_dict(weights)
+    return network.eval().requires_grad_(False)
 
 
 def channels_last(network: nn.Module) -> None:

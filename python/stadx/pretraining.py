@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from .diagnostics import HeldOut
 from .distillation import PatchGrid, patch_grid, target_size
 from .errors import DataError, StadxError
 from .feature_cache import FeatureCache
-from .files import check_writable, write_model
+from .files import check_writable, file_hash, write_model
 from .graphed_step import GraphedStep
 from .networks import PatchNetwork, channels_last, normalize_images
 from .objective import Averages, Objective
@@ -147,7 +146,7 @@ def _pretrain(
         "photos": photo_hash,
         "network": p_net and p_net.name,
         "rounded_features": cache is not None,
-        "start": None if start is None else hashlib.sha256(Path(start).read_bytes()).hexdigest(),
+        "start": None if start is None else file_hash(start),
     }
     checkpoint = Checkpoint(f"{os.fspath(out)}.part" if first else None, depends_on)
     step, history, averages = 0, list[dict[str, float]](), Averages()

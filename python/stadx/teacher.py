@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import DataError, ModelFileError
 from .files import read_model
-from .networks import PatchNetwork
+from .networks import PatchNetwork, loaded_network
 
 TEACHER_VERSION = 1
 _SHIPPED = Path(__file__).parent / "teachers"
@@ -22,11 +22,10 @@ def load_teacher(path: str | os.PathLike[str]) -> PatchNetwork:
     """
     header, tensors = read_model(path, "teacher", TEACHER_VERSION)
     try:
-        net = PatchNetwork(**header["network"])
-        net.load_state_dict({k: v.float() for k, v in tensors.items()})
+        weights = {k: v.float() for k, v in tensors.items()}
+        return loaded_network(lambda: PatchNetwork(**header["network"]), weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{path}: lacks a part of a teacher ({error}); copy or train it again") from error
-    return net.eval().requires_grad_(False)
 
 
 def shipped_teacher(patch_size: int) -> Path:

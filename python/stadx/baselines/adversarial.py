@@ -1,10 +1,22 @@
-"""What the generative adversarial networks share: how their layers begin, and what a discriminator minimises."""
+"""What the generative adversarial networks share: pixels, optimiser, how layers begin, and the discriminator's loss."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .patches import PatchBaseline
+
+
+class AdversarialBaseline(PatchBaseline):
+    """Base of the detectors with such networks: pixels lie in [-1, 1], as a hyperbolic tangent makes them."""
+
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.Adam(network.parameters(), self.learning_rate, betas=(0.5, 0.999))
+
+    def _pixels(self, image: Tensor) -> Tensor:
+        return 2 * image - 1
 
 
 def initialize(module: nn.Module) -> None:

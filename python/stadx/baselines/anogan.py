@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from ..data.source import ImageSize
-from .adversarial import cross_entropy, initialize
-from .patches import PatchBaseline
+from .adversarial import AdversarialBaseline, cross_entropy, initialize
 
 _SLOPE = 0.2
 _HALVINGS = 4
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class AnoGanDetector(PatchBaseline):
+class AnoGanDetector(AdversarialBaseline):
     """AnoGAN (Schlegl et al. 2017; settings of Bergmann et al. 2019): the squared difference, the mean over the
     colours, between a patch and the most similar one that the generator of a DCGAN (Radford et al. 2016) makes.
 
@@ -65,9 +64,6 @@ class AnoGanDetector(PatchBaseline):
             network.apply(initialize)
         return networks
 
-    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.Adam(network.parameters(), self.learning_rate, betas=(0.5, 0.999))
-
     def _train_step(
         self,
         networks: Mapping[str, nn.Module],
@@ -90,9 +86,6 @@ class AnoGanDetector(PatchBaseline):
     def _codes(self, count: int, key: list[int]) -> Tensor:
         drawn = np.random.default_rng([self.seed, *key]).uniform(-1, 1, (count, self.latent))
         return torch.from_numpy(drawn).float()
-
-    def _pixels(self, image: Tensor) -> Tensor:
-        return 2 * image - 1
 
     def _residual(self, x: Tensor) -> Tensor:
         generator, describe = self.networks_["generator"], self.networks_["discriminator"].get_submodule("features")

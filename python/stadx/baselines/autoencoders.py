@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..networks import SLOPE
+from ..networks import SLOPE, loaded_network
 from ..progress import Progress
 from ..training import check_finite
 from .base import check_training
@@ -53,7 +53,7 @@ class _Reconstruction(DescriptorBaseline):
         x = (descriptors - mean) / std
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng([]):
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)  # torch.manual_seed would also seed GPUs
             network = self._network(x.shape[1])
         optimizer = torch.optim.Adam(network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
         with torch.enable_grad():
@@ -72,9 +72,7 @@ class _Reconstruction(DescriptorBaseline):
     def _loaded(self) -> tuple[nn.ModuleDict, Tensor, Tensor]:
         learned = dict(self.learned_)
         mean, std = learned.pop("mean"), learned.pop("std")
-        network = self._network(len(mean))
-        network.load_state_dict(learned)
-        return network.requires_grad_(False), mean, std
+        return loaded_network(lambda: self._network(len(mean)), learned), mean, std
 
 
 def _layers(widths: list[int], factor: int) -> nn.Sequential:

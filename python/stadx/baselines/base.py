@@ -29,6 +29,11 @@ BASELINE_VERSION = 1
 Self = TypeVar("Self", bound="Baseline")
 
 
+def samples_by_image(samples: int, images: int) -> list[int]:
+    """How many samples each image gives: equally many but for the remainder."""
+    return [samples * (i + 1) // images - samples * i // images for i in range(images)]
+
+
 def check_training(epochs: int, batch: int, learning_rate: float, weight_decay: float) -> None:
     """Raise `ValueError` for a training that cannot be."""
     if min(epochs, batch) < 1 or learning_rate <= 0 or weight_decay < 0:
@@ -90,6 +95,10 @@ class Baseline(Calibrated):
     def _restore(self, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Undo `_parts`."""
 
+    def _file_hashes(self) -> dict[str, str]:
+        """Hashes of the files that settings name, by setting."""
+        return {}
+
     @keep_freed_memory()
     def fit(
         self: Self,
@@ -113,7 +122,8 @@ class Baseline(Calibrated):
         if len(source) < 2:
             raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
         held_in, held_out = split(len(source), self.held_out, self.seed)
-        settings = {"method": self.method, **self.settings, "data": source.fingerprint()}
+        settings: dict[str, Any] = {"method": self.method, **self.settings, **self._file_hashes()}
+        settings["data"] = source.fingerprint()
         size = self.image_size
         settings["image_size"] = list(size) if isinstance(size, tuple) else size  # as JSON returns it
         self._checkpoint = Checkpoint(checkpoint, settings)

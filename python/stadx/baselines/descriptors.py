@@ -17,11 +17,12 @@ from ..data.source import ImageSource
 from ..dense import dense_features
 from ..detector_file import frozen_network, named
 from ..errors import DataError
+from ..files import file_hash
 from ..networks import PATCH_SIZES, channels_last, normalize_images
 from ..progress import Progress, silent
-from ..teacher import load_teachers
+from ..teacher import load_teachers, shipped_teacher
 from ..training import Checkpoint
-from .base import Baseline
+from .base import Baseline, samples_by_image
 
 _AT_ONCE = 4096  # descriptors scored together
 
@@ -54,6 +55,9 @@ class DescriptorBaseline(Baseline):
         if self.samples < 2:
             raise ValueError(f"samples is {self.samples}, it must be at least 2")
         self.teacher = None if self.teacher is None else str(self.teacher)
+
+    def _file_hashes(self) -> dict[str, str]:
+        return {"teacher": file_hash(self.teacher or shipped_teacher(self.patch_size))}
 
     @abstractmethod
     def _learn(self, descriptors: Tensor, progress: Progress) -> dict[str, Tensor]:
@@ -91,8 +95,8 @@ class DescriptorBaseline(Baseline):
         """Descriptors [about `samples`, d] at random pixels."""
         rng = np.random.default_rng([self.seed, 5])
         parts = []
-        for done, index in enumerate(indices, 1):
-            count = self.samples * done // len(indices) - self.samples * (done - 1) // len(indices)
+        counts = samples_by_image(self.samples, len(indices))
+        for done, (index, count) in enumerate(zip(indices, counts, strict=True), 1):
             descriptors = self._descriptors(source[index], 1).flatten(0, 1)
             chosen = rng.choice(len(descriptors), min(count, len(descriptors)), replace=False)
             parts.append(descriptors[torch.from_numpy(chosen)])

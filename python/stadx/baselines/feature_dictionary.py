@@ -18,7 +18,7 @@ from ..networks import pad_images
 from ..pretrained import PRETRAINED_NETWORKS, PretrainedNetwork, load_pretrained, patch_features
 from ..progress import Progress
 from ..training import Checkpoint
-from .base import Baseline
+from .base import Baseline, samples_by_image
 from .shallow import check_variance, cluster_centers, principal_components, projected
 
 _AT_ONCE = 64  # patches in one pass
@@ -97,8 +97,8 @@ class FeatureDictionaryDetector(Baseline):
     ) -> None:
         rng = np.random.default_rng([self.seed, 5])
         parts = []
-        for done, index in enumerate(indices, 1):
-            count = self.samples * done // len(indices) - self.samples * (done - 1) // len(indices)
+        counts = samples_by_image(self.samples, len(indices))
+        for done, (index, count) in enumerate(zip(indices, counts, strict=True), 1):
             padded = self._padded(source[index])
             rows, columns = (rng.integers(0, size - self.patch_size + 1, count) for size in padded.shape[1:])
             patches = [

@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..data.source import ImageSize
-from .adversarial import cross_entropy, initialize
-from .patches import PatchBaseline
+from .adversarial import AdversarialBaseline, cross_entropy, initialize
 
 _SIDES = 29, 61
 _SLOPE = 0.2
@@ -22,7 +21,7 @@ _KERNEL, _STRIDE = 5, 2  # of every convolution, none padded
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class OcganDetector(PatchBaseline):
+class OcganDetector(AdversarialBaseline):
     """OCGAN (Perera et al. 2019): the squared difference, the mean over the colours, of an image and its decoded code.
 
     Codes fill (-1, 1)^latent evenly, for a discriminator sees to that; what any of them decodes to looks good, for a
@@ -89,9 +88,6 @@ class OcganDetector(PatchBaseline):
             network.apply(initialize)
         return networks
 
-    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.Adam(network.parameters(), self.learning_rate, betas=(0.5, 0.999))
-
     def _train_step(
         self,
         networks: Mapping[str, nn.Module],
@@ -130,9 +126,6 @@ class OcganDetector(PatchBaseline):
             with torch.no_grad():
                 codes.clamp_(-1, 1)
         return codes.detach()
-
-    def _pixels(self, image: Tensor) -> Tensor:
-        return 2 * image - 1
 
     def _residual(self, x: Tensor) -> Tensor:
         decoded = self.networks_["decoder"](self.networks_["encoder"](x))

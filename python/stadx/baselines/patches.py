@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..data.source import ImageSource
 from ..detector_file import named
 from ..errors import DataError
+from ..networks import loaded_network
 from ..progress import Progress
 from ..training import Checkpoint, check_finite, restore_training_state, training_state
 from .base import Baseline, check_training
@@ -108,7 +109,7 @@ class PatchBaseline(Baseline):
         self, source: ImageSource, indices: Sequence[int], progress: Progress, checkpoint: Checkpoint
     ) -> None:
         with torch.random.fork_rng([]):
-            torch.manual_seed(self.seed)
+            torch.default_generator.manual_seed(self.seed)  # torch.manual_seed would also seed GPUs
             networks = self._made()
         optimizers = {n: self._optimizer(network.to(self._device).train()) for n, network in networks.items()}
         done = 0
@@ -182,9 +183,7 @@ class PatchBaseline(Baseline):
         return {}, {f"networks.{k}": v for k, v in self.networks_.state_dict().items()}
 
     def _restore(self, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        self.networks_ = nn.ModuleDict(self._made())
-        self.networks_.load_state_dict(named(tensors, "networks"))
-        self.networks_.eval().requires_grad_(False)
+        self.networks_ = loaded_network(lambda: nn.ModuleDict(self._made()), named(tensors, "networks"))
 
 
 def _starts(length: int, side: int, step: int) -> list[int]:

@@ -54,8 +54,8 @@ def open_category(path: str | os.PathLike[str]) -> Category:
 def training_images(path: str | os.PathLike[str]) -> list[Path]:
     """The good images to train on: those of a category, those directly in a folder, or those that a pattern matches.
 
-    Raises `DataError` for a folder that is missing, empty, or holds several categories, and for a pattern that
-    matches nothing.
+    Raises `DataError` for a folder that is missing, empty, or holds categories and no images of its own, and
+    for a pattern that matches nothing.
     """
     if is_pattern(os.fspath(path)):
         return matching_images(os.fspath(path))
@@ -64,8 +64,11 @@ def training_images(path: str | os.PathLike[str]) -> list[Path]:
         return visa.training_images(root)
     if os.path.isdir(root / "train"):
         return mvtec.training_images(root)
-    _refuse_set(root)
-    return list_images(root)
+    try:
+        return list_images(root)
+    except DataError:
+        _refuse_set(root)
+        raise
 
 
 def mask_folder(path: Path) -> Path:

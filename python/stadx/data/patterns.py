@@ -59,6 +59,7 @@ def list_patterns(
     """
     _check(good, defects, masks)
     good_images = [] if good is None else matching_images(good)
+    known_good = set(good_images)
     test = [TestImage(path, None, GOOD) for path in good_images]
     defect_images = [] if defects is None else matching_images(defects)
     root = os.path.commonpath([os.path.abspath(path.parent) for path in [*good_images, *defect_images]])
@@ -68,7 +69,7 @@ def list_patterns(
     image_of: dict[Path, Path] = {}
     for image in defect_images:
         mask = _filled(masks, image)
-        if image in good_images:
+        if image in known_good:
             found.errors.append(f"{image}: matches both {good} and {defects}; make one of the patterns narrower")
         elif not os.path.isfile(mask):
             found.errors.append(f"{image}: has no mask; expected {mask}")
@@ -83,7 +84,7 @@ def list_patterns(
             folder = image.parent.name
             test.append(TestImage(image, mask, folder if folder not in ("", GOOD) else "defect"))
     # Images lie beside masks in some sets, and some have all-black masks of good images.
-    known = {*image_of, *good_images, *defect_images, *(_filled(masks, image) for image in good_images)}
+    known = {*image_of, *known_good, *defect_images, *(_filled(masks, image) for image in good_images)}
     any_mask = glob.escape(masks).replace(_NAME, "*").replace(_FOLDER, "*")
     if unused := [str(path) for path in _matching(any_mask) if path not in known]:
         listed = ", ".join(unused[:3]) + (", …" if len(unused) > 3 else "")
@@ -100,6 +101,11 @@ def _check(good: str | None, defects: str | None, masks: str | None) -> None:
         raise DataError(
             f"{masks}: does not say which mask an image has; name lossless files (PNG, BMP, TIFF) and put {_NAME} "
             "where they have the image's name, such as masks/{name}.png"
+        )
+    if masks is not None and ("*" in masks or "?" in masks):  # brackets are in names of folders
+        raise DataError(
+            f"{masks}: * and ? stand for nothing here, an image has one mask; put {_NAME} where masks have the image's "
+            f"name, and {_FOLDER} where they have its folder's"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -93,11 +92,6 @@ def teacher_files(given: Mapping[str, Path]) -> dict[str, Path]:
     return {column: files[column] for column in TEACHER_COLUMNS if column in files}
 
 
-def file_hash(file: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def measure_class(request: Request, place: Path, row: str, column: str, seed: int, progress: Progress) -> float:
     """AUROC over the test set of a system with the class `row` as good."""
 
@@ -156,9 +150,9 @@ def _described(teacher: Path, patches: Tensor, part: str, progress: Progress) ->
 def settings_of(column: str, budget: Budget) -> dict[str, Any]:
     """All settings of a system of Tables 6 and 7."""
     if column in BASELINES:
-        settings = make_baseline(column, budget, 0, "", **_FOR_AUTOENCODERS).settings
         if not issubclass(METHODS[BASELINES[column]], DescriptorBaseline):
-            return settings
+            return make_baseline(column, budget, 0).settings
+        settings = make_baseline(column, budget, 0, "", **_FOR_AUTOENCODERS).settings
         of_maps = ("image_size", "target_fpr", "held_out", "teacher")
         kept = {name: value for name, value in settings.items() if name not in of_maps}
         return {**kept, "patch_size": PATCH_SIZE, "samples": "all of the class"}

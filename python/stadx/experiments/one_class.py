@@ -19,7 +19,7 @@ from .. import ops
 from ..calibration import split
 from ..data.labeled import LabeledSet, read_labeled
 from ..errors import DataError
-from ..files import check_writable, write_bytes
+from ..files import check_writable, file_hash, write_bytes
 from ..graphed_step import GraphedStep
 from ..metrics import auroc
 from ..networks import PatchNetwork, channels_last, normalize_images
@@ -218,7 +218,7 @@ def run_one_class(
             raise DataError(f"{place}: has no class {name!r}; it has {', '.join(data.classes)}")
     key = {
         **asdict(settings),
-        "teacher": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "teacher": file_hash(file),
         "data": fingerprint_labeled(data),
     }
     results = _read(out, key)

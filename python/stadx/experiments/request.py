@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..baselines import Baseline, PatchBaseline
 from ..errors import DataError
 
 
@@ -21,6 +22,7 @@ class Budget:
         baseline: arguments of every baseline; those of autoencoders where they have them.
         one_class: arguments of `OneClassSettings`.
         stride: of scoring.
+        patch_baseline: arguments of the baselines that train networks on patches, instead of those of `baseline`.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Budget:
     baseline: Mapping[str, Any]
     one_class: Mapping[str, Any]
     stride: int = 1
+    patch_baseline: Mapping[str, Any] = field(default_factory=dict)
 
     def detector_settings(self, images: int) -> dict[str, Any]:
         """`detector` for so many training images, epochs turned into steps."""
@@ -37,16 +40,27 @@ class Budget:
             settings["steps"] = epochs * images
         return settings
 
+    def baseline_settings(self, method: type[Baseline]) -> dict[str, Any]:
+        """Arguments of that baseline, of those it has; never more samples than it takes by itself."""
+        own = method().settings
+        given = {**self.baseline, **(self.patch_baseline if issubclass(method, PatchBaseline) else {})}
+        settings = {name: value for name, value in given.items() if name in own}
+        if own.get("samples") and "samples" in settings:
+            settings["samples"] = min(settings["samples"], own["samples"])
+        return settings
+
 
 BUDGETS = {
     "quick": Budget(
         "quick",
         "quick budget: 300 steps of 3 students (paper: 100 epochs), error alone, every 4th pixel; baselines on at most "
-        "10,000 descriptors or patches, 20 epochs; MNIST and CIFAR-10: 150 steps of 2 students",
+        "10,000 descriptors or patches, 20 epochs; networks on pixels (SSIM-AE, AnoGAN, OCGAN) on 500 patches; MNIST "
+        "and CIFAR-10: 150 steps of 2 students",
         {"steps": 300},
         {"samples": 10_000, "epochs": 20},
         {"students": 2, "steps": 150},
         4,
+        {"samples": 500},
     ),
     "default": Budget(
         "default",

@@ -10,6 +10,7 @@ from statistics import mean
 from typing import Any
 
 from ..errors import DataError
+from ..files import file_hash
 from ..progress import Progress
 from ..teacher import shipped_teacher
 from ..version import versions
@@ -85,7 +86,7 @@ def header_of(request: Request, inputs: dict[str, str]) -> list[str]:
 
 def shipped_hashes(scales: Sequence[int]) -> dict[str, str]:
     """SHA-256 of the teachers that come with stadx."""
-    return {f"teacher p = {p}": classes.file_hash(shipped_teacher(p)) for p in scales}
+    return {f"teacher p = {p}": file_hash(shipped_teacher(p)) for p in scales}
 
 
 def _key(row: str, column: str, seed: int) -> str:
@@ -133,7 +134,7 @@ def _on_classes(table: PublishedTable, request: Request, progress: Progress) -> 
         [*teachers, *categories.BASELINES],
         {
             table.title: classes.set_hash(place, progress),
-            **{f"teacher of {column}": classes.file_hash(file) for column, file in teachers.items()},
+            **{f"teacher of {column}": file_hash(file) for column, file in teachers.items()},
         },
         classes.measure_class,
         classes.settings_of,
