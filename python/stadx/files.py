@@ -162,8 +162,3 @@ def read_model(path: str | os.PathLike[str], kind: str, version: int) -> tuple[d
             f"{path}: cannot be read as a {kind} file, it is damaged or something else ({error}); "
             "copy or train it again"
         ) from error
-
-
-def file_hash(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

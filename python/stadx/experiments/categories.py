@@ -162,9 +162,7 @@ def make_baseline(column: str, budget: Budget, seed: int, row: str = "", **more:
     """
     method = METHODS[BASELINES[column]]
     own = method(seed=seed).settings
-    given = {k: v for k, v in budget.baseline.items() if k in own}
-    if given.get("samples") and own["samples"]:
-        given["samples"] = min(given["samples"], own["samples"])
+    given = budget.baseline_settings(method)
     texture = method.texture_settings if row in _TEXTURES else {}
     return method(seed=seed, **{**texture, **given, **{k: v for k, v in more.items() if k in own}})
 

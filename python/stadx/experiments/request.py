@@ -54,13 +54,13 @@ BUDGETS = {
     "quick": Budget(
         "quick",
         "quick budget: 300 steps of 3 students (paper: 100 epochs), error alone, every 4th pixel; baselines on at most "
-        "10,000 descriptors or patches, 20 epochs; networks on pixels (SSIM-AE, AnoGAN, OCGAN) on 500 patches; MNIST "
-        "and CIFAR-10: 150 steps of 2 students",
+        "10,000 descriptors or patches, 20 epochs; networks on pixels (SSIM-AE, AnoGAN, OCGAN) on 500 patches in "
+        "batches of 32; MNIST and CIFAR-10: 150 steps of 2 students",
         {"steps": 300},
         {"samples": 10_000, "epochs": 20},
         {"students": 2, "steps": 150},
         4,
-        {"samples": 500},
+        {"samples": 500, "batch": 32},
     ),
     "default": Budget(
         "default",
