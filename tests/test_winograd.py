@@ -92,9 +92,11 @@ def test_the_grid_of_a_stride_is_part_of_the_dense_map(p: int, stride: int, rows
     wanted = dense_features_padded(net, x)[:, :, ::stride, ::stride]
     assert y.shape == (2, 16, rows, columns)
     torch.testing.assert_close(y, wanted, rtol=1e-3, atol=1e-3)
+    net, x = net.double(), x.double()  # in float32 a pool's two nearly equal values may change places
     weight = net.layers[0].weight
-    for mine, theirs in zip(*(torch.autograd.grad(z.square().sum(), weight) for z in (y, wanted)), strict=True):
-        assert _relative(mine, theirs.double()) < 1e-2
+    both = training_grid(net, x, stride), dense_features_padded(net, x)[:, :, ::stride, ::stride]
+    mine, theirs = (torch.autograd.grad(z.square().sum(), weight)[0] for z in both)
+    assert _relative(mine, theirs) < 1e-10
 
 
 def test_it_serves_where_it_is_less_work() -> None:
