@@ -69,10 +69,13 @@ def _start(gradient: Tensor, state: dict[str, Tensor]) -> None:
 def _muon_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
     momentum = state["momentum"]
     momentum.lerp_(gradient, 1 - _MOMENTUM)
-    ahead = gradient.lerp(momentum, _MOMENTUM)
+    ahead = gradient.lerp_(momentum, _MOMENTUM)
+    if ahead.ndim == 4:  # the order of columns is free: that of channels-last memory takes no copy
+        ahead = ahead.permute(0, 2, 3, 1)
     matrix = ahead.flatten(1)
     scale = _SCALE * max(matrix.shape) ** 0.5  # an orthogonal matrix has root mean square max(shape) ** -0.5
-    return orthogonalize(matrix).mul_(scale).view_as(gradient)
+    step = orthogonalize(matrix).mul_(scale).view(ahead.shape)
+    return step.permute(0, 3, 1, 2) if step.ndim == 4 else step
 
 
 def _adam_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
