@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from labeled_images import write_digits
-from stadx import DataError
+from stadx import DataError, Detector
 from stadx.baselines import METHODS, Baseline
 from stadx.cli import app
 from stadx.data.demo import write_demo_set
@@ -23,9 +24,11 @@ from stadx.experiments.one_class import zoomed
 from stadx.experiments.published_tables import TABLES, Cell, PublishedTable, Reproduction
 from stadx.experiments.reproduce import ITEMS, reproduce
 from stadx.experiments.request import BUDGETS, Budget, Request
+from stadx.experiments.scales import OneScale, ScalesTogether
 from stadx.files import read_model, write_model
 from stadx.metrics import auroc
 from stadx.networks import normalize_images
+from stadx.progress import silent
 from stadx.teacher import TEACHER_VERSION, load_teacher, shipped_teacher
 
 pytest.importorskip("sklearn")
@@ -94,6 +97,15 @@ def test_receptive_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert list(result.measured) == ["Weave"] and result.columns == ["p = 33", "Multiscale"]
     assert all(0 <= f[0] <= 1 for f in result.measured["Weave"].values())
     assert len(list((tmp_path / "out" / "models").iterdir())) == 2  # each scale once, no checkpoints left
+    parts = [Detector.load(file) for file in sorted((tmp_path / "out" / "models").iterdir())]
+    together = ScalesTogether([OneScale(part) for part in parts])
+    whole = categories.train_detector(
+        (17, 33), sorted((weave / "train" / "good").iterdir()), request, 0, "Weave", silent
+    )
+    image = torch.rand(1, 3, 40, 48)
+    torch.testing.assert_close(together.score(image, stride=2), whole.score(image, stride=2), rtol=1e-5, atol=1e-5)
+    assert together.settings["scales"] == [17, 33]
+    assert together.scales[0].score(image) is together.scales[0].score(image)
     page = (tmp_path / "out" / "table3.html").read_text()
     figure = result.measured["Weave"]["p = 33"][0]
     digest = categories.content_hash(weave, lambda *_: None)
@@ -105,7 +117,7 @@ def test_receptive_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     def stop(*args: object, **more: object) -> float:
         raise AssertionError("nothing is left to run")
 
-    monkeypatch.setattr(categories, "train_detector", stop)
+    monkeypatch.setattr(categories, "_train", stop)
     again = reproduce("table3", request).table
     assert again is not None and again.measured == result.measured
     with pytest.raises(DataError, match=r"table3.json: holds figures of another budget or version"):
@@ -161,6 +173,15 @@ def test_settings_of_digits_are_those_that_are_used() -> None:
     for column, rate, batch in (("ℓ2-AE", 1e-2, 64), ("OCGAN", 2e-4, 512)):
         settings = classes.settings_of(column, BUDGETS["default"])
         assert (settings["learning_rate"], settings["batch"]) == (rate, batch)
+
+
+def test_another_number_of_steps() -> None:
+    for name, budget in BUDGETS.items():
+        other = budget.of_steps(7)
+        assert other.detector_settings(100)["steps"] == other.one_class["steps"] == 7
+        assert {**other.detector, "steps": 0} == {**budget.detector, "steps": 0} or name == "paper"
+        assert other.name == f"{name}, 7 steps" and "7 steps of all students" in other.says
+        assert other.baseline == budget.baseline
 
 
 def test_a_quick_budget_is_less_than_the_papers() -> None:

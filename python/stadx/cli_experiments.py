@@ -114,6 +114,10 @@ def reproduce(
             "CPU the last takes days, and so does the default for SSIM-AE and AnoGAN: choose columns with --system."
         ),
     ] = "default",
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Optimiser steps of all students, instead of the budget's.", show_default="budget's"),
+    ] = None,
     row: Annotated[
         list[str] | None, typer.Option(help="Category or class; several times for several.", show_default="all there")
     ] = None,
@@ -144,9 +148,8 @@ def reproduce(
 
     check_device(device)
     teachers = dict(_teacher(text) for text in teacher or ())
-    request = Request(
-        tuple(data), out, BUDGETS[budget], tuple(row or ()), tuple(system or ()), seeds, device, jobs, teachers
-    )
+    work = BUDGETS[budget] if steps is None else BUDGETS[budget].of_steps(steps)
+    request = Request(tuple(data), out, work, tuple(row or ()), tuple(system or ()), seeds, device, jobs, teachers)
     with ShownProgress() as progress:
         outcome = reproduce(item, request, progress)
     if outcome.table is not None:

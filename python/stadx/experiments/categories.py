@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ from ..data.layouts import categories, open_category, training_images
 from ..data.source import ImageSource, fingerprint
 from ..detector import Detector
 from ..errors import DataError
-from ..evaluation import evaluate
+from ..evaluation import Scorer, evaluate
 from ..files import file_hash
 from ..progress import Progress
 from ..teacher import shipped_teacher
 from ..version import versions
 from .panels import write_extremes
 from .request import Budget, Request
+from .scales import OneScale, ScalesTogether
 from .variants import HeldOut
 
 SCALES = {"Ours p = 65": (65,), "p = 17": (17,), "p = 33": (33,), "p = 65": (65,), "Multiscale": (17, 33, 65)}
@@ -90,9 +92,12 @@ def measure_category(request: Request, folder: Path, row: str, column: str, seed
         progress(f"{row}, {column}: {stage}", done, total, figures)
 
     images = training_images(folder)
-    detector: Detector | Baseline
+    detector: Scorer
     if column in SCALES:
-        detector = train_detector(SCALES[column], images, request, seed, row, shown)
+        scales = [
+            _one_scale(file, request.device) for file in _train(SCALES[column], images, request, seed, row, shown)
+        ]
+        detector = scales[0] if len(scales) == 1 else ScalesTogether(scales)
     else:
         detector = train_baseline(column, images, fingerprint(images), request, seed, row, shown)
     evaluation = evaluate(detector, open_category(folder), stride=request.budget.stride, progress=shown)
@@ -112,20 +117,33 @@ def train_detector(
     scales: tuple[int, ...], images: Sequence[Path], request: Request, seed: int, row: str, progress: Progress
 ) -> Detector:
     """A detector of these scales, each trained once and kept: every scale is the same alone and with others."""
+    parts = [Detector.load(file) for file in _train(scales, images, request, seed, row, progress)]
+    if len(parts) == 1:
+        return parts[0].to(request.device)
+    whole = Detector(scales, seed=seed, **request.budget.detector_settings(len(images))).to(request.device)
+    whole.ensembles_ = [part.ensembles_[0] for part in parts]
+    return HeldOut(whole, ImageSource(images, whole.image_size), progress).variant()
+
+
+def _train(
+    scales: tuple[int, ...], images: Sequence[Path], request: Request, seed: int, row: str, progress: Progress
+) -> list[Path]:
+    """The files of detectors of one scale each, trained where they are not there yet."""
     settings = request.budget.detector_settings(len(images))
-    parts = []
+    files = []
     for p in scales:
         own = {**Detector((p,), **settings).settings, "teacher": file_hash(shipped_teacher(p))}
         file = _model_file(request, row, f"p{p}", seed, fingerprint(images), own)
         if not file.exists():
             part = Detector((p,), seed=seed, **settings).to(request.device)
             part.fit(images, progress=progress, checkpoint=f"{file}.part").save(file)
-        parts.append(Detector.load(file))
-    if len(parts) == 1:
-        return parts[0].to(request.device)
-    whole = Detector(scales, seed=seed, **settings).to(request.device)
-    whole.ensembles_ = [part.ensembles_[0] for part in parts]
-    return HeldOut(whole, ImageSource(images, whole.image_size), progress).variant()
+        files.append(file)
+    return files
+
+
+@lru_cache(maxsize=3)  # those of one row and seed
+def _one_scale(file: Path, device: str) -> OneScale:
+    return OneScale(Detector.load(file).to(device))
 
 
 def train_baseline(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ class Budget:
     """How much work a table is given.
 
     Attributes:
-        name: one of `BUDGETS`.
+        name: one of `BUDGETS`, and what was changed of it.
         says: what the table's header says of it.
         detector: arguments of `Detector`; "epochs" instead of "steps" counts them by images.
         baseline: arguments of every baseline; those of autoencoders where they have them.
@@ -39,6 +39,17 @@ class Budget:
         if (epochs := settings.pop("epochs", None)) is not None:
             settings["steps"] = epochs * images
         return settings
+
+    def of_steps(self, steps: int) -> Budget:
+        """The same with another number of students' optimiser steps."""
+        detector = {name: value for name, value in self.detector.items() if name != "epochs"}
+        return replace(
+            self,
+            name=f"{self.name}, {steps} steps",
+            says=f"{self.says}; but {steps:,} steps of all students",
+            detector={**detector, "steps": steps},
+            one_class={**self.one_class, "steps": steps},
+        )
 
     def baseline_settings(self, method: type[Baseline]) -> dict[str, Any]:
         """Arguments of that baseline, of those it has; never more samples than it takes by itself."""

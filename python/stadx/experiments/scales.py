@@ -1,0 +1,62 @@
+"""Detectors of single scales, each trained once and scoring an image once, and what they say together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..detector import Detector
+
+
+class OneScale:
+    """A detector of one scale that computes the map of an image once, however often it is asked for it."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector = detector
+        self._maps: dict[tuple[bytes, int], Tensor] = {}
+
+    @property
+    def threshold_(self) -> float:
+        return float(self.detector.threshold_)
+
+    @property
+    def heldout_scores_(self) -> NDArray[np.float32]:
+        return self.detector.heldout_scores_
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.detector.settings
+
+    def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
+        """As `Detector.score`."""
+        key = hashlib.sha256(repr(images.shape).encode() + images.cpu().numpy().tobytes()).digest(), stride
+        if key not in self._maps:
+            self._maps[key] = self.detector.score(images, stride=stride)
+        return self._maps[key]
+
+
+class ScalesTogether:
+    """The mean over the scales (Eq. 12): what a `Detector` of them all gives, to rounding, without scoring again.
+
+    Its threshold, which only colours pictures, is the mean of theirs: that of all scales together would take the
+    held-out images once more.
+    """
+
+    def __init__(self, scales: Sequence[OneScale]) -> None:
+        self.scales = scales
+        self.settings: dict[str, Any] = {
+            **scales[0].settings,
+            "scales": [p for s in scales for p in s.settings["scales"]],
+        }
+        self.threshold_ = float(np.mean([s.threshold_ for s in scales]))
+        self.heldout_scores_ = np.array([np.mean([s.heldout_scores_.max() for s in scales])], np.float32)
+
+    def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
+        """As `Detector.score`."""
+        return torch.stack([scale.score(images, stride=stride) for scale in self.scales]).mean(0)
