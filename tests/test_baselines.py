@@ -144,12 +144,13 @@ def test_scores_are_those_of_the_definition(fitted: DescriptorBaseline) -> None:
     images = good_images(1, seed=8)
     x = _vectors(fitted, images)
     if fitted.method == "ocsvm":
-        svm = OneClassSVM().fit(projected(x, fitted.learned_).double().numpy())
-        detector = OneClassSvmDetector(patch_size=17)
-        detector.learned_ = {**fitted.learned_, **detector._model(projected(x, fitted.learned_))}
         others = _vectors(fitted, good_images(1, seed=9))
-        want = -svm.decision_function(projected(others, fitted.learned_).double().numpy())
-        torch.testing.assert_close(detector._distance(others), torch.from_numpy(want).float(), rtol=1e-3, atol=1e-3)
+        for nu, gamma in ((0.5, "auto"), (0.1, "scale"), (0.5, 0.03)):
+            svm = OneClassSVM(nu=nu, gamma=gamma).fit(projected(x, fitted.learned_).double().numpy())
+            detector = OneClassSvmDetector(patch_size=17, nu=nu, gamma=gamma)
+            detector.learned_ = {**fitted.learned_, **detector._model(projected(x, fitted.learned_))}
+            want = -svm.decision_function(projected(others, fitted.learned_).double().numpy())
+            torch.testing.assert_close(detector._distance(others), torch.from_numpy(want).float(), rtol=1e-3, atol=1e-3)
         return
     torch.testing.assert_close(fitted.score(images)[0].flatten(), _by_definition(fitted, x), rtol=2e-3, atol=2e-3)
 
@@ -183,6 +184,9 @@ def test_what_cannot_be(tmp_path: Path) -> None:
         METHODS["knn"](samples=1)
     with pytest.raises(ValueError, match="variance is 1"):
         METHODS["kmeans"](variance=1)
+    for settings in ({"nu": 0}, {"nu": 1.1}, {"gamma": "wide"}, {"gamma": 0}, {"gamma": float("nan")}):
+        with pytest.raises(ValueError, match=f"{next(iter(settings))} is .*; it must be "):
+            OneClassSvmDetector(**settings)
     with pytest.raises(ValueError, match="epochs = 0"):
         METHODS["vae"](epochs=0)
     with pytest.raises(DataError, match="call fit, or load one"):

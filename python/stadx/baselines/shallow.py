@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -118,15 +119,33 @@ class KMeansDetector(_Shallow):
         return nearest(vectors, self.learned_["centers"])
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class OneClassSvmDetector(_Shallow):
-    """OC-SVM with a radial basis function: minus its decision value; ν and γ, on which the paper is silent, are
-    scikit-learn's defaults, 0.5 and "scale"."""
+    """OC-SVM with a radial basis function: minus its decision value.
+
+    Args as `DescriptorBaseline`, `variance`, and two on which the paper is silent; the defaults are what scikit-learn's
+    were when it was written:
+
+    nu: largest share of the training descriptors outside, above 0, at most 1.
+    gamma: of the kernel exp(−γ ‖x − y‖²): "auto", 1 / k for k components; "scale", 1 / (k · variance), which is far
+        too wide for descriptors of some objects (docs/reproduced.md); or a number above 0.
+    """
+
+    nu: float = 0.5
+    gamma: float | Literal["auto", "scale"] = "auto"
 
     method = "ocsvm"
     label = "One-class SVM"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.nu <= 1:
+            raise ValueError(f"nu is {self.nu}; it must be above 0 and at most 1")
+        if self.gamma not in ("auto", "scale") and (isinstance(self.gamma, str) or not 0 < self.gamma < math.inf):
+            raise ValueError(f"gamma is {self.gamma!r}; it must be 'auto', 'scale' or a number above 0")
+
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:
-        svm = sklearn("svm").OneClassSVM(cache_size=2000).fit(vectors.double().numpy())
+        svm = sklearn("svm").OneClassSVM(nu=self.nu, gamma=self.gamma, cache_size=2000).fit(vectors.double().numpy())
         return {
             "support": torch.from_numpy(svm.support_vectors_).float(),
             "weights": torch.from_numpy(svm.dual_coef_[0]).float(),

@@ -19,16 +19,16 @@ class Budget:
         name: one of `BUDGETS`, and what was changed of it.
         says: what the table's header says of it.
         detector: arguments of `Detector`; "epochs" instead of "steps" counts them by images.
-        baseline: arguments of every baseline; those of autoencoders where they have them.
+        baselines: arguments of baselines, by method.
         one_class: arguments of `OneClassSettings`.
         stride: of scoring.
-        patch_baseline: arguments of the baselines that train networks on patches, instead of those of `baseline`.
+        patch_baseline: arguments of all baselines that train networks on patches.
     """
 
     name: str
     says: str
     detector: Mapping[str, Any]
-    baseline: Mapping[str, Any]
+    baselines: Mapping[str, Mapping[str, Any]]
     one_class: Mapping[str, Any]
     stride: int = 1
     patch_baseline: Mapping[str, Any] = field(default_factory=dict)
@@ -54,7 +54,10 @@ class Budget:
     def baseline_settings(self, method: type[Baseline]) -> dict[str, Any]:
         """Arguments of that baseline, of those it has; never more samples than it takes by itself."""
         own = method().settings
-        given = {**self.baseline, **(self.patch_baseline if issubclass(method, PatchBaseline) else {})}
+        given = {
+            **self.baselines.get(method.method, {}),
+            **(self.patch_baseline if issubclass(method, PatchBaseline) else {}),
+        }
         settings = {name: value for name, value in given.items() if name in own}
         if own.get("samples") and "samples" in settings:
             settings["samples"] = min(settings["samples"], own["samples"])
@@ -64,14 +67,14 @@ class Budget:
 BUDGETS = {
     "quick": Budget(
         "quick",
-        "quick budget: 300 steps of 3 students (paper: 100 epochs), error alone, every 4th pixel; baselines on at most "
-        "10,000 descriptors or patches, 20 epochs; networks on pixels (SSIM-AE, AnoGAN, OCGAN) on 500 patches in "
-        "batches of 32; MNIST and CIFAR-10: 150 steps of 2 students",
+        "quick budget: 300 steps of 3 students (paper: 100 epochs), error alone, every 4th pixel; baselines as in the "
+        "paper, but OC-SVM on 10,000 descriptors and networks on pixels (SSIM-AE, AnoGAN, OCGAN) on 500 patches in "
+        "batches of 32, 20 epochs; MNIST and CIFAR-10: 150 steps of 2 students",
         {"steps": 300},
-        {"samples": 10_000, "epochs": 20},
+        {"ocsvm": {"samples": 10_000}},
         {"students": 2, "steps": 150},
         4,
-        {"samples": 500, "batch": 32},
+        {"samples": 500, "batch": 32, "epochs": 20},
     ),
     "default": Budget(
         "default",
