@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from small import good_images, random_teacher, teacher_file
 from stadx import DataError, ModelFileError
 from stadx.baselines import METHODS, DescriptorBaseline, OneClassSvmDetector
-from stadx.baselines.shallow import projected
+from stadx.baselines.shallow import nearest, projected
 from stadx.cli import app
 from stadx.data.demo import write_demo_set
 from stadx.data.images import write_image
@@ -153,6 +153,17 @@ def test_scores_are_those_of_the_definition(fitted: DescriptorBaseline) -> None:
             torch.testing.assert_close(detector._distance(others), torch.from_numpy(want).float(), rtol=1e-3, atol=1e-3)
         return
     torch.testing.assert_close(fitted.score(images)[0].flatten(), _by_definition(fitted, x), rtol=2e-3, atol=2e-3)
+
+
+def test_nearest_of_any_number() -> None:
+    others = torch.randn(37, 9)
+    for count in (0, 1, 255, 256, 257, 700):
+        vectors = torch.randn(9, count).T  # not contiguous
+        want = torch.cdist(vectors.double(), others.double()).amin(1)
+        torch.testing.assert_close(nearest(vectors, others).double(), want, rtol=1e-5, atol=1e-5)
+    assert nearest(others, others).amax() < 5e-3  # of lengths of 3: by products, to rounding
+    assert nearest(torch.tensor([[1e18, 0]]), torch.tensor([[0.0, 0]])) == 1e18
+    assert nearest(torch.full((2, 9), torch.nan), others).isnan().all()
 
 
 def test_command_line(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, Literal
@@ -87,7 +87,14 @@ def cluster_centers(vectors: Tensor, count: int, seed: int) -> Tensor:
 
 def nearest(vectors: Tensor, others: Tensor) -> Tensor:
     """Distance of each vector [n, k] to the nearest of others [m, k]."""
-    return torch.cdist(vectors, others).amin(1)
+    return torch.cat([x.amin(1) for x in _squared_distances(vectors, others)]).clamp_min_(0).sqrt_()
+
+
+def _squared_distances(vectors: Tensor, others: Tensor) -> Iterator[Tensor]:
+    """From some vectors to all others, [256, m] at a time, which stay in the cache; to rounding, below 0 too."""
+    lengths = others.square().sum(1)
+    for part in torch.split(vectors, 256):
+        yield torch.addmm(lengths, part, others.T, alpha=-2).add_(part.square().sum(1, keepdim=True))
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -156,5 +163,5 @@ class OneClassSvmDetector(_Shallow):
     def _from_model(self, vectors: Tensor) -> Tensor:
         x = self.learned_
         # by hand: scikit-learn's takes one thread and minutes for an image
-        squared = torch.cdist(vectors, x["support"]).square_()
-        return -(squared.mul_(-x["gamma"]).exp_() @ x["weights"] + x["offset"])
+        kernels = (d.mul_(-x["gamma"]).exp_() for d in _squared_distances(vectors, x["support"]))
+        return torch.cat([-(kernel @ x["weights"] + x["offset"]) for kernel in kernels])
