@@ -77,7 +77,9 @@ def test_variants_use_what_their_names_say(trained: Detector, held_out: HeldOut)
     assert len(trained.ensembles_[0].students) == 2  # the trained one is left alone
 
 
-@pytest.mark.parametrize("study, rows", [("scales", 3), ("students", 2), ("terms", 3), ("smoothing", 5), ("stride", 4)])
+@pytest.mark.parametrize(
+    "study, rows", [("scales", 3), ("students", 2), ("terms", 3), ("smoothing", 5), ("level", 3), ("stride", 4)]
+)
 def test_studies_of_one_model(
     study: str, rows: int, category: Path, trained: Detector, setup: Setup, tmp_path: Path
 ) -> None:
@@ -94,7 +96,7 @@ def test_studies_of_one_model(
     assert len(result) == rows
     assert not any("Students" in stage for stage in stages), "nothing is trained"
     whole = evaluate(trained, open_category(category))
-    named = {"scales": -1, "students": -1, "terms": 1, "smoothing": 0, "stride": 0}
+    named = {"scales": -1, "students": -1, "terms": 1, "smoothing": 0, "level": 1, "stride": 0}
     assert result[named[study]].au_pro == pytest.approx(whole.au_pro, abs=1e-9)
     assert len({row.au_pro for row in result}) > 1
     facts = json.loads((tmp_path / "out" / f"{category.name}-{study}.json").read_text())

@@ -14,6 +14,7 @@ import stadx
 from small import good_images, random_teacher, teacher_file
 from stadx import Detector, PatchNetwork, gpu, metrics, ops
 from stadx.bands import Upsampler, upsample
+from stadx.calibration import normalizations_of
 from stadx.gpu import GpuScorer
 from stadx.metrics import inputs, ranks
 from stadx.scoring import Ensemble, Normalization, fuse
@@ -54,6 +55,27 @@ def test_scores_are_those_of_the_direct_way(scales: tuple[int, ...], stride: int
         for _ in range(3 if device.type == "cuda" else 1):  # directly, captured, replayed
             got = scorer.score(images.to(device), stride).cpu()
         torch.testing.assert_close(got, _want(ensembles, images, stride), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("terms", "stride"), [("e", 1), ("v", 2), ("both", 1), ("both", 16)])
+def test_levels_are_taken_out(terms: Any, stride: int, monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
+    ensembles = [_ensemble(17), _ensemble(33)]
+    images = good_images(2, (24, 40))
+    images[1] //= 4
+    held = [[ensemble.error_and_variance(x[None]) for ensemble in ensembles] for x in images]
+    found = normalizations_of(held, terms, 0.5)
+    maps = []
+    for image in images:
+        pairs = [e.error_and_variance(image[None], stride=stride) for e in ensembles]
+        scores = [n.score(*pair, n.factor(pair[0], stride)) for n, pair in zip(found, pairs, strict=True)]
+        maps.append(fuse(scores))
+    scorer = GpuScorer(ensembles, found, device, "float32")
+    for _ in range(3 if device.type == "cuda" else 1):
+        got = scorer.score(images.to(device), stride).cpu()
+    torch.testing.assert_close(got, torch.stack(maps), rtol=2e-3, atol=2e-3)
+    monkeypatch.setattr(GpuScorer, "_pixels_at_once", lambda self, scale: 128)  # tile by tile
+    again = GpuScorer(ensembles, found, device, "float32").score(images[:1].to(device), stride).cpu()
+    torch.testing.assert_close(again, torch.stack(maps)[:1], rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from small import good_images, random_teacher
 from stadx import PatchNetwork, dense_features, normalize_images, reference
-from stadx.bands import Upsampler
+from stadx.bands import Upsampler, score_bands
+from stadx.calibration import normalizations_of
 from stadx.dense import Method
 from stadx.networks import Padding, pad_images
 from stadx.plan import buffer_sizes, layers_of
@@ -165,3 +167,60 @@ def test_one_student_scores_by_the_error_alone() -> None:
 def test_scales_are_averaged() -> None:
     a, b = torch.rand(3, 4), torch.rand(3, 4)
     torch.testing.assert_close(fuse([a, b]), (a + b) / 2)
+
+
+def by_definition(e: np.ndarray, v: np.ndarray, n: Normalization) -> np.ndarray:
+    """The score of one image, e and v at every pixel, in float64."""
+    coarse = np.sort(e[::8, ::8].ravel())
+    level = max(coarse[int(0.1 * (len(coarse) - 1))], 0.1 * n.level)
+    factor = (n.level / level) ** n.strength
+    return (factor * e - n.e_mean) / n.e_std + (factor * v - n.v_mean) / n.v_std
+
+
+@pytest.mark.parametrize("size", [(8, 9), (40, 67)], ids=str)
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_the_level_of_an_image_is_taken_out(strength: float, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    maps = [tuple(rng.gamma(2, scale, (2, *size))) for scale in (0.5, 1, 4)]
+    n = Normalization.of([tuple(torch.from_numpy(x).float() for x in pair) for pair in maps], strength)  # type: ignore[misc]
+    levels = [np.sort(e[::8, ::8].ravel())[int(0.1 * (e[::8, ::8].size - 1))] for e, _ in maps]
+    assert n.level == pytest.approx(np.exp(np.mean(np.log(levels))), rel=1e-5)
+    scores = [by_definition(e, v, n) for e, v in maps]
+    assert np.mean(scores) == pytest.approx(0, abs=1e-4)  # Eq. 11 sees what is left
+    for (e, v), want in zip(maps, scores, strict=True):
+        got = n.score(torch.from_numpy(e).float(), torch.from_numpy(v).float())
+        np.testing.assert_allclose(got.numpy(), want, rtol=1e-4, atol=1e-4)
+    if strength == 1:  # nothing is left of a factor
+        e, v = (torch.from_numpy(x).float() for x in maps[0])
+        torch.testing.assert_close(n.score(3 * e, 3 * v), n.score(e, v), rtol=1e-4, atol=1e-4)
+    for shape in ((5, 5), (1, 1)):
+        assert n.score(torch.zeros(shape), torch.zeros(shape)).isfinite().all()
+        assert (
+            Normalization.of([(torch.zeros(shape), torch.zeros(shape))], strength)
+            .score(*torch.ones(2, *shape))
+            .isfinite()
+            .all()
+        )
+    e = torch.from_numpy(maps[1][0]).float()
+    e[-1, -1] = torch.nan
+    assert n.score(e, e).isnan().sum() == 1
+
+
+@pytest.mark.parametrize("stride", [1, 4, 16])
+def test_an_image_of_several_bands_has_one_level(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensembles = [make_ensemble(17, 2), make_ensemble(33, 1)]
+    images = good_images(3, (90, 40))
+    images[0, :, 45:] = images[0, :, 45:] // 4  # the lower half is darker
+    held = [[ensemble.error_and_variance(x[None]) for ensemble in ensembles] for x in images]
+    found = normalizations_of(held, "both", 0.5)
+    assert all(n.strength == 0.5 and n.level > 0 for n in found)
+    for image in images:
+        whole = list(score_bands(ensembles, found, TensorRows(image), stride, "auto"))
+        with monkeypatch.context() as patched:
+            patched.setattr(Ensemble, "tile_side", lambda self, image, stride: 16)
+            bands = list(score_bands(ensembles, found, TensorRows(image), stride, "auto"))
+        assert len(whole) == 1 < len(bands)
+        torch.testing.assert_close(torch.cat(bands), whole[0], rtol=1e-4, atol=1e-4)
+    if stride == 1:
+        want = fuse([n.score(*pair) for n, pair in zip(found, held[2], strict=True)])
+        torch.testing.assert_close(whole[0], want, rtol=1e-6, atol=1e-6)

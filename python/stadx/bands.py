@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .dense import Method, check_stride
 from .engine import Workspace
-from .scoring import Ensemble, Normalization, fuse, pieces
+from .scoring import LEVEL_STRIDE, Ensemble, Normalization, fuse, pieces
 from .windows import ImageRows
 
 
@@ -22,7 +22,8 @@ def score_bands(
 ) -> Iterator[Tensor]:
     """Anomaly scores (Eqs. 11 and 12) of an image from top to bottom: float32 [rows, width] each, all rows together.
 
-    Memory does not grow with the image's height; the engine's bits do not depend on how it is cut.
+    Memory does not grow with the image's height; the engine's bits do not depend on how it is cut. An image of several
+    bands whose level is taken out is read twice.
     """
     check_stride(stride)
     side = min(ensemble.tile_side(image, stride) for ensemble in ensembles)
@@ -32,14 +33,30 @@ def score_bands(
             sizes[name] = max(size, sizes.get(name, 0))
     workspace = Workspace(sizes)
     upsampler = Upsampler(image.height, image.width, stride)
+    factors: list[Tensor | None] = [None] * len(ensembles)
+    if image.height > side:  # an image of several bands has to be looked at before
+        levels = zip(ensembles, normalizations, strict=True)
+        factors = [_factor(e, n, image, stride, method) if n.strength else None for e, n in levels]
     for begin, end in pieces(image.height, side, stride):
         scores = []
-        for ensemble, normalization in zip(ensembles, normalizations, strict=True):
+        for ensemble, normalization, factor in zip(ensembles, normalizations, factors, strict=True):
             e, v = ensemble.band(image, begin, end, stride=stride, method=method, tile=side, workspace=workspace)
-            scores.append(normalization.score(e, v))
+            scores.append(normalization.score(e, v, normalization.factor(e, stride) if factor is None else factor))
         rows = upsampler.push(fuse(scores))
         if len(rows):
             yield rows
+
+
+def _factor(ensemble: Ensemble, normalization: Normalization, image: ImageRows, stride: int, method: Method) -> Tensor:
+    """The factor of an image, from no more pixels than that takes."""
+    stride = max(stride, LEVEL_STRIDE)
+    side = ensemble.tile_side(image, stride)
+    workspace = Workspace(ensemble.buffer_sizes(image, side, stride))
+    parts = [
+        ensemble.band(image, begin, end, stride=stride, method=method, tile=side, workspace=workspace)[0]
+        for begin, end in pieces(image.height, side, stride)
+    ]
+    return normalization.factor(torch.cat(parts), stride)
 
 
 class Upsampler:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .allocation import keep_freed_memory
 from .data.source import ImageSource
 from .errors import StadxError
 from .gpu import GpuPrecision, GpuScorer
@@ -34,6 +35,7 @@ def split(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]
     return sorted(order[number:]), sorted(order[:number])
 
 
+@keep_freed_memory()
 def held_out_maps(
     ensembles: Sequence[Ensemble],
     source: ImageSource,
@@ -76,10 +78,14 @@ def _maps_of_gpu(
     return [list(scales) for scales in zip(*pairs, strict=True)]
 
 
-def normalizations_of(maps: Maps, terms: Terms = "both") -> list[Normalization]:
-    """Score statistics (Eq. 11) per scale; for a single term the other's deviation is infinite: it adds nothing."""
+def normalizations_of(maps: Maps, terms: Terms = "both", level: float = 0.0) -> list[Normalization]:
+    """Score statistics (Eq. 11) per scale; for a single term the other's deviation is infinite: it adds nothing.
+
+    Args:
+        level: how much of the images' levels is taken out.
+    """
     unused = {"both": {}, "e": {"v_std": math.inf}, "v": {"e_std": math.inf}}[terms]
-    return [replace(Normalization.of(scale), **unused) for scale in zip(*maps, strict=True)]
+    return [replace(Normalization.of(scale, level), **unused) for scale in zip(*maps, strict=True)]
 
 
 def fused_scores(maps: Maps, normalizations: Sequence[Normalization], smoothing: float) -> list[Tensor]:

@@ -13,7 +13,7 @@ from .console import ShownProgress, check_device, reproduction_table, say, show
 
 # of experiments.ablations, which would import torch: help should not take seconds
 STUDIES = (
-    *("scales", "students", "terms", "stride", "smoothing"),
+    *("scales", "students", "terms", "stride", "smoothing", "level"),
     *("image-size", "padding", "steps", "optimizer", "focus", "seed", "teacher"),
 )
 # of experiments.reproduce, for the same reason

@@ -95,6 +95,14 @@ def train(
     smoothing: Annotated[
         float, typer.Option(min=0, help="Smooth the maps by a Gaussian of so many pixels; 0 in the paper.")
     ] = 0.0,
+    level: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="How much of an image's own level of error is taken out: images differ in light; 0 in the paper.",
+        ),
+    ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
     teacher: Annotated[
         list[Path] | None,
@@ -149,6 +157,7 @@ def train(
         patience=patience,
         terms=terms,
         smoothing=smoothing,
+        level=level,
         teachers=teacher or (),
         seed=seed,
     )

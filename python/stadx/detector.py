@@ -56,6 +56,8 @@ class Detector(Calibrated):
         terms: what the score is: "e" or "v" alone, or "both", ẽ + ṽ as in the paper.
         smoothing: standard deviation in pixels of a Gaussian that the maps are smoothed with, at `image_size`; the
             paper: 0, none.
+        level: how much of an image's own level of error is taken out, from 0, as in the paper, to 1; see
+            `Normalization`. At a half, an image that is wrong all over still stands out.
         padding: how networks continue an image beyond its border: "reflect", "zeros" or "replicate"; None leaves it to
             the teacher ("reflect" for those that come with stadx).
         precision: of training; "auto" is bfloat16 where the processor has it. Scoring is always float32.
@@ -66,7 +68,7 @@ class Detector(Calibrated):
         device, gpu_precision: where it trains and scores, see `to`.
         ensembles_: per scale, teacher, students, µ and σ.
         history_: per scale, the losses in the course of training, see `TrainedStudents`; not kept in the file.
-        normalizations_: per scale, mean and deviation of e and v on the held-out images.
+        normalizations_: per scale, mean and deviation of e and v on the held-out images, and their level.
         threshold_: scores above it are anomalous; see `set_target_fpr`.
         heldout_fprs_, heldout_scores_: float32 arrays; a threshold of heldout_scores_[i] flags the share
             heldout_fprs_[i] of the held-out pixels.
@@ -95,6 +97,7 @@ class Detector(Calibrated):
         patience: int = 0,
         terms: Terms = "e",
         smoothing: float = 0.0,
+        level: float = 0.5,
         padding: Padding | None = None,
         precision: Precision = "auto",
         teachers: Sequence[str | os.PathLike[str]] = (),
@@ -117,6 +120,7 @@ class Detector(Calibrated):
         self.patience = patience
         self.terms: Terms = terms
         self.smoothing = smoothing
+        self.level = level
         self.padding: Padding | None = padding
         self.precision: Precision = precision
         self.teachers = tuple(str(path) for path in teachers)
@@ -127,7 +131,6 @@ class Detector(Calibrated):
         self.gpu_precision: GpuPrecision = "tf32"
         self._gpu_scorer: GpuScorer | None = None
 
-    @keep_freed_memory()
     def fit(
         self,
         data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor,
@@ -189,7 +192,7 @@ class Detector(Calibrated):
         self.history_ = [scale.history for scale in trained]
         self._gpu_scorer = None
         maps = held_out_maps(self.ensembles_, source, held_out, progress, self.device, self.gpu_precision)
-        self.normalizations_ = normalizations_of(maps, self.terms)
+        self.normalizations_ = normalizations_of(maps, self.terms, self.level)
         self._calibrate(fused_scores(maps, self.normalizations_, self.smoothing))
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self

@@ -38,8 +38,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise ValueError(f"held_out = {held_out} must lie between 0 and 1, smoothing = {smoothing} in [0, 1000)")
     if rate is not None and not 0 < rate < math.inf:
         raise ValueError(f"learning_rate is {rate}, it must be above 0")
-    if not 0 <= settings["focus"] <= 1:
-        raise ValueError(f"focus is {settings['focus']}, it must lie between 0 and 1")
+    for name in ("focus", "level"):
+        if not 0 <= settings[name] <= 1:
+            raise ValueError(f"{name} is {settings[name]}, it must lie between 0 and 1")
     for name, choices in _CHOICES.items():
         if settings[name] not in choices:
             raise ValueError(f"{name} is {settings[name]!r}; choose one of {choices}")

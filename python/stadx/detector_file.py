@@ -96,7 +96,7 @@ def read_detector(cls: type[Detector], path: str | os.PathLike[str]) -> Detector
     """Read what `write_detector` wrote. Raises `ModelFileError` for anything else."""
 
     def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Detector:
-        detector = cls(**header["settings"])
+        detector = cls(**{"level": 0.0, **header["settings"]})  # files of before have none
         detector.ensembles_ = []
         for p, settings in zip(detector.scales, header["networks"], strict=True):
             networks = [frozen_network(settings, named(tensors, name)) for name in _names(p, detector.students)]

@@ -6,12 +6,13 @@ operators' plain-PyTorch twins, which is how it is tested without a GPU.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,16 @@ class _Scale:
     last_bias: Tensor  # [networks, d]
     mean: Tensor
     std: Tensor
+    normalization: Normalization
+
+
+class _Target(NamedTuple):
+    """A map to write: weight · ((e − e_mean) / e_std + (v − v_mean) / v_std)."""
+
+    out: Tensor
     normalization: tuple[float, float, float, float]
+    weight: float = 1.0
+    add: bool = False  # to what is there
 
 
 class GpuScorer:
@@ -180,20 +190,39 @@ class GpuScorer:
         normalized = images.float() / 255 if images.dtype == torch.uint8 else images.float()
         normalized = (normalized - self._image_mean) / self._image_std
         for index, scale in enumerate(self._scales):
-            padded = self._padded(normalized, scale)
-            side = self._tile_side(scale, batch, max(height, width), stride)
-            for top, bottom in pieces(height, side, stride):
-                for left, right in pieces(width, side, stride):
-                    reach = scale.patch_size - 1
-                    window = padded[:, :, top : bottom + reach, left : right + reach]
-                    rows = slice(top // stride, -(-bottom // stride))
-                    columns = slice(left // stride, -(-right // stride))
-                    part = out[:, rows, columns]
-                    whole = part if part.is_contiguous() else part.contiguous()
-                    self._score_window(scale, window, stride, whole, index > 0)
-                    if whole is not part:
-                        part.copy_(whole)
+            n, weight = scale.normalization, 1 / len(self._scales)
+            if not n.strength:
+                figures = n.e_mean, n.e_std, n.v_mean, n.v_std
+                self._fill(scale, normalized, stride, [_Target(out, figures, weight, index > 0)])
+                continue
+            weighted = torch.empty_like(out)
+            targets = [_Target(weighted, (0, n.e_std, 0, n.v_std))]
+            if math.isfinite(n.v_std):  # else it is e but for a factor
+                targets.append(_Target(torch.empty_like(out), (0, 1, 0, math.inf)))
+            self._fill(scale, normalized, stride, targets)
+            e = targets[1].out if len(targets) > 1 else weighted * n.e_std
+            scores = weighted * n.factor(e, stride) - (n.e_mean / n.e_std + n.v_mean / n.v_std)
+            out = weight * scores if index == 0 else out + weight * scores
         return out
+
+    def _fill(self, scale: _Scale, normalized: Tensor, stride: int, targets: Sequence[_Target]) -> None:
+        """Write maps of one scale, tile by tile."""
+        batch, _, height, width = normalized.shape
+        padded = self._padded(normalized, scale)
+        side = self._tile_side(scale, batch, max(height, width), stride)
+        for top, bottom in pieces(height, side, stride):
+            for left, right in pieces(width, side, stride):
+                reach = scale.patch_size - 1
+                window = padded[:, :, top : bottom + reach, left : right + reach]
+                rows = slice(top // stride, -(-bottom // stride))
+                columns = slice(left // stride, -(-right // stride))
+                parts = [target.out[:, rows, columns] for target in targets]
+                whole = [part.contiguous() for part in parts]
+                own = [target._replace(out=x) for target, x in zip(targets, whole, strict=True)]
+                self._score_window(scale, window, stride, own)
+                for part, x in zip(parts, whole, strict=True):
+                    if part.data_ptr() != x.data_ptr():
+                        part.copy_(x)
 
     def _padded(self, normalized: Tensor, scale: _Scale) -> Tensor:
         margin = scale.patch_size // 2
@@ -224,8 +253,8 @@ class GpuScorer:
         side = max(int(pixels**0.5) // unit * unit, unit)
         return min(side, -(-length // unit) * unit)
 
-    def _score_window(self, scale: _Scale, window: Tensor, stride: int, out: Tensor, add: bool) -> None:
-        """Scores of the pixels whose patches lie in a part of the padded images."""
+    def _score_window(self, scale: _Scale, window: Tensor, stride: int, targets: Sequence[_Target]) -> None:
+        """Maps of the pixels whose patches lie in a part of the padded images."""
         layers, p = scale.layers, scale.patch_size
         pools = sum(layer.pooled for layer in layers)
         plain = min(stride.bit_length() - 1, pools)  # pools that need no other phases
@@ -258,18 +287,19 @@ class GpuScorer:
             maps = [
                 ops.phase_pool(m, bias, layer.slope, shifts) for m, bias in zip(maps, scale.biases[index], strict=True)
             ]
-        ops.phase_score(
-            maps,
-            scale.last_bias,
-            scale.mean,
-            scale.std,
-            slope=layers[-1].slope,
-            pools=pools - plain,
-            normalization=scale.normalization,
-            weight=1 / len(self._scales),
-            add=add,
-            out=out,
-        )
+        for target in targets:
+            ops.phase_score(
+                maps,
+                scale.last_bias,
+                scale.mean,
+                scale.std,
+                slope=layers[-1].slope,
+                pools=pools - plain,
+                normalization=target.normalization,
+                weight=target.weight,
+                add=target.add,
+                out=target.out,
+            )
 
 
 def _scale(ensemble: Ensemble, normalization: Normalization, device: torch.device, dtype: torch.dtype) -> _Scale:
@@ -289,7 +319,7 @@ def _scale(ensemble: Ensemble, normalization: Normalization, device: torch.devic
         torch.stack(biases[-1]),
         ensemble.mean.to(device, torch.float32),
         ensemble.std.to(device, torch.float32),
-        (normalization.e_mean, normalization.e_std, normalization.v_mean, normalization.v_std),
+        normalization,
     )
 
 

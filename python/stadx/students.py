@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .allocation import keep_freed_memory
 from .batches import Batches
 from .data.source import ImageSource
 from .graphed_step import GraphedStep
@@ -68,6 +69,7 @@ class TrainedStudents(NamedTuple):
     history: list[dict[str, float]]
 
 
+@keep_freed_memory()  # of one scale: what it frees is in pieces, and would not serve the next
 def train_students(
     teacher: PatchNetwork,
     source: ImageSource,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,27 +38,36 @@ class TeacherTargets:
         self.indices = list(indices)
         self._device = next(teacher.parameters()).device
         self._maps: dict[int, Tensor] = {}
-        self._fits: set[int] = set()
+        self._places: dict[int, int] = {}  # of kept maps, in numbers from the start of the room for all
+        self._size = 0
         for index in self.indices:
             height, width = source[index].shape[1:]
-            cache_bytes -= 2 * teacher.descriptor_size * height * width
-            if cache_bytes < 0:
+            size = teacher.descriptor_size * height * width
+            if 2 * (self._size + size) > cache_bytes:
                 break
-            self._fits.add(index)
+            self._places[index] = self._size
+            self._size += size
 
     @torch.no_grad()
     def _whole(self, index: int) -> Tensor:
         """Descriptors [H, W, d] of an image, float32; kept if there is room."""
         image = normalize_images(self.source[index][None].to(self._device)).float()
         descriptors = dense_features(self.teacher, image)[0].permute(1, 2, 0)
-        if index in self._fits and index not in self._maps:
-            self._maps[index] = descriptors.half()
+        if index in self._places and index not in self._maps:
+            place = self._places[index]
+            kept = self._room[place : place + descriptors.numel()].view(descriptors.shape)
+            self._maps[index] = kept.copy_(descriptors)
         return descriptors
+
+    @cached_property
+    def _room(self) -> Tensor:
+        # one block: maps of their own, between all that comes and goes, would leave holes of several times their size
+        return torch.empty(self._size, dtype=torch.float16, device=self._device)
 
     @torch.no_grad()
     def crop(self, index: int, crop: Crop) -> Tensor:
         """Descriptors of a crop of an image, float32 [1, d, h, w], rounded to float16."""
-        if index in self._fits:
+        if index in self._places:
             if index not in self._maps:
                 self._whole(index)
             return crop.of(self._maps[index]).permute(2, 0, 1)[None].float()

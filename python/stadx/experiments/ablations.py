@@ -121,6 +121,7 @@ STUDIES: dict[str, Callable[[Detector], Sequence[Change]]] = {
     "smoothing": lambda base: [
         Change(f"σ = {s}" if s else "none", {"smoothing": s}) for s in (0.0, 1.0, 2.0, 4.0, 8.0)
     ],
+    "level": lambda base: [Change(f"level {n:g}", {"level": n}) for n in (0.0, 0.5, 1.0)],
     "image-size": lambda base: [Change(f"{n} x {n}", detector={"image_size": n}) for n in (128, 192, 256, 320)],
     "padding": lambda base: [Change(p, detector={"padding": p}) for p in ("reflect", "zeros", "replicate")],
     "steps": lambda base: [

@@ -97,6 +97,7 @@ BUDGETS = {
             "schedule": "constant",
             "dense": True,
             "terms": "both",
+            "level": 0.0,
         },
         {},
         {"steps": 10_000, "optimizer": "adam", "learning_rate": 1e-4},

@@ -49,6 +49,7 @@ class HeldOut:
         students: int | None = None,
         terms: Terms | None = None,
         smoothing: float = 0.0,
+        level: float | None = None,
     ) -> Detector:
         """A detector of some of the scales and students, calibrated anew on the held-out images.
 
@@ -57,11 +58,13 @@ class HeldOut:
             students: how many of each scale; all by default.
             terms: whether the score is ẽ + ṽ (Eq. 11) or one of them; the detector's own by default.
             smoothing: sigma in pixels of a Gaussian over the maps.
+            level: how much of an image's level is taken out; the detector's own by default.
         """
         base = self.detector
         scales = tuple(scales or base.scales)
         students = students or base.students
         terms = terms or base.terms
+        level = base.level if level is None else level
         changed = Detector(
             **{
                 **base.settings,
@@ -69,13 +72,14 @@ class HeldOut:
                 "students": students,
                 "terms": terms,
                 "smoothing": smoothing,
+                "level": level,
                 "teachers": (),
             }
         )
         chosen = [base.scales.index(p) for p in scales]
         maps = [[image[i] for i in chosen] for image in self.maps(students)]
         changed.ensembles_ = [_first(base.ensembles_[i], students) for i in chosen]
-        normalizations = normalizations_of(maps, terms)
+        normalizations = normalizations_of(maps, terms, level)
         changed.normalizations_ = normalizations
         changed.heldout_fprs_, changed.heldout_scores_ = threshold_levels(fused_scores(maps, normalizations, smoothing))
         return changed.set_target_fpr(base.target_fpr).to(base.device, base.gpu_precision)
