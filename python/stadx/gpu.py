@@ -11,18 +11,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import ops
 from .bands import upsample
 from .data.source import ImageSize, resize
+from .gpu_scale import Scale, Target, scale_of, score_window
 from .networks import IMAGENET_MEAN, IMAGENET_STD, padded_positions
-from .plan import Layer, layers_of
 from .scoring import Ensemble, Normalization, pieces
 from .smoothing import smooth
 
@@ -30,30 +28,6 @@ GpuPrecision = Literal["tf32", "float32", "bfloat16", "float16"]
 _DTYPES = {"tf32": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _MAP_BYTES = 2 << 30  # that maps may take at once; on a GPU a quarter of its memory
 _GRAPHS = 4  # kept, one for every kind of input
-
-
-@dataclass
-class _Scale:
-    """The networks of one scale, on the device."""
-
-    patch_size: int
-    padding: Any
-    layers: list[Layer]  # of the teacher: kernels, pools, slopes
-    weights: list[list[Tensor]]  # [layer][network]; of the first layer one, of all networks together
-    biases: list[list[Tensor]]  # [layer][network], float32
-    last_bias: Tensor  # [networks, d]
-    mean: Tensor
-    std: Tensor
-    normalization: Normalization
-
-
-class _Target(NamedTuple):
-    """A map to write: weight · ((e − e_mean) / e_std + (v − v_mean) / v_std)."""
-
-    out: Tensor
-    normalization: tuple[float, float, float, float]
-    weight: float = 1.0
-    add: bool = False  # to what is there
 
 
 class GpuScorer:
@@ -75,7 +49,7 @@ class GpuScorer:
         self.device = device
         self.precision = precision
         self._scales = [
-            _scale(e, n, device, _DTYPES[precision]) for e, n in zip(ensembles, normalizations, strict=True)
+            scale_of(e, n, device, _DTYPES[precision]) for e, n in zip(ensembles, normalizations, strict=True)
         ]
         self._graphs: OrderedDict[tuple[object, ...], Callable[[Tensor], Tensor]] = OrderedDict()
         self._seen: tuple[object, ...] = ()
@@ -193,19 +167,19 @@ class GpuScorer:
             n, weight = scale.normalization, 1 / len(self._scales)
             if not n.strength:
                 figures = n.e_mean, n.e_std, n.v_mean, n.v_std
-                self._fill(scale, normalized, stride, [_Target(out, figures, weight, index > 0)])
+                self._fill(scale, normalized, stride, [Target(out, figures, weight, index > 0)])
                 continue
             weighted = torch.empty_like(out)
-            targets = [_Target(weighted, (0, n.e_std, 0, n.v_std))]
+            targets = [Target(weighted, (0, n.e_std, 0, n.v_std))]
             if math.isfinite(n.v_std):  # else it is e but for a factor
-                targets.append(_Target(torch.empty_like(out), (0, 1, 0, math.inf)))
+                targets.append(Target(torch.empty_like(out), (0, 1, 0, math.inf)))
             self._fill(scale, normalized, stride, targets)
             e = targets[1].out if len(targets) > 1 else weighted * n.e_std
             scores = weighted * n.factor(e, stride) - (n.e_mean / n.e_std + n.v_mean / n.v_std)
             out = weight * scores if index == 0 else out + weight * scores
         return out
 
-    def _fill(self, scale: _Scale, normalized: Tensor, stride: int, targets: Sequence[_Target]) -> None:
+    def _fill(self, scale: Scale, normalized: Tensor, stride: int, targets: Sequence[Target]) -> None:
         """Write maps of one scale, tile by tile."""
         batch, _, height, width = normalized.shape
         padded = self._padded(normalized, scale)
@@ -219,12 +193,12 @@ class GpuScorer:
                 parts = [target.out[:, rows, columns] for target in targets]
                 whole = [part.contiguous() for part in parts]
                 own = [target._replace(out=x) for target, x in zip(targets, whole, strict=True)]
-                self._score_window(scale, window, stride, own)
+                score_window(scale, window, stride, own)
                 for part, x in zip(parts, whole, strict=True):
                     if part.data_ptr() != x.data_ptr():
                         part.copy_(x)
 
-    def _padded(self, normalized: Tensor, scale: _Scale) -> Tensor:
+    def _padded(self, normalized: Tensor, scale: Scale) -> Tensor:
         margin = scale.patch_size // 2
         if scale.padding == "zeros":
             return F.pad(normalized, (margin,) * 4)
@@ -237,7 +211,7 @@ class GpuScorer:
             normalized = normalized.index_select(dim, self._positions[key])
         return normalized
 
-    def _pixels_at_once(self, scale: _Scale) -> int:
+    def _pixels_at_once(self, scale: Scale) -> int:
         """Pixels whose maps, in and out of the widest layer of all networks, fit into memory."""
         room = _MAP_BYTES
         if self.device.type == "cuda":
@@ -247,83 +221,14 @@ class GpuScorer:
         # and a convolution's result keeps within the 2^31 elements that all of cuDNN's algorithms take
         return int(min(room // (networks * 2 * channels * size), (2**31 - 1) // (networks * channels)))
 
-    def _tile_side(self, scale: _Scale, batch: int, length: int, stride: int) -> int:
+    def _tile_side(self, scale: Scale, batch: int, length: int, stride: int) -> int:
         pixels = self._pixels_at_once(scale) / batch
         unit = max(8, stride)
         side = max(int(pixels**0.5) // unit * unit, unit)
         return min(side, -(-length // unit) * unit)
 
-    def _score_window(self, scale: _Scale, window: Tensor, stride: int, targets: Sequence[_Target]) -> None:
-        """Maps of the pixels whose patches lie in a part of the padded images."""
-        layers, p = scale.layers, scale.patch_size
-        pools = sum(layer.pooled for layer in layers)
-        plain = min(stride.bit_length() - 1, pools)  # pools that need no other phases
-        left = stride >> plain  # what the last convolution has to skip by itself
-        networks = len(scale.last_bias)
-        length = [n - p + 1 for n in window.shape[2:]]
-        unit = 1 << pools
-        grid = [-(-n // unit) * unit for n in length]
-        x = F.pad(window, (0, grid[1] - length[1], 0, grid[0] - length[0]))
-        x = x.to(_DTYPES[self.precision]).contiguous(memory_format=torch.channels_last)
-        maps = [x]
-        side, pool = p, 0
-        for index, layer in enumerate(layers):
-            last = index == len(layers) - 1
-            step = left if last else 1
-            maps = [F.conv2d(m, w, stride=step) for m, w in zip(maps, scale.weights[index], strict=True)]
-            if index == 0 and not last:  # one convolution for all networks: they read the same image
-                maps = list(maps[0].chunk(networks, dim=1))
-            side -= layer.kernel - 1
-            if last:
-                break
-            shifts = 0
-            if layers[index + 1].pooled:
-                shifts = 1 if pool < plain else 2
-                pool += 1
-                side //= 2
-                grid = [n // 2 for n in grid]
-                need = [2 * (n + side - 1) + shifts - 1 for n in grid]
-                maps = [m[:, :, : need[0], : need[1]] for m in maps]
-            maps = [
-                ops.phase_pool(m, bias, layer.slope, shifts) for m, bias in zip(maps, scale.biases[index], strict=True)
-            ]
-        for target in targets:
-            ops.phase_score(
-                maps,
-                scale.last_bias,
-                scale.mean,
-                scale.std,
-                slope=layers[-1].slope,
-                pools=pools - plain,
-                normalization=target.normalization,
-                weight=target.weight,
-                add=target.add,
-                out=target.out,
-            )
 
-
-def _scale(ensemble: Ensemble, normalization: Normalization, device: torch.device, dtype: torch.dtype) -> _Scale:
-    networks = [layers_of(net) for net in (ensemble.teacher, *ensemble.students)]
-    weights = [
-        [net[i].weight.to(device, dtype).contiguous(memory_format=torch.channels_last) for net in networks]
-        for i in range(len(networks[0]))
-    ]
-    weights[0] = [torch.cat(weights[0]).contiguous(memory_format=torch.channels_last)]
-    biases = [[net[i].bias.to(device, torch.float32) for net in networks] for i in range(len(networks[0]))]
-    return _Scale(
-        ensemble.teacher.patch_size,
-        ensemble.teacher.padding,
-        networks[0],
-        weights,
-        biases,
-        torch.stack(biases[-1]),
-        ensemble.mean.to(device, torch.float32),
-        ensemble.std.to(device, torch.float32),
-        normalization,
-    )
-
-
-def _padded_area(scale: _Scale, height: int, width: int) -> int:
+def _padded_area(scale: Scale, height: int, width: int) -> int:
     return (height + scale.patch_size - 1) * (width + scale.patch_size - 1)
 
 
