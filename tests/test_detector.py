@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -229,14 +228,8 @@ def test_bands_have_the_bits_of_the_whole(
             patch.setattr(scoring, "_WHOLE_BYTES", 0)
             patch.setattr(scoring, "_TILE_BYTES", 2e5)
             bands = list(detector.score_bands(TensorRows(image[0]), stride=stride))
-            assert len(bands) > 1
-            # the level of an image in one piece is that of e itself, else that of every 8th pixel computed alone
-            torch.testing.assert_close(torch.cat(bands), whole, rtol=1e-3, atol=1e-3)
-            patch.setattr(detector, "normalizations_", [replace(n, strength=0.0) for n in detector.normalizations_])
-            bands = list(detector.score_bands(TensorRows(image[0]), stride=stride))
-            patch.undo()
-            patch.setattr(detector, "normalizations_", [replace(n, strength=0.0) for n in detector.normalizations_])
-            assert torch.equal(torch.cat(bands), detector.score(image, stride=stride)[0])
+        assert len(bands) > 1
+        assert torch.equal(torch.cat(bands), whole)
 
 
 def test_a_huge_tiff_is_scored_by_strips_with_the_same_bits(
