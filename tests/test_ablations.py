@@ -65,12 +65,14 @@ def test_variants_use_what_their_names_say(trained: Detector, held_out: HeldOut)
     e, v = trained.ensembles_[1].error_and_variance(image)
     torch.testing.assert_close(second.score(image)[0], normal.score(e, v))
     assert (normal.e_mean, normal.e_std) == (trained.normalizations_[1].e_mean, trained.normalizations_[1].e_std)
+    e, v = e * normal.factor(e), v * normal.factor(e)
     torch.testing.assert_close(
         held_out.variant(scales=(33,), terms="e").score(image)[0], (e - normal.e_mean) / normal.e_std
     )
     torch.testing.assert_close(
         held_out.variant(scales=(33,), terms="v").score(image)[0], (v - normal.v_mean) / normal.v_std
     )
+    assert normal.strength == 0.5 and held_out.variant(level=0.0).normalizations_[1].strength == 0
     one = held_out.variant(students=1, terms="both")
     assert [len(ensemble.students) for ensemble in one.ensembles_] == [1, 1]
     assert torch.equal(one.score(image), held_out.variant(students=1, terms="e").score(image))
