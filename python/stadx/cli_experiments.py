@@ -11,7 +11,7 @@ import typer
 from .cli_train import patch_sizes
 from .console import ShownProgress, check_device, reproduction_table, say, show
 
-# of experiments.ablations, which would import torch: help should not take seconds
+# of experiments.studies, which would import torch: help should not take seconds
 STUDIES = (
     *("scales", "students", "terms", "stride", "smoothing", "level"),
     *("image-size", "padding", "steps", "optimizer", "focus", "seed", "teacher"),
@@ -29,7 +29,7 @@ def ablate(
     model: Annotated[Path | None, typer.Option(help="Trained detector to take apart, instead of training one.")] = None,
     scales: Annotated[str, typer.Option(help="Receptive fields of the detector that is trained.")] = "17,33,65",
     students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
-    steps: Annotated[int, typer.Option(min=4, help="Optimiser steps per scale.")] = 2000,
+    steps: Annotated[int, typer.Option(min=4, help="Optimiser steps per scale.")] = 1500,
     batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 3,
     crop: Annotated[int, typer.Option(min=0, help="Side in pixels of the part that a step sees; 0: all of it.")] = 64,
     focus: Annotated[float, typer.Option(min=0, max=1, help="Share of these that lie where the loss is high.")] = 0.8,

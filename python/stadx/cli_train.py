@@ -48,7 +48,7 @@ def train(
         ),
     ] = None,
     students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps per scale.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps per scale.")] = 1500,
     batch: Annotated[int, typer.Option(min=1, help="Images per step; 1 in the paper.")] = 3,
     crop: Annotated[
         int,

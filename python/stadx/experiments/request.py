@@ -78,7 +78,7 @@ BUDGETS = {
     ),
     "default": Budget(
         "default",
-        "stadx's own settings: 2,000 steps of 3 students (paper: 100 epochs), error alone; baselines as in the paper; "
+        "stadx's own settings: 1,500 steps of 3 students (paper: 100 epochs), error alone; baselines as in the paper; "
         "MNIST and CIFAR-10: 500 steps of 5 students",
         {},
         {},

@@ -11,11 +11,12 @@ from typing import Any
 
 from ..data.layouts import training_images
 from ..progress import Progress
-from .ablations import STUDIES, Row, Setup, run_study, table
+from .ablations import Row, Setup, run_study, table
 from .pages import picture, plain_table
 from .parallel import run_tasks
 from .request import Budget, Request, pick
 from .result_store import ResultStore
+from .studies import STUDIES
 
 TITLE = "Ablations"
 CAPTION = "One thing changed at a time, and what it does to AU-PRO@0.3."
