@@ -211,5 +211,12 @@ def test_the_command(category: Path, trained: Detector, tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert "e alone" in result.output
+    for study, *options, why in (
+        ("terms", "--model", str(model), "--seed", "1", "means nothing to a detector"),
+        ("terms", "--teacher-steps", "9", "is for the study"),
+        ("teacher", "--photos", str(tmp_path), "--teacher", str(model), "trains its own"),
+    ):
+        result = CliRunner().invoke(app, ["ablate", study, str(category), "--out", str(tmp_path / "o"), *options])
+        assert result.exit_code == 2 and why in result.output, result.output
     with pytest.raises(DataError, match="no study 'noise'; choose one of scales"):
         run_study("noise", category, tmp_path, Setup(model=model))

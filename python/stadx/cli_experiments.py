@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .cli_train import patch_sizes
+from .cli_train import given_options, patch_sizes
 from .console import ShownProgress, check_device, reproduction_table, say, show
 
 # of experiments.studies, which would import torch: help should not take seconds
@@ -23,6 +23,7 @@ Item = Literal[
 
 
 def ablate(
+    context: typer.Context,
     study: Annotated[str, typer.Argument(help=f"What to change: {', '.join(STUDIES)}.")],
     category: Annotated[Path, typer.Argument(help="Category with test images: MVTec AD, MPDD, BTAD, VisA.")],
     out: Annotated[Path, typer.Option(help="Folder for tables, pictures and the detectors trained for them.")],
@@ -46,6 +47,7 @@ def ablate(
 ) -> None:
     """Change one thing at a time and write what it does to AU-PRO. A stopped study goes on when run again."""
     sizes = patch_sizes(scales)
+    _check_options(context, study)
     from .experiments.ablations import Setup, run_study, table
 
     check_device(device)
@@ -54,6 +56,25 @@ def ablate(
     with ShownProgress() as progress:
         rows = run_study(study, category, out, setup, progress=progress)
     say(table(rows))
+
+
+def _check_options(context: typer.Context, study: str) -> None:
+    """Refuse options that would do nothing."""
+    given = set(given_options(context))
+    if "model" in given:
+        for name in sorted(given - {"study", "category", "model", "out", "stride", "device"}):
+            raise typer.BadParameter(
+                "means nothing to a detector that is trained already; leave it or --model out", param_hint=_option(name)
+            )
+    if study == "teacher" and "teacher" in given:
+        raise typer.BadParameter("the study trains its own teachers; leave it out", param_hint="--teacher")
+    for name in ("photos", "teacher_steps"):
+        if study != "teacher" and name in given:
+            raise typer.BadParameter('is for the study "teacher"; leave it out', param_hint=_option(name))
+
+
+def _option(parameter: str) -> str:
+    return f"--{parameter.replace('_', '-')}"
 
 
 def one_class(
