@@ -30,7 +30,7 @@ def pretrain(
     batch: Annotated[int | None, typer.Option(min=2, help="Patches per step.", show_default="256")] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(min=0, help="Highest learning rate.", show_default="1.2e-3"),
+        typer.Option(min=0, help="Highest learning rate.", show_default="1.2e-3 for adam, 2e-3 for muon"),
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Of the weights.", show_default="1e-5")] = None,
     optimizer: Annotated[

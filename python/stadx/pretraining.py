@@ -132,7 +132,7 @@ def _pretrain(
         module.to(device)
     channels_last(net)
     parameters = [p for module in modules.values() for p in module.parameters()]
-    optimizer = make_optimizer(settings.optimizer, parameters, settings.learning_rate, settings.weight_decay)
+    optimizer = make_optimizer(settings.optimizer, parameters, settings.rate, settings.weight_decay)
     cache = None
     if p_net is not None and (feature_cache is not None or settings.distinct_batches):
         key = _cache_key(photo_hash, settings, p_net, part, device)
@@ -175,7 +175,7 @@ def _pretrain(
     ) as stream:
         for number, patches in zip(numbers, stream, strict=True):
             factor = learning_rate_factor(step, settings.steps, settings.schedule)
-            set_learning_rate(optimizer, settings.learning_rate * factor)
+            set_learning_rate(optimizer, settings.rate * factor)
             values = take_step(*objective.inputs(number, patches)).tolist()
             terms = dict(zip(names, values, strict=True))
             check_finite(terms["loss"], step + 1)

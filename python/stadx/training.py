@@ -19,6 +19,7 @@ from .muon import Muon
 
 Precision = Literal["auto", "float32", "bfloat16"]
 OptimizerName = Literal["muon", "adam"]
+Schedule = Literal["cosine", "constant"]
 _VERSION = 2
 
 
