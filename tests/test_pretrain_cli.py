@@ -151,6 +151,16 @@ def test_options_that_make_no_sense(options: tuple[object, ...], message: str, g
     assert message in " ".join(result.stderr.replace("│", " ").split())
 
 
+def test_memory_that_does_not_suffice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pretrain(*arguments: object, **more: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("stadx.pretraining.pretrain", pretrain)
+    result = stadx(tmp_path, "--out", tmp_path / "t")
+    assert result.exit_code == 2
+    assert "out of memory; use a smaller --batch or --pretrained-input, or fewer --workers" in result.stderr
+
+
 def test_a_training_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_cheap(monkeypatch)
     photos = write_photos(tmp_path / "photos", 4)
