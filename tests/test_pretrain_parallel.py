@@ -41,11 +41,12 @@ def run_together(processes: int, *arguments: object) -> None:
     assert all(process.returncode == 0 for process in started), "\n".join(errors)
 
 
-def test_two_processes_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("targets", ["pooled", "dense"])
+def test_two_processes_are_one(targets: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = write_photos(tmp_path / "photos")
     one, two = tmp_path / "one" / "t", tmp_path / "two" / "t"
-    train(photos, one, monkeypatch)
-    run_together(2, photos, two)
+    train(photos, one, targets, monkeypatch)
+    run_together(2, photos, two, targets)
     assert [f.name for f in two.parent.iterdir()] == ["t"]
     (header, a), (other, b) = (read_model(path, "teacher", 1) for path in (one, two))
     for name in a:
