@@ -80,7 +80,19 @@ def test_the_time_left_is_that_of_what_is_left_now(monkeypatch: pytest.MonkeyPat
     for done, seconds in ((1, 0.0), (2, 1.0), (1, 1000.0), (3, 40.0)):
         now[0] += seconds
         progress("Again", done, 9, {})
-    assert text.getvalue().splitlines() == ["Resumed 502/1000, 4:09:00 left", "Again 1/9", "Again 3/9, 2:00 left"]
+    assert text.getvalue().splitlines() == ["Resumed 502/1000, 4:09:00 left", "Again 3/9, 2:00 left"]
+
+
+def test_a_short_stage_that_begins_again_and_again_gets_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    progress, text = shown(terminal=False)
+    for seconds in (3.0, 0.5, 0.5):  # a pass takes twice that; the first is long enough for lines
+        for done in range(3):
+            progress("Looks", done, 2, {})
+            now[0] += seconds
+        now[0] += 60.0
+    assert text.getvalue().splitlines() == ["Looks 1/2, 0:03 left", "Looks 2/2"]
 
 
 def test_memory_that_does_not_suffice_has_the_commands_own_mend(capsys: pytest.CaptureFixture[str]) -> None:

@@ -160,10 +160,12 @@ class ShownProgress:
 
     def _line(self, stage: str, done: int, total: int, shown: str) -> None:
         now = time.monotonic()
-        if stage not in self._begun or done < self._done[stage]:
+        if stage not in self._begun or done < self._done[stage]:  # it begins, or begins again
             self._begun[stage] = now, done
+            self._next_line[stage] = max(self._next_line.get(stage, 0.0), now + _SECONDS_TO_FIRST_LINE)
+            self._spoken.discard(stage)
         self._done[stage] = done
-        due = now >= self._next_line.setdefault(stage, now + _SECONDS_TO_FIRST_LINE)
+        due = now >= self._next_line[stage]
         if due or (done >= total and stage in self._spoken):
             self._next_line[stage] = now + _SECONDS_BETWEEN_LINES
             self._spoken.add(stage)
