@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+import typer
 from rich.console import Console
 
 from stadx import console
@@ -60,12 +61,51 @@ def test_a_file_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> Non
             now[0] += 1.0
     lines = text.getvalue().splitlines()
     assert lines == [
-        "Students 3/100  loss 97",
-        "Students 33/100  loss 67",
-        "Students 63/100  loss 37",
-        "Students 93/100  loss 7",
+        "Students 3/100  loss 97, 1:37 left",
+        "Students 33/100  loss 67, 1:07 left",
+        "Students 63/100  loss 37, 0:37 left",
+        "Students 93/100  loss 7, 0:07 left",
         "Students 100/100  loss 0",
     ]
+
+
+def test_the_time_left_is_that_of_what_is_left_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run begins in the middle; a stage that begins again has its clock set back."""
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    progress, text = shown(terminal=False)
+    for done in (500, 502):
+        progress("Resumed", done, 1000, {})
+        now[0] += 60.0
+    for done, seconds in ((1, 0.0), (2, 1.0), (1, 1000.0), (3, 40.0)):
+        now[0] += seconds
+        progress("Again", done, 9, {})
+    assert text.getvalue().splitlines() == ["Resumed 502/1000, 4:09:00 left", "Again 3/9, 2:00 left"]
+
+
+def test_a_short_stage_that_begins_again_and_again_gets_no_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    progress, text = shown(terminal=False)
+    for seconds in (3.0, 0.5, 0.5):  # a pass takes twice that; the first is long enough for lines
+        for done in range(3):
+            progress("Looks", done, 2, {})
+            now[0] += seconds
+        now[0] += 60.0
+    assert text.getvalue().splitlines() == ["Looks 1/2, 0:03 left", "Looks 2/2"]
+
+
+def test_memory_that_does_not_suffice_has_the_commands_own_mend(capsys: pytest.CaptureFixture[str]) -> None:
+    def greedy() -> None:
+        raise MemoryError
+
+    def greedy_in_torch() -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+
+    for command in (greedy, greedy_in_torch):
+        with pytest.raises(typer.Exit):
+            console.reported(smaller="use a smaller --batch")(command)()
+        assert capsys.readouterr().err == "Error: out of memory; use a smaller --batch\n"
 
 
 def test_a_file_gets_no_line_of_what_takes_no_time() -> None:

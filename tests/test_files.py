@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from stadx import ModelFileError, OutputError, files
@@ -20,6 +23,25 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     header, found = read_model(tmp_path / "new" / "f", "teacher", 3)
     assert header == {"µ": [1, None, "x"]}
     assert all(torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in tensors.items())
+
+
+def test_headers_are_valid_json_whatever_their_numbers(tmp_path: Path) -> None:
+    written = {"scales": [{"e_std": 0.5, "v_std": math.inf}], "best": (-math.inf, 1), "loss": math.nan, "float": "inf"}
+    write_model(tmp_path / "f", "detector", 1, written, {"x": torch.zeros(1)})
+    with safe_open(tmp_path / "f", framework="pt") as file:
+        text = file.metadata()["stadx"]
+    json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    header, _ = read_model(tmp_path / "f", "detector", 1)
+    assert math.isnan(header.pop("loss"))
+    assert header == {"scales": [{"e_std": 0.5, "v_std": math.inf}], "best": [-math.inf, 1], "float": "inf"}
+    assert files.model_kind(tmp_path / "f") == "detector"
+
+
+def test_words_that_are_no_json_in_files_of_before(tmp_path: Path) -> None:
+    text = '{"kind": "detector", "version": 1, "v_std": Infinity, "loss": NaN}'
+    save_file({"x": torch.zeros(1)}, tmp_path / "f", {"stadx": text})
+    header, _ = read_model(tmp_path / "f", "detector", 1)
+    assert header["v_std"] == math.inf and math.isnan(header["loss"])
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

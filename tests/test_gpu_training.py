@@ -144,6 +144,16 @@ def test_channels_of_dense_targets_have_unit_variance() -> None:
     torch.testing.assert_close(got.std((0, 2, 3), correction=0), torch.tensor([1.0, 1.0, 0.0]), rtol=1e-4, atol=1e-3)
 
 
+def test_a_channel_that_is_dead_at_first_does_not_drown_the_others() -> None:
+    sample = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 3.0, 0.0])
+    network = replace(P_NET, dense_features=lambda x: x, dense_dim=3)
+    features = standardized(network, sample).dense_features
+    assert features is not None
+    assert features(torch.full((1, 3, 2, 2), 3.0)).abs().max() < 500  # it was 1e6
+    with pytest.raises(DataError, match="mean-colours: its inner map is the same for all photos"):
+        standardized(network, torch.full((9, 3), 0.1) + 1e-8 * sample[:9])
+
+
 def test_where_training_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = write_photos(tmp_path / "photos", 3)
     with pytest.raises(ValueError, match="'toaster' is unknown"):

@@ -20,6 +20,7 @@ from stadx.cli import app
 from stadx.data.demo import write_demo_set
 from stadx.data.layouts import open_category, training_images
 from stadx.evaluation import evaluate
+from stadx.files import read_model, write_model
 from stadx.loading import load_model
 from stadx.pretrained import PretrainedNetwork, as_pretrained
 from stadx.training import Checkpoint
@@ -134,6 +135,10 @@ def test_a_stopped_training_resumes(method: str, tmp_path: Path, monkeypatch: py
         assert torch.equal(again.networks_.state_dict()[name], value), name
     with pytest.raises(ModelFileError, match=r"m\.part: is the checkpoint of a run with other settings \(epochs\)"):
         METHODS[method](**{**settings, "epochs": 4}).fit(images, checkpoint=file)
+    header, tensors = read_model(file, "checkpoint", 2)
+    write_model(file, "checkpoint", 2, {**header, "computed": {**header["computed"], "device": "cuda"}}, tensors)
+    with pytest.raises(ModelFileError, match=r"m\.part: .*on device cuda, this one has .*on device cpu; delete it"):
+        METHODS[method](**settings).fit(images, checkpoint=file)
     again.save(tmp_path / "m.safetensors")
     assert not file.exists()
 

@@ -1,24 +1,23 @@
-"""Pretraining learns, resumes bit for bit from any step, and says what it needs."""
+"""Pretraining learns, and says what it needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from pretrain_photos import P_NET, SETTINGS, make_cheap, write_photos
 from stadx import DataError, ModelFileError, OutputError
-from stadx.files import read_model, write_model
+from stadx.files import read_model
 from stadx.networks import PatchNetwork
-from stadx.pretrain_settings import PRESETS, PretrainSettings
 from stadx.pretraining import pretrain
 from stadx.teacher import load_teacher
-from stadx.training import Checkpoint, learning_rate_factor
+from stadx.training import learning_rate_factor
 
 TRIPLETS = replace(SETTINGS, steps=3, triplet_weight=1.0)
 
@@ -33,16 +32,16 @@ def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     make_cheap(monkeypatch)
 
 
-class Stop(Exception):
-    pass
+PREPARATIONS = ("Folders of photos", "Photos", "First patches", "Pretrained network", "P's features of first patches")
+HELD_OUT = ("Held-out patches", "P's features of held-out patches")
 
 
 def test_pretraining_learns_and_writes_a_card(photos: Path, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: dict[str, list[tuple[int, int]]] = {}
     figures: dict[str, float] = {}
 
     def progress(stage: str, done: int, total: int, now: Mapping[str, float]) -> None:
-        seen.append((done, total))
+        seen.setdefault(stage, []).append((done, total))
         figures.update(now)
 
     out = tmp_path / "teacher.safetensors"
@@ -50,7 +49,9 @@ def test_pretraining_learns_and_writes_a_card(photos: Path, tmp_path: Path) -> N
     card = pretrain(photos, settings, out, progress=progress, network=P_NET)
     assert card["explained_held_out"] > 0.2, card["history"][-1]
     assert (card["photos"], card["held_out_photos"]) == (23, 2)
-    assert seen == [(i, 30) for i in range(1, 31)]
+    assert seen["Teacher"] == [(i, 30) for i in range(1, 31)]
+    assert list(seen) == [*PREPARATIONS, "Teacher", *HELD_OUT]  # nothing that takes time is silent
+    assert all(stages[-1] == (stages[-1][1],) * 2 for stages in seen.values())
     assert set(figures) == {"distillation", "compactness", "explained"}
     assert sorted(f.name for f in tmp_path.iterdir()) == ["photos", "teacher.safetensors"]
     header, tensors = read_model(out, "teacher", 1)
@@ -97,58 +98,6 @@ def test_without_triplets_none_are_made(photos: Path, tmp_path: Path, monkeypatc
     pretrain(photos, replace(SETTINGS, steps=1), tmp_path / "t", network=P_NET)
 
 
-@pytest.mark.parametrize(
-    "settings, more",
-    [
-        (SETTINGS, {}),
-        (replace(SETTINGS, triplet_weight=1.0, distinct_batches=3), {}),
-        (replace(SETTINGS, distinct_batches=4, targets="dense"), {"workers": 1}),
-    ],
-    ids=["plain", "triplets", "dense"],
-)
-def test_a_killed_run_resumes_bit_for_bit(
-    settings: PretrainSettings, more: dict[str, Any], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    p_net = replace(P_NET, dense_features=lambda images: images[:, :, ::4, ::4], dense_dim=3)
-    pretrain(photos, settings, whole, network=p_net)
-
-    def killed(stage: str, done: int, total: int, figures: object) -> None:
-        if done == 4:
-            raise Stop
-
-    monkeypatch.setattr(Checkpoint, "due", lambda self: True)
-    with pytest.raises(Stop):
-        pretrain(photos, settings, resumed, network=p_net, progress=killed, **more)
-    assert not resumed.exists()
-    steps: list[int] = []
-    pretrain(photos, settings, resumed, network=p_net, progress=lambda s, done, t, f: steps.append(done))
-    assert steps == [4, 5, 6]  # step 4 was not saved yet
-    assert resumed.read_bytes() == whole.read_bytes()
-    assert not (tmp_path / "resumed.part").exists()
-
-
-@pytest.mark.parametrize("other", [{"triplet_margin": 2.0}, {"luminance": 0.2}, {"distinct_batches": 3}])
-def test_a_checkpoint_of_other_settings_is_refused(photos: Path, tmp_path: Path, other: dict[str, Any]) -> None:
-    out = tmp_path / "t"
-
-    def stop(*args: object) -> None:
-        raise Stop
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(Checkpoint, "due", lambda self: True)
-        pretrain(photos, TRIPLETS, out, network=P_NET, progress=lambda s, d, n, f: stop() if d == 2 else None)
-    name = next(iter(other))
-    with pytest.raises(ModelFileError, match=rf"t\.part: .*other settings .*{name}.*delete it"):
-        pretrain(photos, replace(TRIPLETS, **other), out, network=P_NET)
-
-
-def test_a_checkpoint_without_its_parts_is_refused(tmp_path: Path) -> None:
-    write_model(tmp_path / "c", "checkpoint", 2, {}, {"x": torch.zeros(1)})
-    with pytest.raises(ModelFileError, match="lacks a part of a checkpoint"):
-        Checkpoint(tmp_path / "c", {}).load()
-
-
 def test_learning_rate_rises_then_falls() -> None:
     factors = [learning_rate_factor(i, 100, "cosine") for i in range(100)]
     assert factors[4] == 1.0 == max(factors) and factors[0] == 0.2 and factors[-1] < 0.001
@@ -181,6 +130,13 @@ def test_every_choice_of_the_network_reaches_the_file(photos: Path, tmp_path: Pa
     )
 
 
+def test_the_learning_rate_in_use_is_on_the_card(photos: Path, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=1, optimizer="muon")
+    assert pretrain(photos, settings, tmp_path / "a", network=P_NET)["learning_rate"] == 2e-3
+    pretrain(photos, replace(settings, learning_rate=2e-3), tmp_path / "b", network=P_NET)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_the_mean_reduction_reaches_the_loss(photos: Path, tmp_path: Path) -> None:
     found: dict[str, float] = {}
     for reduction in ("sum", "mean"):
@@ -193,7 +149,16 @@ def test_the_mean_reduction_reaches_the_loss(photos: Path, tmp_path: Path) -> No
 def test_looking_at_held_out_patches_changes_nothing_but_the_history(photos: Path, tmp_path: Path) -> None:
     settings = replace(SETTINGS, steps=3)
     plain = pretrain(photos, settings, tmp_path / "a", network=P_NET)
-    looked = pretrain(photos, settings, tmp_path / "b", network=P_NET, report=tmp_path / "r.html")
+    stages: list[str] = []
+    looked = pretrain(
+        photos,
+        settings,
+        tmp_path / "b",
+        network=P_NET,
+        report=tmp_path / "r.html",
+        progress=lambda stage, *_: stages.append(stage) if stage not in stages else None,
+    )
+    assert stages == [*PREPARATIONS, *HELD_OUT, "Report", "Teacher"]
     a, b = (read_model(tmp_path / name, "teacher", 1)[1] for name in "ab")
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert plain["explained_held_out"] == looked["explained_held_out"]
@@ -218,6 +183,13 @@ def test_bad_input(photos: Path, tmp_path: Path) -> None:
         pretrain(photos, SETTINGS, photos, network=P_NET)
     with pytest.raises(OutputError, match="photos: is a folder"):
         pretrain(photos, SETTINGS, tmp_path / "t", network=P_NET, report=photos)
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for name, colour in (("a", "red"), ("b", "blue"), ("c", "red")):
+        Image.new("RGB", (60, 40), colour).save(plain / f"{name}.png")
+    for settings in (SETTINGS, replace(SETTINGS, targets="dense")):
+        with pytest.raises(DataError, match=r"of one colour each, .*; check their folder, .*plain/b\.png for a start"):
+            pretrain(plain, settings, tmp_path / "t", network=P_NET)
     two = write_photos(tmp_path / "two", 2)
     with pytest.raises(DataError, match="only 2 photos; this training needs 3 or more"):
         pretrain(two, TRIPLETS, tmp_path / "t", network=P_NET)
@@ -225,31 +197,3 @@ def test_bad_input(photos: Path, tmp_path: Path) -> None:
         pretrain(photos, replace(SETTINGS, targets="dense"), tmp_path / "t", network=P_NET)
     with pytest.raises(DataError, match="batch of 24 patches does not fill crops of 16"):
         pretrain(photos, replace(SETTINGS, targets="dense", batch=24), tmp_path / "t", network=P_NET)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"distillation_weight": 0, "compactness_weight": 0},
-        {"triplet_weight": -1},
-        {"steps": 0},
-        {"batch": 1},
-        {"grey": 1.5},
-        {"noise": -0.1},
-        {"distinct_batches": -1},
-        {"zoom": (0, 4)},
-        {"zoom": (5, 4)},
-    ],
-)
-def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError):
-        PretrainSettings(**wrong)
-
-
-def test_the_preset_of_the_paper() -> None:
-    settings = PretrainSettings(**PRESETS["paper"])
-    found = asdict(settings)
-    expected = {"pretrained_network": "resnet18", "learning_rate": 2e-4, "schedule": "constant", "steps": 50_000}
-    expected |= {"batch": 64, "weight_decay": 1e-5, "pretrained_input": 224, "triplet_weight": 0}
-    expected |= {"distillation_weight": 1, "compactness_weight": 1}
-    assert {name: found[name] for name in expected} == expected

@@ -50,7 +50,7 @@ def test_options_win_over_the_preset(given: Given, tmp_path: Path) -> None:
 
 
 OTHER: dict[str, Any] = {
-    "patch_size": 17,
+    "patch_size": 65,
     "descriptor_size": 64,
     "conv3_channels": 256,
     "last_activation": True,
@@ -64,7 +64,7 @@ OTHER: dict[str, Any] = {
     "learning_rate": 0.5,
     "weight_decay": 0.25,
     "schedule": "constant",
-    "distillation_weight": 0.0,
+    "distillation_weight": 0.5,
     "triplet_weight": 2.0,
     "triplet_margin": 3.0,
     "compactness_weight": 4.0,
@@ -90,7 +90,49 @@ def test_every_setting_is_an_option(given: Given, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert asdict(given["settings"]) == OTHER
     assert (given["workers"], given["feature_cache"], given["report"]) == (3, tmp_path / "c", tmp_path / "r.html")
-    assert "explains" not in result.stderr and f"Report: {tmp_path / 'r.html'}" in result.stderr
+    assert f"Report: {tmp_path / 'r.html'}" in result.stderr
+
+
+NO_TRIPLETS = "means nothing where λm is 0: no triplets are made; leave it out, or give --triplet-weight above 0"
+NO_P = "means nothing where λk is 0: nothing is distilled; leave it out, or give --distillation-weight above 0"
+ONLY_65 = "means nothing for other patches than of 65 pixels; leave it out, or give --patch-size 65"
+
+
+@pytest.mark.parametrize(
+    "idle, value, message, without, with_it",
+    [
+        *((name, 0.1, NO_TRIPLETS, (), ("--triplet-weight", 1)) for name in ("triplet-margin", "luminance", "noise")),
+        *(
+            (name, value, NO_P, ("--distillation-weight", 0), ())
+            for name, value in (
+                ("pretrained-network", "resnet18"),
+                ("pretrained-input", 64),
+                ("targets", "pooled"),
+                ("feature-cache", "cache"),
+            )
+        ),
+        ("conv3-channels", 128, ONLY_65, ("--patch-size", 17), ("--patch-size", 65)),
+    ],
+)
+def test_options_that_would_do_nothing(
+    idle: str,
+    value: object,
+    message: str,
+    without: tuple[object, ...],
+    with_it: tuple[object, ...],
+    given: Given,
+    tmp_path: Path,
+) -> None:
+    option = (tmp_path, "--out", tmp_path / "t", f"--{idle}", value)
+    for preset in ("default", "paper"):
+        given.clear()
+        result = stadx(*option, *without, "--preset", preset)
+        assert result.exit_code == 2 and not given
+        error = " ".join(result.stderr.replace("│", " ").split())
+        assert f"--{idle}" in error and message in error
+        result = stadx(tmp_path, "--out", tmp_path / "t", *without, "--preset", preset)  # the preset may have it
+        assert result.exit_code == 0 and ("explains" in result.stderr) == ("--distillation-weight" not in without)
+        assert stadx(*option, *with_it, "--preset", preset).exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -107,6 +149,16 @@ def test_options_that_make_no_sense(options: tuple[object, ...], message: str, g
     result = stadx(tmp_path, "--out", tmp_path / "t", *options)
     assert result.exit_code == 2 and not given
     assert message in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_memory_that_does_not_suffice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pretrain(*arguments: object, **more: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("stadx.pretraining.pretrain", pretrain)
+    result = stadx(tmp_path, "--out", tmp_path / "t")
+    assert result.exit_code == 2
+    assert "out of memory; use a smaller --batch or --pretrained-input, or fewer --workers" in result.stderr
 
 
 def test_a_training_from_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,11 +41,12 @@ def run_together(processes: int, *arguments: object) -> None:
     assert all(process.returncode == 0 for process in started), "\n".join(errors)
 
 
-def test_two_processes_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("targets", ["pooled", "dense"])
+def test_two_processes_are_one(targets: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = write_photos(tmp_path / "photos")
     one, two = tmp_path / "one" / "t", tmp_path / "two" / "t"
-    train(photos, one, monkeypatch)
-    run_together(2, photos, two)
+    train(photos, one, targets, monkeypatch)
+    run_together(2, photos, two, targets)
     assert [f.name for f in two.parent.iterdir()] == ["t"]
     (header, a), (other, b) = (read_model(path, "teacher", 1) for path in (one, two))
     for name in a:
@@ -59,8 +60,10 @@ def test_two_processes_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_batch_that_cannot_be_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stadx.distributed.world_size", lambda: 2)
     assert distributed.own_part(16) == slice(0, 8)
-    with pytest.raises(StadxError, match="a batch of 15 cannot be shared out evenly to 2 processes; give a multiple"):
+    with pytest.raises(StadxError, match=r"a batch of 15 cannot be .* evenly to 2 processes; give a multiple of 2"):
         distributed.own_part(15)
+    with pytest.raises(StadxError, match=r"a batch of 48 patches, 3 crops of 16, cannot be .*; give a multiple of 32"):
+        distributed.own_part(3, 16)
 
 
 def test_alone_nothing_is_exchanged() -> None:

@@ -241,3 +241,24 @@ def test_fingerprints_tell_sets_apart(folder: Path, photos: list[Photo], tmp_pat
     assert fingerprint_photos(list_photos(folder)) == prints[0]
     with pytest.raises(DataError, match=r"gone\.png: there is no such image"):
         fingerprint_photos([Photo(tmp_path / "gone.png")])
+
+
+def test_listing_and_looking_tell_how_far_they_are(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tar(tmp_path / "a.tar", folder)
+    (tmp_path / "in").mkdir()
+    make_tar(tmp_path / "in" / "b.tar", folder)
+    monkeypatch.setattr("stadx.data.photos._AT_ONCE", 20)
+    monkeypatch.setattr("stadx.data.photos._MEGABYTE", 20_000)
+    told: dict[str, list[tuple[int, int]]] = {}
+
+    def progress(stage: str, done: int, total: int, figures: object) -> None:
+        told.setdefault(stage, []).append((done, total))
+
+    found = list_photos(tmp_path, progress)
+    fingerprint_photos(found, progress)
+    whole = -(-sum(f.stat().st_size for f in tmp_path.rglob("*.tar")) // 20_000)
+    assert told["Folders of photos"] == [(0, 2), (0, 2), (1, 2), (2, 2)]
+    assert told["Index of tar files"] == [(n, whole) for n in range(1, whole + 1)] and whole > 3
+    assert told["Photos"] == [(n, len(found)) for n in (*range(20, len(found), 20), len(found))]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from small import good_images, random_teacher
-from stadx import DataError, StadxError, dense_features, normalize_images
+from stadx import DataError, ModelFileError, StadxError, dense_features, normalize_images
 from stadx.crops import Crop, Focus, random_crops
 from stadx.data.source import ImageSource
 from stadx.students import StudentSettings, train_students
@@ -204,10 +204,25 @@ def test_patience_stops_and_keeps_the_best() -> None:
 
 def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
     settings = replace(SETTINGS, learning_rate=1e20, steps=20)
-    with pytest.raises(
-        StadxError, match=r"diverged: the loss is (nan|inf) at step \d+; give a lower learning rate, and"
-    ):
-        train_students(random_teacher(), ImageSource(good_images(), None), range(6), settings)
+    error = r"diverged: the loss is (nan|inf) at step \d+; give a lower learning rate"
+    source = ImageSource(good_images(), None)
+    with pytest.raises(StadxError, match=rf"{error}$"):
+        train_students(random_teacher(), source, range(6), settings)
+    file = tmp_path / "m.part-p17"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StadxError, match=rf"{error}, and delete {file}$"):
+        patch.setattr(Checkpoint, "due", lambda self: True)
+        train_students(random_teacher(), source, range(6), settings, checkpoint_path=str(file))
+
+
+def test_a_run_does_not_go_on_in_another_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, source, file = random_teacher(), ImageSource(good_images(), None), str(tmp_path / "c")
+    settings = replace(SETTINGS, steps=1, precision="auto")
+    monkeypatch.setattr("stadx.training._has_bfloat16", lambda device: False)
+    train_students(teacher, source, range(5), settings, checkpoint_path=file)
+    train_students(teacher, source, range(5), replace(settings, precision="auto"), checkpoint_path=file)
+    monkeypatch.setattr("stadx.training._has_bfloat16", lambda device: True)
+    with pytest.raises(ModelFileError, match=r"c: .*in float32 on device cpu, this one has .*in bfloat16 on device"):
+        train_students(teacher, source, range(5), settings, checkpoint_path=file)
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,19 @@ from pretrain_photos import P_NET, SETTINGS, make_cheap
 from stadx import pretraining
 
 
-def train(photos: Path, out: Path, patch: pytest.MonkeyPatch) -> None:
+def train(photos: Path, out: Path, targets: str, patch: pytest.MonkeyPatch) -> None:
     make_cheap(patch)
     patch.setattr(pretraining, "_half", lambda net: net.state_dict())  # float16 would hide differences
-    settings = replace(SETTINGS, steps=10, triplet_weight=1.0, compactness_weight=0.05, distinct_batches=7)
+    settings = replace(SETTINGS, steps=10, compactness_weight=0.05, distinct_batches=7)
+    if targets == "dense":
+        settings = replace(settings, targets="dense", batch=32)  # a crop of 16 for each of two processes
+    else:
+        settings = replace(settings, triplet_weight=1.0)
     # Adam alone would not notice gradients that are all too large; weight decay makes it
     settings = replace(settings, learning_rate=1e-4, schedule="constant", weight_decay=0.3)
-    pretraining.pretrain(photos, settings, out, network=P_NET)
+    p_net = replace(P_NET, dense_features=lambda images: images[:, :, ::4, ::4], dense_dim=3)
+    pretraining.pretrain(photos, settings, out, network=p_net)
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), Path(sys.argv[2]), pytest.MonkeyPatch())
+    train(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], pytest.MonkeyPatch())

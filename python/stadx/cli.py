@@ -81,7 +81,7 @@ def demo(
 
 
 app.command(epilog="Example: [bold]stadx pretrain photos --patch-size 33 --out teacher33.safetensors[/bold]")(
-    reported(RESUMABLE)(pretrain)
+    reported(RESUMABLE, "use a smaller --batch or --pretrained-input, or fewer --workers")(pretrain)
 )
 app.command("one-class", epilog="Example: [bold]stadx one-class mnist/ --normal 3 --out three.json[/bold]")(
     reported(RESUMABLE)(one_class)

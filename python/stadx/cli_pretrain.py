@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from .console import ShownProgress, check_device, say
+
+if TYPE_CHECKING:
+    from .pretrain_settings import PretrainSettings
 
 # None: the preset decides; what it says by default is shown in the help.
 
@@ -30,7 +34,7 @@ def pretrain(
     batch: Annotated[int | None, typer.Option(min=2, help="Patches per step.", show_default="256")] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(min=0, help="Highest learning rate.", show_default="1.2e-3"),
+        typer.Option(min=0, help="Highest learning rate.", show_default="1.2e-3 for adam, 2e-3 for muon"),
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Of the weights.", show_default="1e-5")] = None,
     optimizer: Annotated[
@@ -176,11 +180,13 @@ def pretrain(
     from .pretrain_settings import PRESETS, PretrainSettings
     from .pretraining import pretrain
 
-    chosen = {**PRESETS[preset], **{name: value for name, value in given.items() if value is not None}}
+    given = {name: value for name, value in given.items() if value is not None}
+    chosen = {**PRESETS[preset], **given}
     try:
         settings = PretrainSettings(patch_size=int(patch_size), **chosen)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    _check_options([*given, *(["feature_cache"] if feature_cache is not None else [])], settings)
     place = check_device(device)
     with process_group(), ShownProgress() as progress:
         card = pretrain(
@@ -201,6 +207,24 @@ def pretrain(
     say(f"Teacher: {out}{share}")
     if report is not None:
         say(f"Report: {report.resolve()}")
+
+
+def _check_options(given: Collection[str], settings: PretrainSettings) -> None:
+    """Refuse options that would do nothing; a preset's settings may."""
+    idle: dict[str, str] = {}
+    if settings.triplet_weight == 0:
+        why = "means nothing where λm is 0: no triplets are made; leave it out, or give --triplet-weight above 0"
+        idle |= dict.fromkeys(("triplet_margin", "luminance", "noise"), why)
+    if settings.distillation_weight == 0:
+        why = "means nothing where λk is 0: nothing is distilled; leave it out, or give --distillation-weight above 0"
+        idle |= dict.fromkeys(("pretrained_network", "pretrained_input", "targets", "feature_cache"), why)
+    if settings.patch_size != 65:
+        idle["conv3_channels"] = (
+            "means nothing for other patches than of 65 pixels; leave it out, or give --patch-size 65"
+        )
+    for name in given:
+        if name in idle:
+            raise typer.BadParameter(idle[name], param_hint=f"--{name.replace('_', '-')}")
 
 
 def _multiples(text: str) -> tuple[int, int]:

@@ -37,6 +37,7 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 STOPPED = "stopped"
 RESUMABLE = "stopped; run the same command to resume"
+SMALLER = "use smaller images or fewer scales"
 # Of progress where the output is a file, in which bars make no sense.
 _SECONDS_TO_FIRST_LINE = 2.0
 _SECONDS_BETWEEN_LINES = 30.0
@@ -70,10 +71,16 @@ def _errors() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-def reported(stopped: str = STOPPED) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
+def reported(
+    stopped: str = STOPPED, smaller: str = SMALLER
+) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
     """Make a command end with one clear line: 2 after an error a person can mend, 130 after Ctrl-C.
 
     Errors of the program itself keep their traceback: they are for its authors.
+
+    Args:
+        stopped: what is said after Ctrl-C.
+        smaller: what to do where memory does not suffice.
     """
 
     def decorate(command: Callable[Parameters, None]) -> Callable[Parameters, None]:
@@ -85,12 +92,12 @@ def reported(stopped: str = STOPPED) -> Callable[[Callable[Parameters, None]], C
                 fail(str(error))
                 raise typer.Exit(BAD_INPUT) from error
             except MemoryError as error:
-                fail("out of memory; use smaller images or fewer scales")
+                fail(f"out of memory; {smaller}")
                 raise typer.Exit(BAD_INPUT) from error
             except RuntimeError as error:
                 if "can't allocate memory" not in str(error):  # torch's own way to say MemoryError
                     raise
-                fail("out of memory; use smaller images or fewer scales")
+                fail(f"out of memory; {smaller}")
                 raise typer.Exit(BAD_INPUT) from error
             except KeyboardInterrupt as error:
                 say(stopped)
@@ -122,6 +129,7 @@ class ShownProgress:
         )
         self._tasks: dict[str, TaskID] = {}
         self._done: dict[str, int] = {}
+        self._begun: dict[str, tuple[float, int]] = {}
         self._next_line: dict[str, float] = {}
         self._spoken: set[str] = set()
 
@@ -152,11 +160,26 @@ class ShownProgress:
 
     def _line(self, stage: str, done: int, total: int, shown: str) -> None:
         now = time.monotonic()
-        due = now >= self._next_line.setdefault(stage, now + _SECONDS_TO_FIRST_LINE)
+        if stage not in self._begun or done < self._done[stage]:  # it begins, or begins again
+            self._begun[stage] = now, done
+            self._next_line[stage] = max(self._next_line.get(stage, 0.0), now + _SECONDS_TO_FIRST_LINE)
+            self._spoken.discard(stage)
+        self._done[stage] = done
+        due = now >= self._next_line[stage]
         if due or (done >= total and stage in self._spoken):
             self._next_line[stage] = now + _SECONDS_BETWEEN_LINES
             self._spoken.add(stage)
-            self._console.print(Text(f"{stage} {done}/{total}  {shown}".rstrip()), soft_wrap=True)
+            figures = f"  {shown}" if shown else ""
+            self._console.print(Text(f"{stage} {done}/{total}{figures}{self._left(stage, total, now)}"), soft_wrap=True)
+
+    def _left(self, stage: str, total: int, now: float) -> str:
+        """ ", 3:20 left": if what is left goes on as what was done since the stage was first told of."""
+        (begun, first), done = self._begun[stage], self._done[stage]
+        if not first < done < total:
+            return ""
+        minutes, seconds = divmod(round((now - begun) * (total - done) / (done - first)), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f", {hours}:{minutes:02}:{seconds:02} left" if hours else f", {minutes}:{seconds:02} left"
 
 
 def check_device(name: str) -> torch.device:

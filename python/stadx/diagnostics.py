@@ -17,6 +17,7 @@ from .distillation import PatchGrid
 from .networks import PatchNetwork, normalize_images
 from .pretrain_settings import PretrainSettings
 from .pretrained import PretrainedNetwork
+from .progress import Progress, silent
 from .training import autocast
 
 HELD_OUT_PATCHES = 2048
@@ -88,18 +89,22 @@ class HeldOut:
         self._crops: list[Tensor] = []
         self._targets: list[Tensor] = []
 
-    def explained(self, net: PatchNetwork, decode: nn.Module | None) -> float | None:
+    def explained(self, net: PatchNetwork, decode: nn.Module | None, progress: Progress = silent) -> float | None:
         """1 - Σ‖D(T̂(x)) − P(x)‖² / Σ‖P(x) − mean P‖²; None without P."""
-        return self._explained(self._descriptors(net), decode)
+        return self._explained(self._descriptors(net, progress), decode, progress)
 
-    def diagnose(self, net: PatchNetwork, decode: nn.Module | None) -> Diagnosis:
+    def diagnose(self, net: PatchNetwork, decode: nn.Module | None, progress: Progress = silent) -> Diagnosis:
         """All that there is to say about a teacher."""
-        parts = self._descriptors(net)
+        parts = self._descriptors(net, progress)
         x = torch.cat(parts).double().cpu()
         spectrum = _spectrum(x)
         correlation = torch.corrcoef(x.T).nan_to_num(0).abs().numpy()
         return Diagnosis(
-            self._explained(parts, decode), spectrum, effective_rank(spectrum), correlation, self._neighbours(x)
+            self._explained(parts, decode, progress),
+            spectrum,
+            effective_rank(spectrum),
+            correlation,
+            self._neighbours(x),
         )
 
     def _batches(self) -> range:
@@ -107,24 +112,29 @@ class HeldOut:
         return range(max(1, HELD_OUT_PATCHES // (per_batch * self.grid.patches)))
 
     @torch.no_grad()
-    def _descriptors(self, net: PatchNetwork) -> list[Tensor]:
+    def _descriptors(self, net: PatchNetwork, progress: Progress) -> list[Tensor]:
         """Descriptors [n, d], float32, of each batch."""
-        count = max(1, _AT_ONCE // self.grid.patches)
-        if not self._crops:
-            self._crops = [self.source.batch(step, count) for step in self._batches()]
-        device = next(net.parameters()).device
+        count, batches = max(1, _AT_ONCE // self.grid.patches), self._batches()
+        device, parts = next(net.parameters()).device, list[Tensor]()
         with autocast(self.settings.precision, device):
-            return [self.grid.describe(net, normalize_images(crops.to(device))).float() for crops in self._crops]
+            for step in batches:
+                progress("Held-out patches", step, len(batches), {})
+                if step == len(self._crops):
+                    self._crops.append(self.source.batch(step, count))
+                parts.append(self.grid.describe(net, normalize_images(self._crops[step].to(device))).float())
+        progress("Held-out patches", len(batches), len(batches), {})
+        return parts
 
     @torch.no_grad()
-    def _explained(self, descriptors: Sequence[Tensor], decode: nn.Module | None) -> float | None:
+    def _explained(self, descriptors: Sequence[Tensor], decode: nn.Module | None, progress: Progress) -> float | None:
         if self.network is None or decode is None:
             return None
         device, size = descriptors[0].device, self.settings.pretrained_input
         with autocast(self.settings.precision, device):
-            if not self._targets:
-                images = (crops.to(device).float() / 255 for crops in self._crops)
-                self._targets = [self.grid.targets(self.network, x, size).float() for x in images]
+            for crops in self._crops[len(self._targets) :]:
+                x = crops.to(device).float() / 255
+                self._targets.append(self.grid.targets(self.network, x, size).float())
+                progress("P's features of held-out patches", len(self._targets), len(self._crops), {})
             decoded = torch.cat([decode(part).double() for part in descriptors])
         truth = torch.cat(self._targets).double()
         return 1 - float((decoded - truth).square().sum() / (truth - truth.mean(0)).square().sum())

@@ -42,16 +42,20 @@ def is_first() -> bool:
     return not _together() or dist.get_rank() == 0
 
 
-def own_part(batch: int) -> slice:
-    """This process's part of a batch.
+def own_part(crops: int, patches: int = 1) -> slice:
+    """This process's part of the crops of a batch, each of so many patches.
 
     Raises:
         StadxError: if the batch cannot be shared out evenly.
     """
     world = world_size()
-    if batch % world:
-        raise StadxError(f"a batch of {batch} cannot be shared out evenly to {world} processes; give a multiple")
-    share = batch // world
+    if crops % world:
+        of_crops = f" patches, {crops} crops of {patches}," if patches > 1 else ""
+        raise StadxError(
+            f"a batch of {crops * patches}{of_crops} cannot be shared out evenly to {world} processes; give a multiple "
+            f"of {patches * world}"
+        )
+    share = crops // world
     rank = dist.get_rank() if _together() else 0
     return slice(rank * share, (rank + 1) * share)
 

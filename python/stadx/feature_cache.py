@@ -47,7 +47,7 @@ class FeatureCache:
         self._kept: dict[int, npt.NDArray[np.float16]] = {}
         if folder is None:
             return
-        content = json.dumps({**key, "shape": shape}, sort_keys=True)
+        content = json.dumps({**key, "shape": shape}, sort_keys=True, allow_nan=False)
         digest = hashlib.sha256(content.encode()).hexdigest()[:20]
         self.path = Path(folder) / f"{digest}.features"
         record = np.dtype([("check", "<u4"), ("features", "<f2", shape)])

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from torch import Tensor
 from .errors import ModelFileError, OutputError
 
 _KEY = "stadx"
+_NO_NUMBERS = ("inf", "-inf", "nan")  # floats that JSON has no word for: {"float": "inf"} stands for one
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
@@ -109,14 +111,28 @@ def write_model(
         path: the file.
         kind: what it is ("teacher", "detector", "checkpoint"): checked by `read_model`.
         version: of the header's form; a reader refuses any other.
-        header: JSON-serialisable settings.
+        header: settings that `json.dumps` takes; of infinity and NaN too it is valid JSON that is written.
         tensors: named tensors of any dtype.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    metadata = {_KEY: json.dumps({"kind": kind, "version": version, **header})}
+    metadata = {_KEY: json.dumps(_plain({"kind": kind, "version": version, **header}), allow_nan=False)}
     write_bytes(path, save({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, metadata))
+
+
+def _plain(value: Any) -> Any:
+    """The same with floats that JSON can hold."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return {"float": str(float(value))} if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_floats(found: dict[str, Any]) -> Any:
+    """Undo `_plain` for one object of JSON."""
+    return float(found["float"]) if list(found) == ["float"] and found["float"] in _NO_NUMBERS else found
 
 
 def model_kind(path: str | os.PathLike[str]) -> str | None:
@@ -143,7 +159,8 @@ def read_model(path: str | os.PathLike[str], kind: str, version: int) -> tuple[d
             metadata = (file.metadata() or {}).get(_KEY)
             if metadata is None:
                 raise ModelFileError(f"{path}: is a safetensors file, but not one of stadx; give a {kind} file")
-            header: dict[str, Any] = json.loads(metadata)
+            # files of before hold the words Infinity and NaN, which Python reads
+            header: dict[str, Any] = json.loads(metadata, object_hook=_with_floats)
             if not isinstance(header, dict):
                 raise ValueError("its header is no JSON object")
             found, found_version = header.pop("kind", None), header.pop("version", None)

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .losses import Reduction
-from .networks import Padding
-from .training import OptimizerName, Precision
+from .networks import PATCH_SIZES, Padding
+from .training import OptimizerName, Precision, Schedule
+
+Targets = Literal["pooled", "dense"]
+
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "patch_size": PATCH_SIZES,
+    "padding": get_args(Padding),
+    "targets": get_args(Targets),
+    "optimizer": get_args(OptimizerName),
+    "schedule": get_args(Schedule),
+    "compactness_reduction": get_args(Reduction),
+    "precision": get_args(Precision),
+}
+_LEAST = {
+    **{"descriptor_size": 2, "conv3_channels": 1, "pretrained_input": 1, "steps": 1, "batch": 2},
+    **{"distinct_batches": 0, "seed": 0},
+}
+_NOT_NEGATIVE = (
+    *("learning_rate", "weight_decay", "distillation_weight", "triplet_weight", "compactness_weight"),
+    *("triplet_margin", "noise"),
+)
+_RATES: dict[OptimizerName, float] = {"muon": 2e-3, "adam": 1.2e-3}  # Adam's is higher than for students
 
 
 @dataclass(frozen=True)
@@ -27,7 +49,8 @@ class PretrainSettings:
             variance 1.
         steps, batch: optimiser steps and patches in each.
         optimizer: "muon" or "adam".
-        learning_rate, weight_decay: of the optimiser; for Muon a learning rate of 2e-3 or so.
+        learning_rate: the highest; None: 1.2e-3 for Adam, 2e-3 for Muon. `rate` is the number.
+        weight_decay: of the optimiser.
         schedule: "cosine" (5 % warm-up, then down to nothing) or "constant".
         distillation_weight, triplet_weight, compactness_weight: λk, λm and λc of Eq. 6. With λk = 0 no pretrained
             network is needed, with λm = 0 no triplets are made.
@@ -42,7 +65,7 @@ class PretrainSettings:
         seed: of every random choice.
 
     Raises:
-        ValueError: for a number out of its range, or three weights of 0.
+        ValueError: naming a setting that cannot be and what it may be, or for three weights of 0.
     """
 
     patch_size: int = 33
@@ -52,13 +75,13 @@ class PretrainSettings:
     padding: Padding = "reflect"
     pretrained_network: str = "efficientnet-lite0"
     pretrained_input: int = 64
-    targets: Literal["pooled", "dense"] = "dense"
+    targets: Targets = "dense"
     steps: int = 10_000
     batch: int = 256
     optimizer: OptimizerName = "adam"
-    learning_rate: float = 1.2e-3
+    learning_rate: float | None = None
     weight_decay: float = 1e-5
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     distillation_weight: float = 1.0
     triplet_weight: float = 0.0
     triplet_margin: float = 1.0
@@ -74,19 +97,28 @@ class PretrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        weights = self.distillation_weight, self.triplet_weight, self.compactness_weight
-        if min(weights) < 0 or max(weights) == 0:
-            raise ValueError(f"the weights of the losses are {weights}; give none below 0 and at least one above")
-        for name, least in (("steps", 1), ("batch", 2), ("pretrained_input", 1), ("distinct_batches", 0)):
-            if getattr(self, name) < least:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {choices}")
+        for name, least in _LEAST.items():
+            if not least <= getattr(self, name) < math.inf:  # written such that NaN is refused too
                 raise ValueError(f"{name} is {getattr(self, name)}; give {least} or more")
-        if not 1 <= self.zoom[0] <= self.zoom[1]:
-            raise ValueError(f"zoom is {self.zoom}; give the smallest and the largest multiple of p, such as (4, 16)")
+        for name in _NOT_NEGATIVE:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name} is {value}; give a finite number that is not below 0")
         for name in ("grey", "luminance"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give a number from 0 to 1")
-        if self.noise < 0 or self.triplet_margin < 0:
-            raise ValueError("noise and triplet_margin cannot be below 0")
+        if not 1 <= self.zoom[0] <= self.zoom[1] < math.inf:
+            raise ValueError(f"zoom is {self.zoom}; give the smallest and the largest multiple of p, such as (4, 16)")
+        if self.distillation_weight == self.triplet_weight == self.compactness_weight == 0:
+            raise ValueError("the weights of all three losses are 0; give at least one above 0")
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate, the optimiser's own if none was given."""
+        return _RATES[self.optimizer] if self.learning_rate is None else self.learning_rate
 
     @property
     def dense(self) -> bool:
@@ -94,8 +126,8 @@ class PretrainSettings:
         return self.targets == "dense" and self.distillation_weight > 0
 
     def to_json(self) -> dict[str, Any]:
-        """All settings, as they come back from JSON."""
-        return {**asdict(self), "zoom": list(self.zoom)}
+        """All settings, as they come back from JSON; the learning rate as the number in use."""
+        return {**asdict(self), "learning_rate": self.rate, "zoom": list(self.zoom)}
 
     def patches_of(self, step: int) -> int:
         """The number of the batch that a step trains on."""

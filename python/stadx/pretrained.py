@@ -16,6 +16,7 @@ from .networks import channels_last, normalize_images
 
 _DENSE_BLOCKS = 4, 10  # of EfficientNet-Lite0, the last at an eighth and at a sixteenth of the resolution
 _DENSE_CHANNELS = 40 + 112
+_LEAST_DEVIATION = 1e-2  # of the median channel's: what a channel is divided by at least
 
 
 @dataclass(frozen=True)
@@ -170,15 +171,25 @@ def standardized(network: PretrainedNetwork, targets: Tensor) -> PretrainedNetwo
     """P with an inner map whose channels have mean 0 and variance 1 on given targets.
 
     A channel's own scale says nothing about its use; without this the widest channels were all that a teacher learned.
+    A channel that hardly varies there is divided by a hundredth of the channels' median deviation: by its own it would
+    drown all others where it does vary.
 
     Args:
         network: P, with `dense_features`.
         targets: values of that map [n, dense_dim], on the device where P runs.
+
+    Raises:
+        DataError: if no channel varies.
     """
     raw = network.dense_features
     assert raw is not None
     std, mean = torch.std_mean(targets, dim=0, correction=0)
-    scale = 1 / std.clamp_min(1e-6 * float(std.max()) + 1e-30)
+    alive = std[std > 1e-6 * targets.abs().amax(0)]  # less is rounding
+    if not len(alive):
+        raise DataError(
+            f"{network.name}: its inner map is the same for all photos; give other photos, or another network"
+        )
+    scale = 1 / std.clamp_min(_LEAST_DEVIATION * float(alive.median()))
 
     def dense_features(images: Tensor) -> Tensor:
         return (raw(images) - mean[:, None, None]) * scale[:, None, None]

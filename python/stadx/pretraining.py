@@ -24,13 +24,14 @@ from .graphed_step import GraphedStep
 from .networks import PatchNetwork, channels_last, normalize_images
 from .objective import Averages, Objective
 from .pretrain_settings import PretrainSettings
-from .pretrain_start import decoder, first_crops, network_to_distil, start_from
-from .pretrained import PretrainedNetwork
+from .pretrain_start import TIMES_FIRST, decoder, first_crops, network_to_distil, start_from
+from .pretrained import PretrainedNetwork, as_pretrained
 from .progress import Progress, silent
 from .system import usable_device
 from .teacher import TEACHER_VERSION
 from .training import (
     Checkpoint,
+    arithmetic,
     check_finite,
     in_bfloat16,
     learning_rate_factor,
@@ -68,8 +69,8 @@ def pretrain(
         photos: a folder of natural photos, sub-folders and tar files in it included, or one tar file.
         settings: see `PretrainSettings`.
         out: the teacher file to write.
-        progress: told "Teacher", the step, and the running means of the losses that have a weight, of "compactness"
-            always, and "explained" if P is distilled.
+        progress: told how far the preparations are; then "Teacher", the step, and the running means of the losses that
+            have a weight, of "compactness" always, and "explained" if P is distilled.
         network: P, if not the one that `settings` names: a `PretrainedNetwork`, or a module as `as_pretrained` takes.
         workers: processes that decode photos; 0 is one thread. The result is the same.
         feature_cache: folder where P's features are kept for other trainings on the same patches, one file for each
@@ -89,8 +90,9 @@ def pretrain(
     with distributed.process_group():
         if place.type != "cpu" and distributed.world_size() > 1:
             raise StadxError("torchrun's processes train on the CPU together; on a GPU start one process, without it")
+        told = progress if distributed.is_first() else silent
         return distributed.from_first(
-            _pretrain(photos, settings, out, progress, network, workers, feature_cache, report, start, place)
+            _pretrain(photos, settings, out, told, network, workers, feature_cache, report, start, place)
         )
 
 
@@ -110,47 +112,58 @@ def _pretrain(
     for file in (out, report):
         if first and file is not None:
             check_writable(file)
-    held_out, kept = _split(list_photos(photos), settings)
     net = _patch_network(settings)
+    if start is not None:
+        start_from(net, start)
     grid = patch_grid(net, settings.dense)
     crops = grid.crops(settings.batch)
-    part = distributed.own_part(crops)
-    photo_hash = fingerprint_photos(held_out + kept)
+    part = distributed.own_part(crops, grid.patches)
+    held_out, kept = _split(list_photos(photos, progress), settings)
+    photo_hash = fingerprint_photos(held_out + kept, progress)
+    distils = settings.distillation_weight > 0
+    known = None if network is None or not distils else as_pretrained(network, settings.pretrained_input)
+    rounded = distils and (feature_cache is not None or settings.distinct_batches > 0)
+    depends_on = {
+        **settings.to_json(),
+        "photos": photo_hash,
+        "network": None if not distils else settings.pretrained_network if known is None else known.name,
+        "rounded_features": rounded,
+        "start": None if start is None else file_hash(start),
+    }
+    checkpoint = Checkpoint(
+        f"{os.fspath(out)}.part" if first else None, depends_on, arithmetic(settings.precision, device)
+    )
+    saved = distributed.from_first(checkpoint.load())  # before the work: it may be another run's
+
     source = _patches(kept, grid, settings, settings.seed)
-    p_net = network_to_distil(network, grid, source, settings, device)
+    times = TIMES_FIRST if settings.dense or (distils and start is not None) else 1
+    beginning = first_crops(source, grid, times, progress)
+    p_net = network_to_distil(known, grid, beginning, settings, device, progress)
     held = HeldOut(_patches(held_out, grid, settings, settings.seed + 1), held_out, grid, p_net, settings)
 
     generator = torch.Generator().manual_seed(settings.seed)
     if start is None:
-        net.init_from_data(normalize_images(first_crops(source, grid, 1)[0]), generator)
-    else:
-        start_from(net, start)
+        net.init_from_data(normalize_images(beginning[0]), generator)
     modules: dict[str, nn.Module] = {"net": net}
     if p_net is not None:
-        modules["decode"] = decoder(net, p_net, grid, source, settings, generator, start is not None, device)
+        trained = start is not None
+        modules["decode"] = decoder(net, p_net, grid, beginning, settings, generator, trained, device, progress)
+    del beginning
     for module in modules.values():
         module.to(device)
     channels_last(net)
     parameters = [p for module in modules.values() for p in module.parameters()]
-    optimizer = make_optimizer(settings.optimizer, parameters, settings.learning_rate, settings.weight_decay)
+    optimizer = make_optimizer(settings.optimizer, parameters, settings.rate, settings.weight_decay)
     cache = None
-    if p_net is not None and (feature_cache is not None or settings.distinct_batches):
+    if p_net is not None and rounded:
         key = _cache_key(photo_hash, settings, p_net, part, device)
         shape = (part.stop - part.start) * grid.patches, target_size(p_net, settings.dense)
         cache = FeatureCache(feature_cache, key, settings.distinct_batches or settings.steps, shape)
 
     objective = Objective(settings, grid, net, modules.get("decode"), p_net, cache)
 
-    depends_on = {
-        **settings.to_json(),
-        "photos": photo_hash,
-        "network": p_net and p_net.name,
-        "rounded_features": cache is not None,
-        "start": None if start is None else file_hash(start),
-    }
-    checkpoint = Checkpoint(f"{os.fspath(out)}.part" if first else None, depends_on)
     step, history, averages = 0, list[dict[str, float]](), Averages()
-    if (saved := distributed.from_first(checkpoint.load())) is not None:
+    if saved is not None:
         state, tensors = saved
         step, history = state["step"], state["history"]
         averages.values = state["averages"]
@@ -175,26 +188,25 @@ def _pretrain(
     ) as stream:
         for number, patches in zip(numbers, stream, strict=True):
             factor = learning_rate_factor(step, settings.steps, settings.schedule)
-            set_learning_rate(optimizer, settings.learning_rate * factor)
+            set_learning_rate(optimizer, settings.rate * factor)
             values = take_step(*objective.inputs(number, patches)).tolist()
             terms = dict(zip(names, values, strict=True))
-            check_finite(terms["loss"], step + 1)
+            check_finite(terms["loss"], step + 1, checkpoint)
             step += 1
             figures = averages.update(terms)
             look = first and report is not None and (step == settings.steps or step % max(1, settings.steps // 20) == 0)
             if look or step % max(1, settings.steps // 50) == 0:
                 history.append({"step": step, **{k: round(v, 4) for k, v in figures.items()}})
             if look and report is not None:
-                _look(report, held, modules, history, settings)
-            if first:
-                progress("Teacher", step, settings.steps, figures)
+                _look(report, held, modules, history, settings, progress)
+            progress("Teacher", step, settings.steps, figures)
             if checkpoint.due():
                 state = {"step": step, "history": history, "averages": averages.values}
                 checkpoint.save(state, training_state(modules, optimizer))
 
     if not first:
         return {}
-    explained = held.explained(net, modules.get("decode"))
+    explained = held.explained(net, modules.get("decode"), progress)
     card: dict[str, Any] = {
         **settings.to_json(),
         "start": None if start is None else Path(start).name,
@@ -261,17 +273,20 @@ def _look(
     modules: dict[str, nn.Module],
     history: list[dict[str, float]],
     settings: PretrainSettings,
+    progress: Progress,
 ) -> None:
     """Measure on held-out patches, note it in the last entry of the history, and write the page."""
     from .report.teacher_page import write_teacher_page
 
     net = modules["net"]
     assert isinstance(net, PatchNetwork)
-    diagnosis = held.diagnose(net, modules.get("decode"))
+    diagnosis = held.diagnose(net, modules.get("decode"), progress)
     if diagnosis.explained is not None:
         history[-1]["held_out_explained"] = round(diagnosis.explained, 4)
     history[-1]["effective_rank"] = round(diagnosis.effective_rank, 2)
+    progress("Report", 0, 1, {})
     write_teacher_page(report, diagnosis, history, settings.to_json())
+    progress("Report", 1, 1, {})
 
 
 def _half(net: nn.Module) -> dict[str, Tensor]:

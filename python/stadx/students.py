@@ -24,6 +24,7 @@ from .training import (
     Checkpoint,
     OptimizerName,
     Precision,
+    arithmetic,
     check_finite,
     learning_rate_factor,
     make_optimizer,
@@ -104,7 +105,9 @@ def train_students(
     students = [PatchNetwork(**teacher.settings) for _ in range(settings.students)]  # type: ignore[arg-type]
     modules: dict[str, nn.Module] = {f"student{i}": s for i, s in enumerate(students)}
     key: dict[str, Any] = {**asdict(settings), "images": source.fingerprint(), "held_in": list(indices)}
-    checkpoint = Checkpoint(checkpoint_path, {**key, "teacher": _weights_hash(teacher)})
+    checkpoint = Checkpoint(
+        checkpoint_path, {**key, "teacher": _weights_hash(teacher)}, arithmetic(settings.precision, device)
+    )
     for network in (teacher, *students):
         channels_last(network)
     teacher.to(device)
@@ -156,7 +159,7 @@ def train_students(
         batch = batches.of_step(step)
         losses = take_step(batch.part, batch.target)
         total = losses.mean().item()
-        check_finite(total, step + 1)
+        check_finite(total, step + 1, checkpoint)
         batches.seen(batch, losses)
         step += 1
         loss_average = total if math.isnan(loss_average) else loss_average + 0.02 * (total - loss_average)

@@ -19,6 +19,7 @@ from .muon import Muon
 
 Precision = Literal["auto", "float32", "bfloat16"]
 OptimizerName = Literal["muon", "adam"]
+Schedule = Literal["cosine", "constant"]
 _VERSION = 2
 
 
@@ -73,17 +74,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             group["lr"] = rate
 
 
-def check_finite(loss: float, step: int) -> None:
-    """Stop a training whose loss is no number any more.
-
-    Raises:
-        StadxError: naming the step and the mend.
-    """
-    if not math.isfinite(loss):
-        raise StadxError(
-            f"training diverged: the loss is {loss} at step {step}; give a lower learning rate, "
-            "and delete the .part file of this run"
-        )
+def arithmetic(precision: Precision, device: torch.device) -> dict[str, str]:
+    """What a run computes with; one that goes on elsewhere, or in another precision, would be a run of two halves."""
+    return {"device": device.type, "convolutions": "bfloat16" if in_bfloat16(precision, device) else "float32"}
 
 
 class Checkpoint:
@@ -92,12 +85,20 @@ class Checkpoint:
     Args:
         path: the file; None keeps nothing.
         settings: everything the result depends on; a checkpoint of other settings is refused.
+        computed: `arithmetic` of this run; a checkpoint of another is refused.
         every: seconds between two savings.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None, settings: Mapping[str, Any], every: float = 30) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        settings: Mapping[str, Any],
+        computed: Mapping[str, str],
+        every: float = 30,
+    ) -> None:
         self.path = None if path is None else Path(path)
         self.settings = dict(settings)
+        self.computed = dict(computed)
         self.every = every
         self._last = time.monotonic()
 
@@ -105,7 +106,8 @@ class Checkpoint:
         """State and tensors as saved, None if nothing was.
 
         Raises:
-            ModelFileError: if the file is damaged or of a run with other settings.
+            ModelFileError: if the file is damaged, or of a run with other settings, on another kind of device or in
+                another precision.
         """
         if self.path is None or not os.path.exists(self.path):
             return None
@@ -119,12 +121,19 @@ class Checkpoint:
                 f"{self.path}: is the checkpoint of a run with other settings ({', '.join(other)}); "
                 "delete it to start anew, or give the settings it was started with"
             )
+        computed = header.get("computed", self.computed)  # files of before do not say
+        if computed != self.computed:
+            raise ModelFileError(
+                f"{self.path}: is the checkpoint of a run with {_in_words(computed)}, this one has "
+                f"{_in_words(self.computed)}; delete it to start anew, or go on with the device and the precision it "
+                "was started with"
+            )
         return state, tensors
 
     def save(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Write both now."""
         if self.path is not None:
-            header = {"settings": self.settings, "state": dict(state)}
+            header = {"settings": self.settings, "computed": self.computed, "state": dict(state)}
             write_model(self.path, "checkpoint", _VERSION, header, tensors)
         self._last = time.monotonic()
 
@@ -136,6 +145,22 @@ class Checkpoint:
         """Delete the file: training is complete."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _in_words(computed: Mapping[str, str]) -> str:
+    return f"convolutions in {computed.get('convolutions')} on device {computed.get('device')}"
+
+
+def check_finite(loss: float, step: int, checkpoint: Checkpoint | None = None) -> None:
+    """Stop a training whose loss is no number any more.
+
+    Raises:
+        StadxError: naming the step and the mend.
+    """
+    if not math.isfinite(loss):
+        file = None if checkpoint is None else checkpoint.path
+        delete = f", and delete {file}" if file is not None and file.exists() else ""
+        raise StadxError(f"training diverged: the loss is {loss} at step {step}; give a lower learning rate{delete}")
 
 
 def training_state(modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from ..detector_file import read_calibrated, write_calibrated
 from ..errors import DataError
 from ..progress import Progress, silent
 from ..system import usable_device
-from ..training import Checkpoint
+from ..training import Checkpoint, arithmetic
 
 BASELINE_VERSION = 1
 
@@ -126,7 +126,7 @@ class Baseline(Calibrated):
         settings["data"] = source.fingerprint()
         size = self.image_size
         settings["image_size"] = list(size) if isinstance(size, tuple) else size  # as JSON returns it
-        self._checkpoint = Checkpoint(checkpoint, settings)
+        self._checkpoint = Checkpoint(checkpoint, settings, arithmetic("float32", self._device))
         maps = self._scored_before(self._checkpoint)
         if maps is None:
             maps = []

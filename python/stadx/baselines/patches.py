@@ -127,7 +127,7 @@ class PatchBaseline(Baseline):
             chosen = order[place * self.batch : (place + 1) * self.batch]
             x = torch.stack([self._training_patch(source, indices, number) for number in chosen])
             losses = self._train_step(networks, optimizers, x, step)
-            check_finite(losses["loss"], step + 1)
+            check_finite(losses["loss"], step + 1, checkpoint)
             progress(self.label, step + 1, total, losses)
             if checkpoint.due() or step + 1 == total:
                 tensors: dict[str, Tensor] = {}
