@@ -128,8 +128,9 @@ def reproduce(
     system: Annotated[
         list[str] | None,
         typer.Option(
-            help="Column of the table, or ablation; several times for several. OCGAN, which takes more than a day of "
-            "CPU time for each class, runs only where it is named; else the paper's figures of it are shown alone.",
+            help="Column of the table, or ablation; several times for several. OCGAN, which with its authors' "
+            "settings takes more than a day of CPU time for each class, runs only where it is named; else the paper's "
+            "figures of it are shown alone.",
             show_default="all but OCGAN",
         ),
     ] = None,

@@ -94,7 +94,8 @@ def _maps(name: str, request: Request, progress: Progress) -> Outcome:
     failed = {**{row: {"failed": why} for row, why in broken.items()}, **failed}
     failures = [f"{row}: failed: {reason(tried)}" for row, tried in failed.items()]
     if not shots:
-        raise DataError(f"{name}: there is nothing to show. {' '.join(failures)}")
+        why = " ".join(f"{row}: failed: {tried.get('traceback', tried['failed'])}" for row, tried in failed.items())
+        raise DataError(f"{name}: there is nothing to show. {why}")
     png, page, data = (request.out / f"{name}.{ending}" for ending in ("png", "html", "json"))
     map_figures.draw_shots(figure, shots, png)
     inputs = {**hashes, **{k: v for system in figure.systems for k, v in categories.teachers_of(system).items()}}
