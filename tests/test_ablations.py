@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -22,7 +23,8 @@ from stadx.data.layouts import open_category, training_images
 from stadx.data.source import ImageSource
 from stadx.evaluation import evaluate
 from stadx.experiments import ablations
-from stadx.experiments.ablations import STUDIES, Row, Setup, run_study, table
+from stadx.experiments.ablations import Row, Setup, run_study, table
+from stadx.experiments.studies import STUDIES
 from stadx.experiments.variants import HeldOut
 from stadx.pretrain_settings import PretrainSettings
 from stadx.progress import silent
@@ -126,6 +128,47 @@ def test_a_study_that_trains_keeps_its_detectors(category: Path, setup: Setup, t
         run_study("padding", category, tmp_path, other)
 
 
+def test_a_study_that_trains_takes_no_model(category: Path, trained: Detector, setup: Setup, tmp_path: Path) -> None:
+    trained.save(tmp_path / "m.safetensors")
+    for study in ("image-size", "padding", "steps", "optimizer", "focus", "seed", "teacher"):
+        with pytest.raises(DataError, match=f'"{study}" trains a detector for each of its rows: leave --model out'):
+            run_study(study, category, tmp_path, replace(setup, model=tmp_path / "m.safetensors", photos=tmp_path))
+
+
+def test_other_images_have_other_detectors(setup: Setup, tmp_path: Path) -> None:
+    small = {**setup.settings, "teachers": setup.settings["teachers"][:1]}
+    setup = replace(setup, scales=(17,), students=1, stride=4, settings=small)
+    for seed in (0, 1):
+        shutil.rmtree(tmp_path / "sets", ignore_errors=True)
+        folder = write_demo_set(tmp_path / "sets", size=48, train=3, test_good=1, test_defect=1, seed=seed)[0]
+        run_study("terms", folder, tmp_path / "out", setup)
+        assert len(list((tmp_path / "out" / "models").iterdir())) == seed + 1
+
+
+def test_seeds_have_a_mean_and_a_spread(category: Path, setup: Setup, tmp_path: Path) -> None:
+    small = {**setup.settings, "teachers": setup.settings["teachers"][:1]}
+    rows = run_study("seed", category, tmp_path, replace(setup, scales=(17,), students=1, stride=4, settings=small))
+    assert [row.name for row in rows] == ["seed 0", "seed 1", "seed 2", "mean", "standard deviation"]
+    values = [row.au_pro or 0.0 for row in rows]
+    assert values[3] == pytest.approx(np.mean(values[:3])) and values[4] == pytest.approx(np.std(values[:3], ddof=1))
+    assert values[4] > 0
+
+
+def test_one_student_has_no_variance(category: Path, trained: Detector, setup: Setup, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="one student alone has no variance"):
+        Detector(students=1, terms="v")
+    assert [change.name for change in STUDIES["terms"](Detector(students=1))] == ["e alone"]
+    assert [change.name for change in STUDIES["students"](Detector(students=3, terms="v"))] == ["M = 2", "M = 3"]
+
+
+def test_variants_are_smoothed_as_the_detector_is(held_out: HeldOut) -> None:
+    smooth = held_out.variant(smoothing=2.0)
+    again = HeldOut(smooth, held_out._source, silent)
+    assert again.variant().smoothing == 2.0 and again.variant(smoothing=0.0).smoothing == 0.0
+    image = torch.rand(1, 3, 48, 48)
+    assert torch.equal(again.variant().score(image), smooth.score(image))
+
+
 def test_the_study_of_teachers_trains_them(
     category: Path, setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,8 +193,6 @@ def test_the_study_of_teachers_trains_them(
     assert len(trained) == len(rows)  # it is kept
     ablations._teacher(17, tmp_path / "out", replace(own, seed=4), {}, silent)
     assert len(trained) == len(rows) + 1
-    with pytest.raises(DataError, match="leave --model out"):
-        run_study("teacher", category, tmp_path / "out", replace(own, model=tmp_path / "m"))
     with pytest.raises(DataError, match="name a folder of photos, with --photos"):
         run_study("teacher", category, tmp_path / "out", setup)
 
@@ -170,5 +211,12 @@ def test_the_command(category: Path, trained: Detector, tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert "e alone" in result.output
+    for study, *options, why in (
+        ("terms", "--model", str(model), "--seed", "1", "means nothing to a detector"),
+        ("terms", "--teacher-steps", "9", "is for the study"),
+        ("teacher", "--photos", str(tmp_path), "--teacher", str(model), "trains its own"),
+    ):
+        result = CliRunner().invoke(app, ["ablate", study, str(category), "--out", str(tmp_path / "o"), *options])
+        assert result.exit_code == 2 and why in result.output, result.output
     with pytest.raises(DataError, match="no study 'noise'; choose one of scales"):
         run_study("noise", category, tmp_path, Setup(model=model))

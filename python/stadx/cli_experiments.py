@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from .cli_train import patch_sizes
+from .cli_train import given_options, patch_sizes
 from .console import BAD_INPUT, ShownProgress, check_device, fail, say, show_lines, show_reproduction
 
-# of experiments.ablations, which would import torch: help should not take seconds
+# of experiments.studies, which would import torch: help should not take seconds
 STUDIES = (
     *("scales", "students", "terms", "stride", "smoothing", "level"),
     *("image-size", "padding", "steps", "optimizer", "focus", "seed", "teacher"),
@@ -23,13 +23,14 @@ Item = Literal[
 
 
 def ablate(
+    context: typer.Context,
     study: Annotated[str, typer.Argument(help=f"What to change: {', '.join(STUDIES)}.")],
     category: Annotated[Path, typer.Argument(help="Category with test images: MVTec AD, MPDD, BTAD, VisA.")],
     out: Annotated[Path, typer.Option(help="Folder for tables, pictures and the detectors trained for them.")],
     model: Annotated[Path | None, typer.Option(help="Trained detector to take apart, instead of training one.")] = None,
     scales: Annotated[str, typer.Option(help="Receptive fields of the detector that is trained.")] = "17,33,65",
     students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
-    steps: Annotated[int, typer.Option(min=4, help="Optimiser steps per scale.")] = 2000,
+    steps: Annotated[int, typer.Option(min=4, help="Optimiser steps per scale.")] = 1500,
     batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 3,
     crop: Annotated[int, typer.Option(min=0, help="Side in pixels of the part that a step sees; 0: all of it.")] = 64,
     focus: Annotated[float, typer.Option(min=0, max=1, help="Share of these that lie where the loss is high.")] = 0.8,
@@ -46,6 +47,7 @@ def ablate(
 ) -> None:
     """Change one thing at a time and write what it does to AU-PRO. A stopped study goes on when run again."""
     sizes = patch_sizes(scales)
+    _check_options(context, study)
     from .experiments.ablations import Setup, run_study, table
 
     check_device(device)
@@ -54,6 +56,25 @@ def ablate(
     with ShownProgress() as progress:
         rows = run_study(study, category, out, setup, progress=progress)
     say(table(rows))
+
+
+def _check_options(context: typer.Context, study: str) -> None:
+    """Refuse options that would do nothing."""
+    given = set(given_options(context))
+    if "model" in given:
+        for name in sorted(given - {"study", "category", "model", "out", "stride", "device"}):
+            raise typer.BadParameter(
+                "means nothing to a detector that is trained already; leave it or --model out", param_hint=_option(name)
+            )
+    if study == "teacher" and "teacher" in given:
+        raise typer.BadParameter("the study trains its own teachers; leave it out", param_hint="--teacher")
+    for name in ("photos", "teacher_steps"):
+        if study != "teacher" and name in given:
+            raise typer.BadParameter('is for the study "teacher"; leave it out', param_hint=_option(name))
+
+
+def _option(parameter: str) -> str:
+    return f"--{parameter.replace('_', '-')}"
 
 
 def one_class(

@@ -48,7 +48,7 @@ def train(
         ),
     ] = None,
     students: Annotated[int, typer.Option(min=1, help="Students per scale.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps per scale.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps per scale.")] = 1500,
     batch: Annotated[int, typer.Option(min=1, help="Images per step; 1 in the paper.")] = 3,
     crop: Annotated[
         int,
@@ -180,7 +180,7 @@ _SETTINGS = {
 _ALWAYS = {"data", "out", "method", "device"}
 
 
-def _given(context: typer.Context) -> list[str]:
+def given_options(context: typer.Context) -> list[str]:
     """The options that the command line names."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
@@ -197,7 +197,7 @@ def _check_options(context: typer.Context, method: str, sizes: tuple[int, ...]) 
         known = _ALWAYS | {option for setting, option in _SETTINGS.items() if setting in settings}
         if METHODS[method].texture_settings:
             known.add("texture")
-    for name in _given(context):
+    for name in given_options(context):
         if name not in known:
             option = f"--{name.replace('_', '-')}"
             raise typer.BadParameter(f"means nothing to --method {method}; leave it out", param_hint=option)
@@ -210,7 +210,7 @@ def _train_baseline(
 ) -> None:
     from .baselines import METHODS, PatchBaseline
 
-    options, given = context.params, _given(context)
+    options, given = context.params, given_options(context)
     settings: dict[str, Any] = dict(METHODS[method].texture_settings) if options["texture"] else {}
     settings |= {setting: options[option] for setting, option in _SETTINGS.items() if option in given}
     if "image_size" in settings:

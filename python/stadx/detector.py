@@ -85,7 +85,7 @@ class Detector(Calibrated):
         target_fpr: float = 0.001,
         *,
         held_out: float = 0.1,
-        steps: int = 2000,
+        steps: int = 1500,
         batch: int = 3,
         crop: int | None = 64,
         focus: float = 0.8,

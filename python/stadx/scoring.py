@@ -167,7 +167,8 @@ class Normalization:
 
     And what the paper has not: images differ in light, sharpness and noise, and with them the error everywhere in an
     image. Before Eq. 11, e and v are multiplied by (typical level / the image's level) to the power of `strength`.
-    The level is the lower decile of e over every 8th pixel of every 8th row: a defect may cover most of the image.
+    The level is the lower decile of e over every 8th pixel of every 8th row: a defect may cover most of the image. It
+    is taken for a tenth to ten times the typical one.
 
     Attributes:
         e_mean, e_std, v_mean, v_std: as in Eq. 11.
@@ -210,8 +211,8 @@ class Normalization:
         """
         if not self.strength:
             return torch.ones((), dtype=e.dtype, device=e.device)
-        # an image that is hardly any trouble must not blow up
-        level = image_level(e, stride).clamp_min(_LEAST_LEVEL * self.level)
+        # an image that is hardly any trouble must not blow up, nor one with trouble all over be silenced
+        level = image_level(e, stride).clamp(self.level / _LEVELS, self.level * _LEVELS)
         return (self.level / level).pow(self.strength)[..., None, None]
 
     def score(self, e: Tensor, v: Tensor, factor: Tensor | None = None) -> Tensor:
@@ -229,7 +230,7 @@ class Normalization:
 LEVEL_STRIDE = 8
 """An image's level is that of every so many-th pixel of every so many-th row."""
 _LOWEST = 0.1  # share of the pixels that an image's level is above
-_LEAST_LEVEL = 0.1  # of the typical one
+_LEVELS = 10  # a level is taken for at most so many times the typical one, and at least so small a part of it
 
 
 def image_level(e: Tensor, stride: int = 1) -> Tensor:

@@ -42,7 +42,7 @@ class StudentSettings:
     """How the students of one scale are trained; see `Detector` for what each means."""
 
     students: int = 3
-    steps: int = 2000
+    steps: int = 1500
     batch: int = 3
     crop: int | None = 64
     focus: float = 0.8

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from ..data.category import Category
 from ..data.layouts import open_category, training_images
 from ..data.photos import fingerprint_photos, list_photos
-from ..data.source import ImageSource
+from ..data.source import ImageSource, fingerprint
 from ..detector import Detector
 from ..errors import DataError
 from ..evaluation import Evaluation, evaluate
@@ -26,25 +27,8 @@ from ..progress import Progress, silent
 from ..teacher import load_teachers
 from ..version import versions
 from .ablation_pictures import write_maps, write_scores
+from .studies import STUDIES, Change
 from .variants import HeldOut
-
-
-class Change(NamedTuple):
-    """One row of a study.
-
-    Attributes:
-        name: what the table calls it.
-        variant: arguments of `HeldOut.variant`: nothing is trained.
-        stride: of scoring.
-        detector: arguments of `Detector` that make it train anew.
-        teacher: settings of `PretrainSettings` with which its teachers are trained for the study.
-    """
-
-    name: str
-    variant: Mapping[str, Any] = {}
-    stride: int | None = None
-    detector: Mapping[str, Any] = {}
-    teacher: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +47,7 @@ class Setup:
 
     scales: tuple[int, ...] = (17, 33, 65)
     students: int = 3
-    steps: int = 2000
+    steps: int = 1500
     image_size: int = 256
     seed: int = 0
     stride: int = 1
@@ -78,61 +62,6 @@ class Setup:
         own = {"scales": self.scales, "students": self.students, "steps": self.steps, "seed": self.seed}
         detector = Detector(**{**own, "image_size": self.image_size, **self.settings, **changes})
         return detector.to(self.device)
-
-
-def _scales(base: Detector) -> list[Change]:
-    single = [Change(f"p = {p}", {"scales": (p,)}) for p in base.scales]
-    every = [Change("all of them", {"scales": base.scales})] if len(base.scales) > 1 else []
-    pairs = [(a, b) for i, a in enumerate(base.scales) for b in base.scales[i + 1 :]] if len(base.scales) > 2 else []
-    return [*single, *(Change(f"p = {a} and {b}", {"scales": (a, b)}) for a, b in pairs), *every]
-
-
-def _students(base: Detector) -> list[Change]:
-    return [Change(f"M = {m}", {"students": m}) for m in range(1, base.students + 1)]
-
-
-def _teachers(base: Detector) -> list[Change]:
-    changes: dict[str, dict[str, Any]] = {
-        "default": {},
-        "λc = 0": {"compactness_weight": 0.0},
-        "λc = 1": {"compactness_weight": 1.0},
-        "λm = 1": {"triplet_weight": 1.0},
-        "λk = 0, λm = 1, λc = 1": {"distillation_weight": 0.0, "triplet_weight": 1.0, "compactness_weight": 1.0},
-        "last activation": {"last_activation": True},
-        "zero padding": {"padding": "zeros"},
-        "Lc a mean": {"compactness_reduction": "mean", "compactness_weight": 1.0},
-        "P pooled, patch by patch": {"targets": "pooled", "pretrained_input": 96},
-        "Muon": {"optimizer": "muon", "learning_rate": 2e-3},
-    }
-    if 65 in base.scales:
-        changes["third convolution 256"] = {"conv3_channels": 256}
-    return [Change(name, teacher=settings) for name, settings in changes.items()]
-
-
-STUDIES: dict[str, Callable[[Detector], Sequence[Change]]] = {
-    "scales": _scales,
-    "students": _students,
-    "terms": lambda base: [
-        Change("e and v", {"terms": "both"}),
-        Change("e alone", {"terms": "e"}),
-        Change("v alone", {"terms": "v"}),
-    ],
-    "stride": lambda base: [Change(f"stride {s}", stride=s) for s in (1, 2, 4, 8)],
-    "smoothing": lambda base: [
-        Change(f"σ = {s}" if s else "none", {"smoothing": s}) for s in (0.0, 1.0, 2.0, 4.0, 8.0)
-    ],
-    "level": lambda base: [Change(f"level {n:g}", {"level": n}) for n in (0.0, 0.5, 1.0)],
-    "image-size": lambda base: [Change(f"{n} x {n}", detector={"image_size": n}) for n in (128, 192, 256, 320)],
-    "padding": lambda base: [Change(p, detector={"padding": p}) for p in ("reflect", "zeros", "replicate")],
-    "steps": lambda base: [
-        Change(f"{n} steps", detector={"steps": n}) for n in (base.steps // 4, base.steps // 2, base.steps)
-    ],
-    "optimizer": lambda base: [Change(name, detector={"optimizer": name}) for name in ("muon", "adam")],
-    "focus": lambda base: [Change(f"focus {f:g}", detector={"focus": f}) for f in (0.0, 0.4, 0.8)],
-    "seed": lambda base: [Change(f"seed {n}", detector={"seed": n}) for n in range(3)],
-    "teacher": _teachers,
-}
-"""The studies, by name: from the base detector to the rows of the table."""
 
 
 @dataclass(frozen=True)
@@ -172,25 +101,43 @@ def run_study(
         raise DataError(f"there is no study {study!r}; choose one of {', '.join(STUDIES)}")
     if study == "teacher" and setup.photos is None:
         raise DataError('the study "teacher" trains teachers: name a folder of photos, with --photos')
-    if study == "teacher" and setup.model is not None:
-        raise DataError('the study "teacher" trains a detector for each teacher: leave --model out')
     data, out = open_category(category), Path(out)
     name = f"{data.name}-{study}"
     check_writable(out / f"{name}.json")
     (out / "models").mkdir(parents=True, exist_ok=True)
     base = Detector.load(setup.model).to(setup.device) if setup.model else setup.detector({})
+    changes = STUDIES[study](base)
+    if setup.model is not None and any(change.trains for change in changes):
+        raise DataError(f'the study "{study}" trains a detector for each of its rows: leave --model out')
     rows: list[Row] = []
     evaluations: list[Evaluation] = []
-    for change, evaluation in _evaluations(STUDIES[study](base), data, out, setup, base, progress):
+    for change, evaluation in _evaluations(changes, data, out, setup, base, progress):
         defects = {defect: result.au_pro for defect, result in evaluation.per_defect.items()}
         rows.append(Row(change.name, evaluation.au_pro, evaluation.pixel_auroc, evaluation.image_auroc, defects))
         evaluations.append(evaluation)
     facts = {"study": study, "category": data.name, "settings": evaluations[0].settings, "versions": versions()}
-    write_bytes(out / f"{name}.json", json.dumps({**facts, "rows": [vars(row) for row in rows]}, indent=1).encode())
-    write_bytes(out / f"{name}.md", table(rows).encode())
     write_scores(out / f"{name}-scores.png", [row.name for row in rows], [row.au_pro for row in rows])
     write_maps(out / f"{name}-maps.png", [row.name for row in rows], evaluations)
+    if study == "seed":
+        rows += _mean_and_spread(rows)
+    write_bytes(out / f"{name}.json", json.dumps({**facts, "rows": [vars(row) for row in rows]}, indent=1).encode())
+    write_bytes(out / f"{name}.md", table(rows).encode())
     return rows
+
+
+def _mean_and_spread(rows: Sequence[Row]) -> list[Row]:
+    """Two rows more: the mean, and the standard deviation (of n - 1) over the rows."""
+
+    def of(name: str, statistic: Callable[[list[float]], float]) -> Row:
+        def over(values: Sequence[float | None]) -> float | None:
+            known = [value for value in values if value is not None]
+            return statistic(known) if len(known) == len(rows) else None
+
+        defects = {d: over([row.per_defect[d] for row in rows]) for d in rows[0].per_defect}
+        figures = {f: over([getattr(row, f) for row in rows]) for f in ("au_pro", "pixel_auroc", "image_auroc")}
+        return Row(name, **figures, per_defect=defects)
+
+    return [of("mean", statistics.mean), of("standard deviation", statistics.stdev)]
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -212,7 +159,7 @@ def _evaluations(
         def told(stage: str, done: int, total: int, figures: Mapping[str, float], row: str = change.name) -> None:
             progress(f"{row}: {stage}", done, total, figures)
 
-        if change.detector or change.teacher is not None:
+        if change.trains:
             detector = _trained(data, out, setup, change, told)
         else:
             if held_out is None:
@@ -233,7 +180,8 @@ def _trained(data: Category, out: Path, setup: Setup, change: Change, progress: 
     )
     scales = "-".join(str(p) for p in detector.scales)
     shared = f"p{scales}-M{detector.students}-{setup.steps}-{setup.image_size}-{setup.seed}"
-    file = out / "models" / f"{data.name}-{shared}-{differences or 'base'}.safetensors"
+    images = fingerprint(training_images(data.root))[:8]
+    file = out / "models" / f"{data.name}-{images}-{shared}-{differences or 'base'}.safetensors"
     if file.exists():
         kept = Detector.load(file).to(setup.device)
         other = [key for key, value in _comparable(detector).items() if _comparable(kept)[key] != value]
@@ -260,7 +208,8 @@ def _teacher(p: int, out: Path, setup: Setup, settings: Mapping[str, Any], progr
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         wanted = PretrainSettings(**{"patch_size": p, "steps": setup.teacher_steps, "seed": setup.seed, **settings})
-        pretrain(setup.photos, wanted, file, progress=progress, device=setup.device)
+        cache = out / "features"  # most teachers of a study see the same patches
+        pretrain(setup.photos, wanted, file, progress=progress, feature_cache=cache, device=setup.device)
     return file
 
 

@@ -14,12 +14,13 @@ from ..data.layouts import open_category, training_images
 from ..detector import Detector
 from ..errors import DataError
 from ..progress import Progress
-from .ablations import STUDIES, Row, Setup, run_study, table
+from .ablations import Row, Setup, run_study, table
 from .environment import environment
 from .pages import picture, plain_table
 from .parallel import run_tasks
 from .request import Budget, Request, pick
 from .result_store import Identity, ResultStore, matching
+from .studies import STUDIES
 
 TITLE = "Ablations"
 CAPTION = "One thing changed at a time, and what it does to AU-PRO@0.3."

@@ -48,7 +48,7 @@ class HeldOut:
         scales: Sequence[int] | None = None,
         students: int | None = None,
         terms: Terms | None = None,
-        smoothing: float = 0.0,
+        smoothing: float | None = None,
         level: float | None = None,
     ) -> Detector:
         """A detector of some of the scales and students, calibrated anew on the held-out images.
@@ -57,7 +57,7 @@ class HeldOut:
             scales: patch sizes; all by default.
             students: how many of each scale; all by default.
             terms: whether the score is ẽ + ṽ (Eq. 11) or one of them; the detector's own by default.
-            smoothing: sigma in pixels of a Gaussian over the maps.
+            smoothing: sigma in pixels of a Gaussian over the maps; the detector's own by default.
             level: how much of an image's level is taken out; the detector's own by default.
         """
         base = self.detector
@@ -65,6 +65,7 @@ class HeldOut:
         students = students or base.students
         terms = terms or base.terms
         level = base.level if level is None else level
+        smoothing = base.smoothing if smoothing is None else smoothing
         changed = Detector(
             **{
                 **base.settings,
