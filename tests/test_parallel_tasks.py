@@ -17,7 +17,7 @@ import torch
 from stadx.errors import DataError, StadxError
 from stadx.experiments import parallel
 from stadx.experiments.parallel import run_tasks
-from stadx.experiments.result_store import ResultStore
+from stadx.experiments.result_store import Identity, ResultStore
 from stadx.progress import Progress, silent
 
 
@@ -76,16 +76,21 @@ def test_an_error_ends_the_others(quick_processes: None) -> None:
 def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     file = tmp_path / "out" / "r.json"
 
+    def identity(number: int, i: int) -> Identity:
+        return Identity({"number": number, "i": i}, {"steps": 7}, {f"data {number}": f"hash {number}"})
+
     def write(number: int) -> None:
-        store = ResultStore(file, {"budget": "quick"}, {f"data {number}": f"hash {number}"})
+        store = ResultStore(file)
         for i in range(5):
-            store.keep(f"{number} {i}", partial(list, [number, i]))
+            store.keep(identity(number, i), {"torch": "2"}, partial(list, [number, i]))
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(8)))
-    content = json.loads(file.read_text())
-    assert content["figures"] == {f"{n} {i}": [n, i] for n in range(8) for i in range(5)}
-    assert content["inputs"] == {f"data {n}": f"hash {n}" for n in range(8)}
-    store = ResultStore(file, {"budget": "quick"}, {})
-    store.keep("3 0", lambda: pytest.fail("is there already"))
-    assert store.results()["3 0"] == [3, 0]
+    content = json.loads(file.read_text())["figures"]
+    assert {key.rpartition(" | ")[0]: entry["figure"] for key, entry in content.items()} == {
+        f"{n} | {i}": [n, i] for n in range(8) for i in range(5)
+    }
+    assert content[identity(3, 0).key]["inputs"] == {"data 3": "hash 3"}
+    store = ResultStore(file)
+    store.keep(identity(3, 0), {}, lambda: pytest.fail("is there already"))
+    assert store.entry(identity(3, 0))["figure"] == [3, 0]

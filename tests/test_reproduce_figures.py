@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from data_sets import draw_mvtec
 from labeled_images import write_digits
 from stadx import DataError, Detector
 from stadx.cli import app
@@ -95,13 +96,29 @@ def test_maps_of_defects_that_the_masks_choose(weave: Path, small_scales: None, 
             reproduce("figure1", replace(request, **wrong))
 
 
+def test_a_category_that_cannot_be_used_is_left_out_of_a_figure(
+    weave: Path, small_scales: None, tmp_path: Path
+) -> None:
+    broken = draw_mvtec(tmp_path / "broken")
+    (broken / "ground_truth" / "bent" / "000_mask.png").unlink()
+    outcome = reproduce("figure1", Request((weave, broken), tmp_path / "out", TINY, at="model"))
+    assert len(outcome.failures) == 1 and outcome.failures[0].startswith("Broken: failed: ")
+    content = json.loads((tmp_path / "out" / "figure1.json").read_text())
+    assert [i["category"] for i in content["images"]] == ["Weave"] and list(content["failed"]) == ["Broken"]
+    assert any("compared at 32 pixels a side" in line for line in content["header"])
+    assert "Broken: failed: " in (tmp_path / "out" / "figure1.html").read_text()
+    with pytest.raises(DataError, match=r"there is nothing to show\. Broken: failed: "):
+        reproduce("figure1", Request((broken,), tmp_path / "out", TINY))
+
+
 def test_embedding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BUDGETS, "quick", TINY)
     write_digits(tmp_path / "data", train=8, test=6)
     arguments = ["figure4", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"), "--budget", "quick"]
     result = CliRunner().invoke(app, ["reproduce", *arguments, "--row", "3"])
     assert result.exit_code == 0, result.output
-    found = json.loads((tmp_path / "out" / "figure4.json").read_text())["figures"]["3"]
+    (entry,) = json.loads((tmp_path / "out" / "figure4.json").read_text())["figures"].values()
+    found = entry["figure"]
     samples = found["samples"]
     labels = read_labeled(tmp_path / "data").test.labels
     assert [s["class"] for s in samples] == [str(int(labels[s["test_image"]])) for s in samples]
@@ -133,7 +150,7 @@ def test_ablations(weave: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     setup = study_pages.setup_of(budget, 4)
     assert (setup.scales, setup.steps, setup.stride, setup.settings) == ((17,), 2, 4, {"crop": 8})
     same = run_study("stride", weave, tmp_path / "ablations", setup)
-    assert outcome.text == f"**Weave: stride**\n\n{table(same)}"
+    assert f"**Weave: stride**\n\n{table(same)}" in outcome.text and "next to nothing" in outcome.text
     page = (tmp_path / "ablations.html").read_text()
     assert page.count("data:image/png;base64,") == 2 and f"{same[0].au_pro:.3f}" in page
 
@@ -142,6 +159,11 @@ def test_ablations(weave: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(study_pages, "run_study", stop)
     assert reproduce("ablations", request).text == outcome.text
+    failed = reproduce("ablations", replace(request, columns=("scales",)))
+    assert failed.failures == [
+        "Weave, scales: failed: AssertionError: nothing is left to run (its traceback is in the JSON file)"
+    ]
+    assert "**Weave: scales**\n\nfailed" in failed.text and table(same) in failed.text  # that of before is shown still
     with pytest.raises(DataError, match="noise: there is no such study here"):
         reproduce("ablations", replace(request, columns=("noise",)))
 
@@ -150,4 +172,4 @@ def test_epochs_become_steps() -> None:
     paper = BUDGETS["paper"]
     assert paper.detector_settings(7)["steps"] == 700 and "epochs" not in paper.detector_settings(7)
     assert study_pages.setup_of(paper, 7).steps == 700
-    assert categories.settings_of("Multiscale", paper)["steps"] == "100 epochs"
+    assert categories.settings_of("Multiscale", Request((), Path(), paper))["steps"] == "100 epochs"

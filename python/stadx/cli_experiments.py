@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from .cli_train import given_options, patch_sizes
-from .console import ShownProgress, check_device, reproduction_table, say, show
+from .console import BAD_INPUT, ShownProgress, check_device, fail, say, show_lines, show_reproduction
 
 # of experiments.studies, which would import torch: help should not take seconds
 STUDIES = (
@@ -140,13 +140,22 @@ def reproduce(
         typer.Option(min=1, help="Optimiser steps of all students, instead of the budget's.", show_default="budget's"),
     ] = None,
     row: Annotated[
-        list[str] | None, typer.Option(help="Category or class; several times for several.", show_default="all there")
+        list[str] | None,
+        typer.Option(
+            help="Category or class, as it is printed or as its folder is named; several times for several.",
+            show_default="all there",
+        ),
     ] = None,
     system: Annotated[
         list[str] | None,
-        typer.Option(help="Column of the table, or ablation; several times for several.", show_default="all"),
+        typer.Option(
+            help="Column of the table, or ablation; several times for several. OCGAN, which with its authors' "
+            "settings takes more than a day of CPU time for each class, runs only where it is named; else the paper's "
+            "figures of it are shown alone.",
+            show_default="all but OCGAN",
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, for mean and spread.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, for mean and standard deviation.")] = 1,
     teacher: Annotated[
         list[str] | None,
         typer.Option(
@@ -155,14 +164,27 @@ def reproduce(
             show_default="1,0,1 alone",
         ),
     ] = None,
+    at: Annotated[
+        Literal["original", "model"],
+        typer.Option(
+            help="Size to compare maps and masks at: the images' own, or the students' image size (256, as the paper "
+            "zooms images), for all systems alike. For tables 1 and 3 and figures 1, 5 and 6."
+        ),
+    ] = "original",
     jobs: Annotated[
-        int, typer.Option(min=1, help="Processes of one thread each, over categories, classes and seeds.")
+        int,
+        typer.Option(
+            min=1,
+            help="Processes of one thread each, over categories, classes and seeds: of no use to figure4, or to one "
+            "category or class with one seed.",
+        ),
     ] = 1,
     device: Annotated[str, typer.Option(help="Where students train and score: cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
     """Run a table or figure of the paper anew, beside what is printed: terminal, Markdown, CSV, LaTeX and HTML.
 
-    A run that was stopped goes on when the same command is run again.
+    A run that was stopped goes on when the same command is run again. The files hold all that was measured with the
+    same settings, for other rows and systems too. What fails is told, and does not keep the rest from being done.
     """
     from .experiments.reproduce import reproduce
     from .experiments.request import BUDGETS, Request
@@ -170,16 +192,19 @@ def reproduce(
     check_device(device)
     teachers = dict(_teacher(text) for text in teacher or ())
     work = BUDGETS[budget] if steps is None else BUDGETS[budget].of_steps(steps)
-    request = Request(tuple(data), out, work, tuple(row or ()), tuple(system or ()), seeds, device, jobs, teachers)
+    request = Request(tuple(data), out, work, tuple(row or ()), tuple(system or ()), seeds, device, jobs, teachers, at)
     with ShownProgress() as progress:
         outcome = reproduce(item, request, progress)
     if outcome.table is not None:
-        show(reproduction_table(outcome.table))
-        for line in (*outcome.table.header, *outcome.table.table.notes):
-            say(line)
+        show_reproduction(outcome.table)
     elif outcome.text:
-        say(outcome.text)
+        show_lines(outcome.text)
     say(f"Files: {', '.join(map(str, outcome.files))}")
+    if outcome.failures:
+        for failure in outcome.failures:
+            fail(failure)
+        fail("what failed is tried again when the same command is run again; all else is done")
+        raise typer.Exit(BAD_INPUT)
 
 
 def _teacher(text: str) -> tuple[str, Path]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, ParamSpec
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -41,6 +42,7 @@ SMALLER = "use smaller images or fewer scales"
 # Of progress where the output is a file, in which bars make no sense.
 _SECONDS_TO_FIRST_LINE = 2.0
 _SECONDS_BETWEEN_LINES = 30.0
+_AS_WIDE_AS_NEEDED = 10_000  # columns of a file, which has no width
 _MOST_BARS = 16  # a terminal shows no more than fit into it, and the first ones
 
 Parameters = ParamSpec("Parameters")
@@ -59,6 +61,11 @@ def fail(message: str) -> None:
 def show(table: Table) -> None:
     """Print a table on standard output."""
     Console(highlight=False).print(table)
+
+
+def show_lines(text: str) -> None:
+    """Print text on standard output as it is."""
+    Console(highlight=False).print(Text(printable(text)), soft_wrap=True)
 
 
 def printable(text: str) -> str:
@@ -253,15 +260,42 @@ def maps_table(evaluation: MapEvaluation) -> Table:
     return table
 
 
-def reproduction_table(result: Reproduction) -> Table:
-    """A table of the paper: what was measured, below it the paper's figure and the difference."""
-    table = Table(title=f"{result.table.title}: {result.table.metric}", show_lines=True)
-    table.add_column()
-    for column in result.columns:
-        table.add_column(Text(column), justify="right")
-    for row, cells in result.cells().items():
-        table.add_row(Text(printable(row)), *(Text(cell.text().replace(" (", "\n(", 1)) for cell in cells))
-    return table
+def show_reproduction(result: Reproduction, console: Console | None = None) -> None:
+    """Print a table of the paper on standard output: ours, below it the paper's figure and the difference.
+
+    Where a terminal is too narrow there are several tables below one another; no figure is cut off. What explains the
+    table follows, and so goes with it into a file.
+    """
+    console = console or Console(highlight=False)
+    console = console if console.is_terminal else Console(file=console.file, width=_AS_WIDE_AS_NEEDED, highlight=False)
+    for table in _reproduction_tables(result, console.width):
+        console.print(table)
+    for line in (result.table.source, *result.header, *result.notes()):
+        console.print(Text(printable(line)), soft_wrap=True)
+
+
+def _reproduction_tables(result: Reproduction, width: int) -> Iterator[Table]:
+    """As many tables as it takes for columns as wide as their figures."""
+    rows = {printable(row): [c.text().replace(" (", "\n(", 1) for c in cells] for row, cells in result.rows().items()}
+    first = min(max(map(cell_len, rows)), max(width // 3, 8))
+    widths = [
+        max(map(cell_len, [*column.split(), *(line for cells in rows.values() for line in cells[i].splitlines())]))
+        for i, column in enumerate(result.columns)
+    ]
+    start = 0
+    while start < len(widths):
+        end, used = start + 1, first + 4 + widths[start] + 3
+        while end < len(widths) and used + widths[end] + 3 <= width:
+            used += widths[end] + 3
+            end += 1
+        table = Table(title=f"{result.table.title}: {result.table.metric}, here (paper, difference)", show_lines=True)
+        table.add_column(width=first, overflow="fold")
+        for column, own in zip(result.columns[start:end], widths[start:end], strict=True):
+            table.add_column(Text(column), justify="right", width=own, overflow="fold")
+        for row, cells in rows.items():
+            table.add_row(Text(row), *map(Text, cells[start:end]))
+        yield table
+        start = end
 
 
 def _figure(value: float | None) -> str:

@@ -21,8 +21,9 @@ from .metrics import FPR_LIMIT, PixelMetrics, ProCurve, auroc, evaluate_maps
 from .progress import Progress, silent
 from .version import versions
 
-At = Literal["original", "model"]
-"""The size at which maps and masks are compared: the image's own, or what the detector resizes images to."""
+At = Literal["original", "model"] | int
+"""The size at which maps and masks are compared: the image's own, what the detector resizes images to, or a square's
+side."""
 
 
 class Scorer(Protocol):
@@ -166,7 +167,8 @@ def evaluate(
         category: as `stadx.data.layouts.open_category` gives it.
         stride: that of `Detector.score`.
         at: "original" compares at each image's own size: the map is resized to it, the mask as it is. "model"
-            compares at the detector's `image_size`: the map as it is, the mask resized by nearest neighbour.
+            compares at the detector's `image_size`: the map as it is, the mask resized by nearest neighbour. A side in
+            pixels compares detectors of several sizes at one: the map of the detector's size is resized to it.
         progress: told how far it is.
 
     Raises:
@@ -186,10 +188,13 @@ def evaluate(
             else read_mask(item.mask, (height, width), item.path)
         )
         tensor = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
-        if at == "model":
+        if at != "original":
             tensor = resize(tensor, detector.settings.get("image_size"))
-            mask = _nearest(mask, tensor.shape[2:])
         scored = detector.score(tensor, stride=stride)
+        if isinstance(at, int):
+            scored = resize(scored[:, None].float(), at)[:, 0]
+        if at != "original":
+            mask = _nearest(mask, scored.shape[1:])
         anomaly_map = scored[0].float().cpu().numpy()
         if not np.isfinite(anomaly_map).all():
             raise DataError(f"{item.path}: the model's score is not a finite number here; train the model again")

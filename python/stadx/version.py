@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 
@@ -15,7 +16,11 @@ def package_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of stadx, torch and Python."""
+    """Return the versions of stadx, torch, numpy, scikit-learn where it is installed, and Python."""
     import torch  # imported here because it takes seconds and `stadx --version` has no use for it
 
-    return {"stadx": package_version(), "torch": torch.__version__, "python": platform.python_version()}
+    found = {"stadx": package_version(), "torch": torch.__version__}
+    for package in ("numpy", "scikit-learn"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return {**found, "python": platform.python_version()}

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..baselines import METHODS, Baseline, DescriptorBaseline
+from ..baselines import METHODS, Baseline, DescriptorBaseline, FeatureDictionaryDetector
+from ..baselines.shallow import sklearn
 from ..data.layouts import categories, open_category, training_images
 from ..data.source import ImageSource, fingerprint
 from ..detector import Detector
 from ..errors import DataError
 from ..evaluation import Scorer, evaluate
 from ..files import file_hash
+from ..pretrained import load_pretrained
 from ..progress import Progress
 from ..teacher import shipped_teacher
 from ..version import versions
@@ -42,6 +45,7 @@ BASELINES = {
 }
 """The columns that are baselines, and what `METHODS` calls them."""
 
+_OF_SCIKIT_LEARN = ("1-NN", "OC-SVM", "K-Means", "CNN-Feature Dictionary")
 _TEXTURES = ("Carpet", "Grid", "Leather", "Tile", "Wood")
 
 
@@ -68,6 +72,26 @@ def all_categories(places: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
+def check_extras(columns: Iterable[str]) -> None:
+    """Raise `MissingExtraError` now if one of these systems could not be run later, after long work."""
+    for column in columns:
+        if column in _OF_SCIKIT_LEARN:
+            sklearn("decomposition")
+        if column in BASELINES and METHODS[BASELINES[column]] is FeatureDictionaryDetector:
+            load_pretrained(FeatureDictionaryDetector().network)
+
+
+def content_hashes(places: Mapping[str, Path], progress: Progress) -> tuple[dict[str, str], dict[str, str]]:
+    """Of each category its hash; or, where it cannot be used, why, in a dictionary of its own."""
+    hashes, broken = dict[str, str](), dict[str, str]()
+    for row, folder in places.items():
+        try:
+            hashes[row] = content_hash(folder, progress)
+        except DataError as error:
+            broken[row] = str(error)
+    return hashes, broken
+
+
 def content_hash(folder: Path, progress: Progress) -> str:
     """SHA-256 over names and contents of a category's training and test images and masks."""
     category = open_category(folder)
@@ -91,7 +115,9 @@ def measure_category(request: Request, folder: Path, row: str, column: str, seed
     def shown(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         progress(f"{row}, {column}: {stage}", done, total, figures)
 
-    images = training_images(folder)
+    images, category = training_images(folder), open_category(folder)
+    if not category.has_defects:  # found out before anything is trained
+        raise DataError(f"{folder}: has no defects to measure AU-PRO on")
     detector: Scorer
     if column in SCALES:
         scales = [
@@ -100,17 +126,19 @@ def measure_category(request: Request, folder: Path, row: str, column: str, seed
         detector = scales[0] if len(scales) == 1 else ScalesTogether(scales)
     else:
         detector = train_baseline(column, images, fingerprint(images), request, seed, row, shown)
-    evaluation = evaluate(detector, open_category(folder), stride=request.budget.stride, progress=shown)
+    evaluation = evaluate(detector, category, stride=request.budget.stride, at=request.compared_at, progress=shown)
     if evaluation.au_pro is None:
-        raise DataError(f"{folder}: has no defects to measure AU-PRO on")
+        raise DataError(f"{folder}: AU-PRO is undefined. {' '.join(evaluation.notes)}")
     if seed == 0:
-        write_extremes(picture_file(request.out, row, column), evaluation)
+        write_extremes(picture_file(request, row, column), evaluation)
     return round(evaluation.au_pro, 6)
 
 
-def picture_file(out: Path, row: str, column: str) -> Path:
-    """Where `measure_category` puts its picture."""
-    return out / "pictures" / f"{row}, {column}.png"
+def picture_file(request: Request, row: str, column: str) -> Path:
+    """Where `measure_category` puts its picture: another file for other settings, as their figures are others."""
+    settings = json.dumps(settings_of(column, request, row), sort_keys=True, default=str)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return request.out / "pictures" / f"{row}, {column}, {digest}.png"
 
 
 def train_detector(
@@ -185,13 +213,45 @@ def make_baseline(column: str, budget: Budget, seed: int, row: str = "", **more:
     return method(seed=seed, **{**texture, **given, **{k: v for k, v in more.items() if k in own}})
 
 
-def settings_of(column: str, budget: Budget) -> dict[str, Any]:
-    """All settings of a system of Tables 1 and 3."""
-    if column not in SCALES:
-        settings = {**make_baseline(column, budget, 0).settings, "stride": budget.stride}
+def settings_of(column: str, request: Request, row: str | None = None) -> dict[str, Any]:
+    """All settings of a system of Tables 1 and 3 but the seed: on a row; on all, those for textures apart."""
+    budget, shared = request.budget, {"stride": request.budget.stride, "compared_at": request.compared_at}
+    if column in SCALES:
+        settings = {**Detector(SCALES[column], **budget.detector_settings(1)).settings, **shared}
+        if "epochs" in budget.detector:
+            settings["steps"] = f"{budget.detector['epochs']} epochs"
+    else:
+        settings = {**make_baseline(column, budget, 0, row or "").settings, **shared}
         texture = METHODS[BASELINES[column]].texture_settings
-        return {**settings, "for textures": dict(texture)} if texture else settings
-    settings = {**Detector(SCALES[column], **budget.detector_settings(1)).settings, "stride": budget.stride}
-    if "epochs" in budget.detector:
-        settings["steps"] = f"{budget.detector['epochs']} epochs"
+        if row is None and texture:
+            settings["for textures"] = dict(texture)
+    settings.pop("seed")
     return settings
+
+
+def teachers_of(column: str) -> dict[str, str]:
+    """SHA-256 of the teachers that a system of Tables 1 and 3 takes."""
+    return teacher_hashes(scales_of(column))
+
+
+def teacher_hashes(scales: Iterable[int]) -> dict[str, str]:
+    """SHA-256 of teachers that come with stadx."""
+    return {f"teacher p = {p}": file_hash(shipped_teacher(p)) for p in scales}
+
+
+def scales_of(column: str) -> tuple[int, ...]:
+    """Of the teachers that a system takes; none for one that reads pixels."""
+    if column in SCALES:
+        return SCALES[column]
+    method = METHODS[BASELINES[column]]
+    return (method().patch_size,) if issubclass(method, DescriptorBaseline) else ()
+
+
+def device_of(column: str, device: str) -> str:
+    """Where a system works if it can work on `device`."""
+    return device if column not in BASELINES or METHODS[BASELINES[column]].on_gpu else "cpu"
+
+
+def forget() -> None:
+    """Free the maps that the systems of a row share."""
+    _one_scale.cache_clear()

@@ -18,10 +18,11 @@ from ..data.layouts import open_category, training_images
 from ..errors import DataError
 from ..evaluation import evaluate
 from ..progress import Progress
-from .categories import SCALES, all_categories, content_hash, settings_of, train_detector
+from .categories import SCALES, all_categories, settings_of, train_detector
 from .panels import Panel, image_panel, map_panel, truth_panel, write_panels
 from .parallel import run_tasks
 from .request import Request, pick
+from .result_store import attempt
 
 _ACROSS = 8  # images in a row
 Sized = tuple[int, TestImage]  # pixels of the defect, and its image
@@ -95,14 +96,21 @@ class Shot(NamedTuple):
     panels: list[Panel]
 
 
-def shots_of(figure: MapFigure, request: Request, places: Mapping[str, Path], progress: Progress) -> list[Shot]:
+def shots_of(
+    figure: MapFigure, request: Request, places: Mapping[str, Path], progress: Progress
+) -> tuple[list[Shot], dict[str, dict[str, Any]]]:
     """Train what is missing and score the images of a figure, category by category.
 
+    Returns:
+        What is shown, and of categories that failed what `attempt` says of it.
+
     Raises:
-        DataError, ModelFileError, OutputError, StadxError: as their messages say.
+        OutputError: if nothing can be written.
     """
-    tasks = [partial(_of_category, figure.systems, figure.choose, request, row, f) for row, f in places.items()]
-    return [shot for shots in run_tasks(tasks, request.jobs, progress) for shot in shots]
+    tasks = [partial(_tried, figure.systems, figure.choose, request, row, f) for row, f in places.items()]
+    done = dict(zip(places, run_tasks(tasks, request.jobs, progress), strict=True))
+    shots = [shot for tried in done.values() for shot in tried.get("figure", ())]
+    return shots, {row: tried for row, tried in done.items() if "failed" in tried}
 
 
 def places_of(request: Request) -> dict[str, Path]:
@@ -124,14 +132,20 @@ def draw_shots(figure: MapFigure, shots: Sequence[Shot], path: Path) -> None:
     write_panels(path, grid)
 
 
-def hashes_of(places: Mapping[str, Path], progress: Progress) -> dict[str, str]:
-    """SHA-256 of each category."""
-    return {row: content_hash(folder, progress) for row, folder in places.items()}
-
-
 def settings(figure: MapFigure, request: Request) -> dict[str, Any]:
     """All settings of the detectors; their scales differ."""
-    return {**settings_of("Multiscale", request.budget), "maps": list(figure.systems)}
+    return {**settings_of("Multiscale", request), "maps": list(figure.systems)}
+
+
+def _tried(
+    systems: Sequence[str],
+    choose: Callable[[Sequence[Sized]], list[Sized]],
+    request: Request,
+    row: str,
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    return attempt(partial(_of_category, systems, choose, request, row, folder, progress))
 
 
 def _of_category(
@@ -160,7 +174,7 @@ def _of_category(
             progress(f"{row}, {system}: {stage}", done, total, figures)
 
         detector = train_detector(SCALES[system], training_images(folder), request, 0, row, told)
-        evaluation = evaluate(detector, shown, stride=request.budget.stride, progress=told)
+        evaluation = evaluate(detector, shown, stride=request.budget.stride, at=request.compared_at, progress=told)
         for i, scored in enumerate(evaluation.images):
             if len(shots) == i:
                 name = f"{scored.defect} {scored.path.stem}"

@@ -23,16 +23,16 @@ def write_table_page(path: Path, result: Reproduction, pictures: Mapping[str, Pa
         OutputError: `path` cannot be written.
     """
     head = "".join(f"<th>{escape(column)}</th>" for column in result.columns)
-    rows = [f"<tr><td>{escape(row)}</td>{''.join(map(_cell, cells))}</tr>" for row, cells in result.cells().items()]
+    rows = [f"<tr><td>{escape(row)}</td>{''.join(map(_cell, cells))}</tr>" for row, cells in result.rows().items()]
     shown = [picture(file, caption) for caption, file in pictures.items() if file.exists()]
     parts = [
         f"<h1>{escape(result.table.title)}</h1>",
-        f'<p class="soft">{escape(result.table.metric)}: measured here, with half the spread of the seeds; below it '
-        "the paper's figure and the difference.</p>",
+        f'<p class="soft">{escape(result.table.metric)}: measured here; below it the paper\'s figure and the '
+        "difference.</p>",
         *_lines(result.header),
         f'<div class="card scroll"><table><thead><tr><th></th>{head}</tr></thead><tbody>{"".join(rows)}'
         "</tbody></table></div>",
-        *(f'<p class="note">{escape(note)}</p>' for note in result.table.notes),
+        *(f'<p class="note">{escape(note)}</p>' for note in result.notes()),
         *(settings_list(f"Settings: {column}", s.items()) for column, s in result.settings.items()),
         "<h2>Found worst and best</h2>" if shown else "",
         *shown,
@@ -79,11 +79,12 @@ def _lines(lines: Iterable[str]) -> list[str]:
 
 
 def _cell(cell: Cell) -> str:
-    if cell.ours is None:
-        return f'<td class="cell">–<small>{_text(cell.published)}</small></td>'
-    spread = "" if cell.spread is None else f" ± {cell.spread / 2:.3f}"
-    below = ""
-    if cell.published is not None and cell.difference is not None:
+    ours, beside = cell.texts()
+    figure, _, spread = ours.partition(" ")
+    published, _, difference = beside.partition(", ")
+    below = escape(published)
+    if cell.difference is not None:
         side = "under" if cell.difference >= 0 else "over"  # the style's green and red
-        below = f'<small>{cell.published:.3f} <span class="{side}">{cell.difference:+.3f}</span></small>'
-    return f'<td class="cell"><b>{cell.ours:.3f}</b>{spread}{below}</td>'
+        below += f' <span class="{side}">{difference}</span>'
+    figure = figure if cell.ours is None else f"<b>{figure}</b>"
+    return f'<td class="cell">{figure}{f" {spread}" if spread else ""}<small>{below}</small></td>'

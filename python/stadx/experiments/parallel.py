@@ -24,7 +24,7 @@ _messages: Any = None  # in a worker: queue to the parent
 _stop: Any = None  # in a worker: 1 when the parent wants no more
 
 
-class _Stopped(Exception):
+class _Stopped(BaseException):  # not for those who catch what a task got wrong
     """The parent wants no more."""
 
 

@@ -1,16 +1,16 @@
-"""The paper's printed tables, beside what was measured here: Markdown, CSV and LaTeX."""
+"""The paper's printed tables, and beside them what was measured here."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from statistics import mean
+from statistics import mean, stdev
 
 TABLES = ("table1", "table2", "table3", "table6", "table7")
+MEAN = "mean of these rows"
+_SPREAD = "±: standard deviation over the seeds, of a sample (n − 1)."
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class PublishedTable:
         rows: by category or class, the figure of every system.
         mean: the last row as printed; empty where there is none.
         notes: slips, and what columns mean.
+        slips: by row, the columns whose printed figures are no target.
     """
 
     title: str
@@ -32,6 +33,7 @@ class PublishedTable:
     rows: dict[str, list[float]]
     mean: list[float]
     notes: list[str]
+    slips: dict[str, list[str]] = field(default_factory=dict)
 
     @staticmethod
     def of(name: str) -> PublishedTable:
@@ -43,34 +45,56 @@ class PublishedTable:
         """What the paper prints; None for a row that it does not have."""
         return self.rows[row][self.columns.index(column)] if row in self.rows else None
 
+    def cell(self, row: str, column: str, measured: Mapping[int, float], failed: bool = False) -> Cell:
+        """The printed figure, and what was measured by seed."""
+        return Cell(self.figure(row, column), measured, failed, column in self.slips.get(row, ()))
+
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure of the paper, and the same measured here with some seeds."""
+    """A figure of the paper, and the same measured here with some seeds.
+
+    Attributes:
+        published: as printed, None where the paper has none.
+        measured: ours, by seed.
+        failed: whether some seed could not be measured.
+        slip: whether the printed figure is an error of the paper.
+        compared: of a mean, ours over those rows that the paper has too, where it lacks some.
+    """
 
     published: float | None
-    measured: tuple[float, ...] = ()
+    measured: Mapping[int, float] = field(default_factory=dict)
+    failed: bool = False
+    slip: bool = False
+    compared: float | None = None
 
     @property
     def ours(self) -> float | None:
-        return mean(self.measured) if self.measured else None
+        return mean(self.measured.values()) if self.measured else None
 
     @property
     def spread(self) -> float | None:
-        """Largest less smallest; None for one seed."""
-        return max(self.measured) - min(self.measured) if len(self.measured) > 1 else None
+        """Standard deviation over the seeds, of a sample; None for one seed."""
+        return stdev(self.measured.values()) if len(self.measured) > 1 else None
 
     @property
     def difference(self) -> float | None:
-        return None if self.ours is None or self.published is None else self.ours - self.published
+        ours = self.ours if self.compared is None else self.compared
+        return None if ours is None or self.published is None or self.slip else ours - self.published
+
+    def texts(self) -> tuple[str, str]:
+        """Ours with its spread; the paper's, with the difference where there is one, or nothing."""
+        beside = "" if self.published is None else f"{self.published:.3f}{'†' if self.slip else ''}"
+        if self.difference is not None:
+            beside += f", {self.difference:+.3f}"
+        if self.ours is None:
+            return "failed" if self.failed else "–", beside
+        return f"{self.ours:.3f}" + ("" if self.spread is None else f" ± {self.spread:.3f}"), beside
 
     def text(self) -> str:
-        """Ours with half the spread, then the paper's and the difference in brackets."""
-        if self.ours is None:
-            return "–" if self.published is None else f"– ({self.published:.3f})"
-        spread = "" if self.spread is None else f" ± {self.spread / 2:.3f}"
-        beside = "" if self.published is None else f" ({self.published:.3f}, {self.difference:+.3f})"
-        return f"{self.ours:.3f}{spread}{beside}"
+        """Both in a line."""
+        ours, beside = self.texts()
+        return f"{ours} ({beside})" if beside else ours
 
 
 @dataclass(frozen=True)
@@ -80,66 +104,72 @@ class Reproduction:
     Attributes:
         table: the paper's.
         columns: those that were run, and others of which the paper's figures are shown alone.
-        measured: by row, then column: a figure for every seed.
+        cells: by row, then column.
         header: budget, data and versions, a line each.
         settings: all settings of every column that was run.
+        remarks: what is particular to this run, a line each.
+        failures: which figures could not be measured, and why, a line each.
     """
 
     table: PublishedTable
     columns: Sequence[str]
-    measured: Mapping[str, Mapping[str, tuple[float, ...]]]
+    cells: Mapping[str, Mapping[str, Cell]]
     header: Sequence[str]
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+    failures: Sequence[str] = ()
 
-    def cells(self) -> dict[str, list[Cell]]:
-        """Rows that were run, and their mean, against the paper's mean over the same rows."""
-        found = {
-            row: [Cell(self.table.figure(row, c), figures.get(c, ())) for c in self.columns]
-            for row, figures in self.measured.items()
-        }
-        means = []
-        for i in range(len(self.columns)):
-            printed = [cells[i] for cells in found.values() if cells[i].published is not None]
-            both = [c for c in printed if c.measured]
-            seeds = min((len(c.measured) for c in both), default=0)
-            per_seed = tuple(mean(c.measured[s] for c in both) for s in range(seeds))
-            published = [c.published for c in both or printed if c.published is not None]
-            means.append(Cell(mean(published) if published else None, per_seed))
-        return {**found, "mean of these rows": means} if self.table.mean and len(found) > 1 else found
+    def means(self) -> dict[str, Cell]:
+        """By column: the mean of ours over the rows measured, over the seeds that all of them have.
 
-    def markdown(self) -> str:
-        """Ours, then the paper's figure and the difference in brackets."""
-        lines = [f"**{self.table.title}**, {self.table.metric}: here (paper, difference)", "", *self.header, ""]
-        lines += ["| | " + " | ".join(self.columns) + " |", "|---" * (len(self.columns) + 1) + "|"]
-        for row, cells in self.cells().items():
-            lines.append(f"| {row} | " + " | ".join(c.text() for c in cells) + " |")
-        return "\n".join([*lines, "", *self.table.notes]) + "\n"
+        The paper's mean and the difference are those of the rows that both have, slips left out.
+        """
+        return {column: _mean_of([cells[column] for cells in self.cells.values()]) for column in self.columns}
 
-    def csv(self) -> str:
-        """One line for every figure."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["row", "system", "paper", "here", "difference", "spread of seeds", "seeds"])
-        for row, cells in self.cells().items():
-            for column, c in zip(self.columns, cells, strict=True):
-                figures = (c.published, c.ours, c.difference, c.spread)
-                writer.writerow([row, column, *("" if f is None else f"{f:.4f}" for f in figures), len(c.measured)])
-        return out.getvalue()
+    def rows(self) -> dict[str, list[Cell]]:
+        """Cells by row, in the order of the columns, and their mean where the paper prints one."""
+        found = {row: [cells[column] for column in self.columns] for row, cells in self.cells.items()}
+        if self.table.mean and len(found) > 1:
+            found[MEAN] = list(self.means().values())
+        return found
 
-    def latex(self) -> str:
-        """A tabular for booktabs: ours, the paper's in brackets."""
-        lines = [f"% {self.table.source}", *(f"% {line}" for line in self.header)]
-        lines += [f"\\begin{{tabular}}{{l{'c' * len(self.columns)}}}", "\\toprule"]
-        lines += [" & ".join(["", *map(_tex, self.columns)]) + " \\\\", "\\midrule"]
-        for row, cells in self.cells().items():
-            figures = [f"{_three(c.ours)} ({_three(c.published)})" for c in cells]
-            lines.append(" & ".join([_tex(row), *figures]) + " \\\\")
-        return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+    def notes(self) -> list[str]:
+        """All that explains the figures but header and settings."""
+        rows = self.rows()
+        notes = [*self.table.notes, *self.remarks, *self.failures]
+        if any(cell.spread is not None for cells in rows.values() for cell in cells):
+            notes.append(_SPREAD)
+        if MEAN in rows and not self._is_whole():
+            notes.append(
+                f"{MEAN[0].upper()}{MEAN[1:]}: ours over those that were measured, with the seeds that all of them "
+                "have; the paper's figure, and the difference, over those that both have, without slips."
+            )
+        return notes
+
+    def _is_whole(self) -> bool:
+        """Whether every mean is one over all rows of the table, with all their seeds, here as in the paper."""
+        for column in self.columns:
+            cells = [row[column] for row in self.cells.values()]
+            if len({tuple(sorted(cell.measured)) for cell in cells}) > 1 or any(
+                cell.measured and (cell.published is None or cell.slip) for cell in cells
+            ):
+                return False
+        return True
 
 
-def _three(figure: float | None) -> str:
-    return "--" if figure is None else f"{figure:.3f}"
+def _mean_of(cells: Sequence[Cell]) -> Cell:
+    measured = [cell for cell in cells if cell.measured]
+    both = [cell for cell in measured if cell.published is not None and not cell.slip]
+    printed = [cell.published for cell in both or cells if cell.published is not None and not cell.slip]
+    if measured and not both:  # the paper's mean would be one of other rows
+        printed = []
+    found = Cell(mean(printed) if printed else None, _mean_by_seed(measured), any(cell.failed for cell in cells))
+    if not found.measured or not both or len(both) == len(measured):
+        return found
+    return replace(found, compared=mean(cell.measured[seed] for cell in both for seed in found.measured))
 
 
-def _tex(text: str) -> str:
-    return text.replace("_", "\\_").replace("ℓ2", "$\\ell_2$").replace("λ", "$\\lambda$")
+def _mean_by_seed(cells: Sequence[Cell]) -> dict[int, float]:
+    """Over the seeds that all cells have."""
+    seeds = sorted(set.intersection(*(set(cell.measured) for cell in cells))) if cells else []
+    return {seed: mean(cell.measured[seed] for cell in cells) for seed in seeds}

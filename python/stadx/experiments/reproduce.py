@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -10,14 +11,15 @@ from pathlib import Path
 from ..errors import DataError
 from ..files import check_writable, write_bytes
 from ..progress import Progress, silent
-from . import classes, embedding, map_figures, study_pages
-from .categories import picture_file
+from . import categories, classes, departures, embedding, map_figures, study_pages, table_files
+from .environment import environment
 from .one_class import OneClassSettings
 from .pages import picture, plain_table, write_figure_page, write_table_page
 from .published_tables import TABLES, Reproduction
 from .request import Request, pick
-from .result_store import ResultStore
-from .tables import PARTS, header_of, reproduce_table, shipped_hashes, store_settings
+from .result_store import Identity, ResultStore, reason
+from .table2 import SETS, reproduce_means
+from .tables import ON_CATEGORIES, compared_line, header_of, reproduce_table
 
 _ALL_SCALES = (17, 33, 65)
 ITEMS = (*TABLES, "figure1", "figure4", "figure5", "figure6", "ablations")
@@ -25,11 +27,19 @@ ITEMS = (*TABLES, "figure1", "figure4", "figure5", "figure6", "ablations")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was run: the files written; of a table itself; of the ablations their Markdown."""
+    """What was run.
+
+    Attributes:
+        files: those written.
+        table: of a table what was asked of it; the files hold all figures of these settings and data.
+        text: of the ablations their Markdown.
+        failures: what could not be done, and why.
+    """
 
     files: list[Path]
     table: Reproduction | None = None
     text: str = ""
+    failures: Sequence[str] = ()
 
 
 def reproduce(name: str, request: Request, progress: Progress = silent) -> Outcome:
@@ -37,7 +47,8 @@ def reproduce(name: str, request: Request, progress: Progress = silent) -> Outco
 
     A table as NAME.md, .csv, .tex, .html and .json (table 2 keeps its figures in the .json of 6 and 7), a figure as
     NAME.png, .html and .json, the ablations as .md, .html and .json with their pictures in a folder. A run that was
-    stopped goes on from the JSON file and the detectors kept.
+    stopped goes on: tables, figure 4 and ablations from the JSON file, and all from the detectors kept, with which
+    figures 1, 5 and 6 score their images again.
 
     Raises:
         DataError, MissingExtraError, ModelFileError, OutputError, StadxError: as their messages say.
@@ -48,6 +59,10 @@ def reproduce(name: str, request: Request, progress: Progress = silent) -> Outco
         return _table(name, request, progress)
     if request.seeds > 1:
         raise DataError(f"{name}: is made with one seed; leave --seeds out")
+    if request.teachers:
+        raise DataError(f"{name}: takes the teachers that come with stadx; leave --teacher out")
+    if name in ("figure4", "ablations") and request.at != "original":
+        raise DataError(f"{name}: knows of no other size to compare maps at; leave --at out")
     if name == "ablations":
         return _ablations(request, progress)
     if request.columns:
@@ -56,73 +71,96 @@ def reproduce(name: str, request: Request, progress: Progress = silent) -> Outco
 
 
 def _table(name: str, request: Request, progress: Progress) -> Outcome:
-    result = reproduce_table(name, request, progress)
-    files = []
-    for ending, text in (("md", result.markdown()), ("csv", result.csv()), ("tex", result.latex())):
+    run = reproduce_means(request, progress) if name == "table2" else reproduce_table(name, request, progress)
+    result, files = run.whole, list[Path]()
+    kinds = {"md": table_files.markdown, "csv": table_files.to_csv, "tex": table_files.latex}
+    for ending, text in kinds.items():
         files.append(request.out / f"{name}.{ending}")
-        write_bytes(files[-1], text.encode())
-    pictures = {f"{r}, {c}": picture_file(request.out, r, c) for r in result.measured for c in result.settings}
+        write_bytes(files[-1], text(result).encode())
+    pictures = {}
+    if name in ON_CATEGORIES:
+        shown = [(row, column) for row in result.cells for column in result.settings]
+        pictures = {f"{row}, {column}": categories.picture_file(request, row, column) for row, column in shown}
     files.append(request.out / f"{name}.html")
     write_table_page(files[-1], result, pictures)
-    stores = [request.out / f"{part}.json" for part in PARTS.get(name, (name,))]
-    return Outcome([*files, *(store for store in stores if store.exists())], result)
+    stores = [request.out / f"{part}.json" for part in (SETS if name == "table2" else (name,))]
+    return Outcome([*files, *(store for store in stores if store.exists())], run.asked, failures=run.asked.failures)
 
 
 def _maps(name: str, request: Request, progress: Progress) -> Outcome:
     figure, places = map_figures.MAP_FIGURES[name], map_figures.places_of(request)
-    _no_teachers(name, request)
-    inputs = {**map_figures.hashes_of(places, progress), **shipped_hashes(_ALL_SCALES)}
-    shots = map_figures.shots_of(figure, request, places, progress)
+    hashes, broken = categories.content_hashes(places, progress)
+    shots, failed = map_figures.shots_of(figure, request, {row: places[row] for row in hashes}, progress)
+    failed = {**{row: {"failed": why} for row, why in broken.items()}, **failed}
+    failures = [f"{row}: failed: {reason(tried)}" for row, tried in failed.items()]
+    if not shots:
+        why = " ".join(f"{row}: failed: {tried.get('traceback', tried['failed'])}" for row, tried in failed.items())
+        raise DataError(f"{name}: there is nothing to show. {why}")
     png, page, data = (request.out / f"{name}.{ending}" for ending in ("png", "html", "json"))
     map_figures.draw_shots(figure, shots, png)
-    header, settings = header_of(request, inputs), map_figures.settings(figure, request)
+    inputs = {**hashes, **{k: v for system in figure.systems for k, v in categories.teachers_of(system).items()}}
+    made_with = environment(request.device, request.budget.detector.get("precision", "auto"))
+    entry = {"of": {}, "inputs": inputs, "made_with": made_with, "figure": True}
+    header = [*header_of(request, [*_of_detectors(request), compared_line(request)], [entry]), *failures]
+    settings = map_figures.settings(figure, request)
     facts = [shot.facts for shot in shots]
-    content = {"figure": figure.title, "header": header, "inputs": inputs, "settings": settings, "images": facts}
-    write_bytes(data, (json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n").encode())
+    content = {"figure": figure.title, "header": header, "inputs": inputs, "settings": settings, "made_with": made_with}
+    text = json.dumps({**content, "images": facts, "failed": failed}, indent=1, ensure_ascii=False, default=str)
+    write_bytes(data, f"{text}\n".encode())
     rows = [
         [f["category"], f["file"], f["pixels"], *(f["maps"][s]["pixel_auroc"] for s in figure.systems)] for f in facts
     ]
     table = plain_table(["category", "image", "pixels", *(f"AUROC within, {s}" for s in figure.systems)], rows)
     write_figure_page(page, figure.title, figure.caption, header, [picture(png, figure.title), table], settings)
-    return Outcome([png, page, data])
+    return Outcome([png, page, data], failures=failures)
 
 
 def _figure4(request: Request, progress: Progress) -> Outcome:
-    _no_teachers("figure4", request)
     if len(request.data) > 1 or len(request.rows) > 1:
         raise DataError("figure4: shows one good class of one data set; give --data and --row once")
     place = request.data[0]
     data = classes.labeled(place, progress)
     normal = pick(request.rows, data.classes, "row")[0]
-    inputs = {place.resolve().name: classes.set_hash(place, progress), **shipped_hashes((classes.PATCH_SIZE,))}
-    store = ResultStore(request.out / "figure4.json", store_settings(request), inputs)
-    store.keep(normal, partial(embedding.embed, request, data, normal, progress))
-    found = store.results()[normal]
+    scales = [classes.PATCH_SIZE]
+    inputs = {place.resolve().name: classes.set_hash(place, progress), **categories.teacher_hashes(scales)}
+    settings = asdict(OneClassSettings(**request.budget.one_class))
+    identity = Identity({"class": normal}, settings, inputs)
+    store, made_with = ResultStore(request.out / "figure4.json"), environment(request.device)
+    store.keep(identity, made_with, partial(embedding.embed, request, data, normal, progress))
+    entry = store.entry(identity)
+    if "failed" in entry:
+        raise DataError(f"figure4: failed: {reason(entry)}")
+    found = entry["figure"]
     png, page = (request.out / f"figure4.{ending}" for ending in ("png", "html"))
     embedding.draw_embedding(png, found, data)
     head = ["class", "test image", "error e", "variance v", "score ẽ + ṽ"]
     rows = [[s["class"], s["test_image"], s["error"], s["variance"], s["score"]] for s in found["samples"]]
     stress = f"Good class: {normal}. AUROC {found['auroc']:.4f}; stress of the scaling {found['stress']:.3f}."
-    settings = asdict(OneClassSettings(**request.budget.one_class))
+    lines = [departures.of_one_class(request.budget), *departures.of_teachers(departures.shipped(scales))]
+    header = [*header_of(request, lines, [entry]), stress]
     parts = [picture(png, embedding.TITLE), plain_table(head, rows)]
-    write_figure_page(page, embedding.TITLE, embedding.CAPTION, [*header_of(request, inputs), stress], parts, settings)
+    write_figure_page(page, embedding.TITLE, embedding.CAPTION, header, parts, settings)
     return Outcome([png, page, store.path])
 
 
 def _ablations(request: Request, progress: Progress) -> Outcome:
-    _no_teachers("ablations", request)
+    studies = study_pages.studies_of(request)
     places = map_figures.places_of(request)
-    inputs = {**map_figures.hashes_of(places, progress), **shipped_hashes(_ALL_SCALES)}
-    store = ResultStore(request.out / "ablations.json", store_settings(request), inputs)
-    found = study_pages.run_studies(request, places, store, progress)
+    hashes, broken = categories.content_hashes(places, progress)
+    inputs = {row: {row: hashes[row], **categories.teacher_hashes(_ALL_SCALES)} for row in hashes}
+    store = ResultStore(request.out / "ablations.json")
+    entries = study_pages.run_studies(request, studies, places, inputs, store, progress)
+    failures = [f"{row}: failed: {why}" for row, why in broken.items()]
+    failures += [f"{e['of']['row']}, {e['of']['study']}: failed: {reason(e)}" for e in entries if "failed" in e]
+    header = [*header_of(request, _of_detectors(request), entries), *failures]
     text, page = request.out / "ablations.md", request.out / "ablations.html"
-    write_bytes(text, study_pages.markdown(found).encode())
-    parts = study_pages.parts_of(found, places, request.out / "ablations")
-    settings = asdict(study_pages.setup_of(request.budget, 1))
-    write_figure_page(page, study_pages.TITLE, study_pages.CAPTION, header_of(request, inputs), parts, settings)
-    return Outcome([text, page, store.path], text=study_pages.markdown(found))
+    settings = study_pages.settings_of(request)
+    markdown = study_pages.markdown(entries, header, settings)
+    write_bytes(text, markdown.encode())
+    parts = study_pages.parts_of(entries, request.out / "ablations")
+    write_figure_page(page, study_pages.TITLE, study_pages.CAPTION, header, parts, settings)
+    return Outcome([text, page, store.path], text=markdown, failures=failures)
 
 
-def _no_teachers(name: str, request: Request) -> None:
-    if request.teachers:
-        raise DataError(f"{name}: takes the teachers that come with stadx; leave --teacher out")
+def _of_detectors(request: Request) -> list[str]:
+    return [departures.of_detectors(request.budget), *departures.of_teachers(departures.shipped(_ALL_SCALES))]

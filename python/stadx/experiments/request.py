@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..baselines import Baseline, PatchBaseline
+from ..detector import Detector
 from ..errors import DataError
+from ..evaluation import At
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class Budget:
 
     Attributes:
         name: one of `BUDGETS`, and what was changed of it.
-        says: what the table's header says of it.
+        says: what the table's header says of it; `departures` adds how the students' settings differ from the paper's.
         detector: arguments of `Detector`; "epochs" instead of "steps" counts them by images.
         baselines: arguments of baselines, by method.
         one_class: arguments of `OneClassSettings`.
@@ -67,9 +69,8 @@ class Budget:
 BUDGETS = {
     "quick": Budget(
         "quick",
-        "quick budget: 300 steps of 3 students (paper: 100 epochs), error alone, every 4th pixel; baselines as in the "
-        "paper, but OC-SVM on 10,000 descriptors and networks on pixels (SSIM-AE, AnoGAN, OCGAN) on 500 patches in "
-        "batches of 32, 20 epochs; MNIST and CIFAR-10: 150 steps of 2 students",
+        "quick budget; baselines as in the paper, but OC-SVM on 10,000 descriptors and networks on pixels (SSIM-AE, "
+        "AnoGAN, OCGAN) on 500 patches in batches of 32, 20 epochs",
         {"steps": 300},
         {"ocsvm": {"samples": 10_000}},
         {"students": 2, "steps": 150},
@@ -78,15 +79,14 @@ BUDGETS = {
     ),
     "default": Budget(
         "default",
-        "stadx's own settings: 1,500 steps of 3 students (paper: 100 epochs), error alone; baselines as in the paper; "
-        "MNIST and CIFAR-10: 500 steps of 5 students",
+        "stadx's own settings; baselines as in the paper",
         {},
         {},
         {},
     ),
     "paper": Budget(
         "paper",
-        "the paper's settings: 100 epochs of whole images, Adam at 1e-4, error and variance",
+        "the paper's settings",
         {
             "epochs": 100,
             "batch": 1,
@@ -119,6 +119,7 @@ class Request:
         device: where students train and score.
         jobs: processes.
         teachers: teacher files of tables 2, 6 and 7, by column.
+        at: where maps and masks are compared: at the images' own size, or at the students' image size.
     """
 
     data: tuple[Path, ...]
@@ -130,16 +131,30 @@ class Request:
     device: str = "cpu"
     jobs: int = 1
     teachers: Mapping[str, Path] = field(default_factory=dict)
+    at: Literal["original", "model"] = "original"
+
+    @property
+    def compared_at(self) -> At:
+        """As `evaluate` takes it: one size for all systems, some of which work at another than the students'."""
+        if self.at == "original":
+            return "original"
+        side = Detector(**self.budget.detector_settings(1)).image_size
+        return side if isinstance(side, int) else "model"
 
 
 def pick(wanted: Sequence[str], known: Iterable[str], what: str) -> list[str]:
-    """Those of `known` that are wanted, all where nothing is.
+    """Those of `known` that are wanted, all where nothing is; letters may be small or large, a space an underscore.
 
     Raises:
         DataError: naming one that is wanted and not known.
     """
-    known = list(known)
+    by_name = {_folded(name): name for name in known}
     for name in wanted:
-        if name not in known:
-            raise DataError(f"{name}: there is no such {what} here; there are {', '.join(known)}")
-    return [name for name in known if not wanted or name in wanted]
+        if _folded(name) not in by_name:
+            raise DataError(f"{name}: there is no such {what} here; there are {', '.join(by_name.values())}")
+    chosen = {_folded(name) for name in wanted}
+    return [name for folded, name in by_name.items() if not wanted or folded in chosen]
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", " ").casefold()

@@ -8,14 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.source import resize
 from ..detector import Detector
 
 
 class OneScale:
-    """A detector of one scale that computes the map of an image once, however often it is asked for it."""
+    """A detector of one scale that computes the map of an image once, however often it is asked for it.
+
+    Maps are kept at the detector's image size, which for large images is a small part of their own.
+    """
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
@@ -37,8 +42,11 @@ class OneScale:
         """As `Detector.score`."""
         key = hashlib.sha256(repr(images.shape).encode() + images.cpu().numpy().tobytes()).digest(), stride
         if key not in self._maps:
-            self._maps[key] = self.detector.score(images, stride=stride)
-        return self._maps[key]
+            self._maps[key] = self.detector.score(resize(images, self.detector.image_size), stride=stride)
+        maps = self._maps[key]
+        if maps.shape[1:] == images.shape[2:]:
+            return maps
+        return F.interpolate(maps[:, None], images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
 
 
 class ScalesTogether:

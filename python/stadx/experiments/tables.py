@@ -1,96 +1,186 @@
-"""The paper's tables run anew: on categories in MVTec AD layout (1 and 3), on MNIST and CIFAR-10 (2, 6 and 7)."""
+"""The paper's tables run anew: on categories in MVTec AD layout (1 and 3), on MNIST and CIFAR-10 (6 and 7)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from ..errors import DataError
 from ..files import file_hash
 from ..progress import Progress
-from ..teacher import shipped_teacher
-from ..version import versions
-from . import categories, classes
+from . import categories, classes, departures
+from .environment import environment, environment_lines
 from .parallel import run_tasks
-from .published_tables import PublishedTable, Reproduction
+from .published_tables import Cell, PublishedTable, Reproduction
 from .request import Request, pick
-from .result_store import ResultStore
+from .result_store import Identity, ResultStore, matching, reason
 
 ON_CATEGORIES = ("table1", "table3")
-_SETS = {"table6": "MNIST", "table7": "CIFAR-10"}
-PARTS = {"table2": tuple(_SETS)}
-"""Tables that are made of others."""
+FOR_REFERENCE = {"OCGAN": "with its authors' settings a class takes more than a day of CPU time"}
+"""Systems that run only where they are named, and why; else the paper's figures are shown alone."""
 Measure = Callable[[Request, Path, str, str, int, Progress], float]
+Entries = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class TableRun:
+    """A table with all figures that the file NAME.json holds for these settings and data, and what was asked of it."""
+
+    whole: Reproduction
+    asked: Reproduction
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What of a table can be run: folders by row, systems, hashes of data and teachers, how a cell is measured."""
+    """What of a table can be run.
+
+    Attributes:
+        places: folders by row.
+        columns: systems.
+        measure: how a cell is measured.
+        settings: of a system, on a row or on all.
+        inputs: SHA-256 of what a row and system depend on, as far as this call knows.
+        lines: of the header.
+        broken: rows whose data cannot be used, and why.
+    """
 
     places: dict[str, Path]
     columns: list[str]
-    inputs: dict[str, str]
     measure: Measure
-    settings: Callable[..., dict[str, Any]]
-    teachers: str
+    settings: Callable[[str, str | None], dict[str, Any]]
+    inputs: Callable[[str, str], dict[str, str]]
+    lines: list[str]
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def identity(self, row: str, column: str, seed: int) -> Identity:
+        of = {"row": row, "system": column, "seed": seed}
+        return Identity(of, self.settings(column, row), self.inputs(row, column))
 
 
-def reproduce_table(name: str, request: Request, progress: Progress) -> Reproduction:
+def reproduce_table(name: str, request: Request, progress: Progress) -> TableRun:
     """Run a table as far as the data allow; figures that are in the file NAME.json already are not run again.
+
+    A figure that cannot be measured does not keep the others from being so.
 
     Raises:
         DataError, MissingExtraError, ModelFileError, OutputError, StadxError: as their messages say.
     """
-    if name == "table2":
-        return _means(request, progress)
     table = PublishedTable.of(name)
     plan = (_on_categories if name in ON_CATEGORIES else _on_classes)(table, request, progress)
-    columns = pick(request.columns, [c for c in table.columns if c in plan.columns], "system")
-    store = ResultStore(request.out / f"{name}.json", store_settings(request), plan.inputs)
-    seeds = range(request.seeds)
-    known = store.results()
+    known = [column for column in table.columns if column in plan.columns]
+    columns = pick(request.columns or [c for c in known if c not in FOR_REFERENCE], known, "system")
+    store = ResultStore(request.out / f"{name}.json")
+    left = {
+        (row, seed): [
+            (column, identity) for column in columns if not store.has(identity := plan.identity(row, column, seed))
+        ]
+        for row in plan.places
+        for seed in range(request.seeds)
+    }
+    categories.check_extras({column for todo in left.values() for column, _ in todo})
     tasks = [
-        partial(_run_row, request, plan.measure, store, place, row, columns, seed)
-        for row, place in plan.places.items()
-        for seed in seeds
-        if any(_key(row, column, seed) not in known for column in columns)
+        partial(_run_row, request, plan.measure, store, plan.places[row], row, seed, todo)
+        for (row, seed), todo in left.items()
+        if todo
     ]
     run_tasks(tasks, request.jobs, progress)
-    found = store.results()
-    measured = {
-        row: {column: tuple(found[_key(row, column, seed)] for seed in seeds) for column in columns}
-        for row in plan.places
-    }
-    header = [*header_of(request, plan.inputs), plan.teachers]
-    settings = {column: plan.settings(column, request.budget) for column in columns}
-    for of_column in settings.values():
-        of_column.pop("seed", None)  # the header names the seeds
-    return Reproduction(table, columns if request.columns else table.columns, measured, header, settings)
+
+    def expected(of: Mapping[str, Any]) -> Identity | None:
+        if of["row"] in plan.broken or of["system"] not in table.columns:
+            return None
+        return plan.identity(of["row"], of["system"], of["seed"])
+
+    entries = matching(store.entries(), expected)
+    shown = columns if request.columns else table.columns
+    rows = [*plan.places, *plan.broken]
+    asked = [
+        e
+        for e in entries
+        if e["of"]["row"] in rows
+        and e["of"]["seed"] < request.seeds
+        and (e["of"]["system"] in columns or ("figure" in e and e["of"]["system"] in shown))
+    ]
+    return TableRun(
+        _view(
+            table,
+            request,
+            plan,
+            entries,
+            dict.fromkeys([*rows, *(e["of"]["row"] for e in entries)]),
+            [c for c in table.columns if c in shown or any(e["of"]["system"] == c for e in entries)],
+            columns,
+        ),
+        _view(table, request, plan, asked, rows, shown, columns),
+    )
 
 
-def store_settings(request: Request) -> dict[str, str]:
-    """What all results of one file share."""
-    return {"budget": request.budget.name, "stadx": versions()["stadx"]}
+def _view(
+    table: PublishedTable,
+    request: Request,
+    plan: _Plan,
+    entries: Entries,
+    rows: Collection[str],
+    columns: Sequence[str],
+    ran: Sequence[str],
+) -> Reproduction:
+    """The table of these entries; `ran` are the systems that this call was to run."""
+    figures: dict[tuple[str, str], dict[int, float]] = {}
+    failed: dict[tuple[str, str], list[str]] = {}
+    for entry in entries:
+        row, column, seed = (entry["of"][kind] for kind in ("row", "system", "seed"))
+        if "figure" in entry:
+            figures.setdefault((row, column), {})[seed] = entry["figure"]
+        else:
+            failed.setdefault((row, column), []).append(f"{row}, {column}, seed {seed}: failed: {reason(entry)}")
+    for row in plan.broken:
+        failed |= {(row, column): [f"{row}: failed: {plan.broken[row]}"] for column in ran}
+    order = [*(row for row in table.rows if row in rows), *(row for row in rows if row not in table.rows)]
+    cells: dict[str, dict[str, Cell]] = {row: {} for row in order}
+    for row in order:
+        for column in columns:
+            by_seed = dict(sorted(figures.get((row, column), {}).items()))
+            cells[row][column] = table.cell(row, column, by_seed, (row, column) in failed)
+    measured = {column for _, column in figures}
+    remarks = [
+        f"{column}: the paper's figures alone ({why}); name it with --system to run it."
+        for column, why in FOR_REFERENCE.items()
+        if column in columns and column not in measured
+    ]
+    return Reproduction(
+        table,
+        columns,
+        cells,
+        header_of(request, plan.lines, entries),
+        {column: plan.settings(column, None) for column in columns if column in ran or column in measured},
+        remarks,
+        list(dict.fromkeys(line for lines in failed.values() for line in lines)),
+    )
 
 
-def header_of(request: Request, inputs: dict[str, str]) -> list[str]:
-    """Budget, seeds, versions, and the hashes of data and teachers."""
-    version = ", ".join(f"{name} {number}" for name, number in versions().items())
-    hashes = ", ".join(f"{name} {digest[:12]}" for name, digest in inputs.items())
-    return [f"Here: {request.budget.says}.", f"Seeds: {request.seeds}, from 0. {version}.", f"SHA-256: {hashes}."]
+def header_of(request: Request, lines: Sequence[str], entries: Entries) -> list[str]:
+    """Budget, `lines`, and of the entries: seeds, versions and devices, and the hashes of data and teachers."""
+    seeds = sorted({int(e["of"]["seed"]) for e in entries if "seed" in e["of"]})
+    inputs = {name: digest for entry in entries for name, digest in entry["inputs"].items()}
+    header = [f"Here: {request.budget.says}.", *lines]
+    if seeds:
+        header.append(f"Seeds: {', '.join(map(str, seeds))}.")
+    header += environment_lines(entries)
+    if inputs:
+        header.append(f"SHA-256: {', '.join(f'{name} {digest[:12]}' for name, digest in inputs.items())}.")
+    return header
 
 
-def shipped_hashes(scales: Sequence[int]) -> dict[str, str]:
-    """SHA-256 of the teachers that come with stadx."""
-    return {f"teacher p = {p}": file_hash(shipped_teacher(p)) for p in scales}
-
-
-def _key(row: str, column: str, seed: int) -> str:
-    return f"{row} | {column} | seed {seed}"
+def compared_line(request: Request) -> str:
+    """At which size maps and masks are compared."""
+    if request.compared_at == "original":
+        return "Maps and masks are compared at the images' own size."
+    return (
+        f"Maps and masks are compared at {request.compared_at} pixels a side, the students' image size; maps of "
+        "systems that work at another are resized to it."
+    )
 
 
 def _run_row(
@@ -99,75 +189,68 @@ def _run_row(
     store: ResultStore,
     place: Path,
     row: str,
-    columns: Sequence[str],
     seed: int,
+    todo: Sequence[tuple[str, Identity]],
     progress: Progress,
 ) -> None:
     """All systems on a category or class with a seed: one process, for they share what is trained."""
-    for column in columns:
-        store.keep(_key(row, column, seed), partial(measure, request, place, row, column, seed, progress))
+    precision = request.budget.detector.get("precision", "auto")
+    try:
+        for column, identity in todo:
+            made_with = environment(categories.device_of(column, request.device), precision)
+            store.keep(identity, made_with, partial(measure, request, place, row, column, seed, progress))
+    finally:
+        categories.forget()
 
 
 def _on_categories(table: PublishedTable, request: Request, progress: Progress) -> _Plan:
     if request.teachers:
         raise DataError(f"{table.title}: has no columns for other teachers; leave --teacher out")
     found = categories.all_categories(request.data)
-    places = {row: found[row] for row in pick(request.rows, found, "row")}
-    inputs = {row: categories.content_hash(folder, progress) for row, folder in places.items()}
-    scales = {p for column in table.columns for p in categories.SCALES.get(column, ())} | {65}
+    chosen = pick(request.rows, found, "row")
+    hashes, broken = categories.content_hashes({row: found[row] for row in chosen}, progress)
+    teachers = {column: categories.teachers_of(column) for column in table.columns}
+    scales = sorted({p for column in table.columns for p in categories.scales_of(column)})
     return _Plan(
-        places,
+        {row: found[row] for row in hashes},
         [*categories.SCALES, *categories.BASELINES],
-        {**inputs, **shipped_hashes(sorted(scales))},
         categories.measure_category,
-        categories.settings_of,
-        "Teachers: those that come with stadx, distilled from EfficientNet-Lite0 (paper: ResNet-18).",
+        lambda column, row: categories.settings_of(column, request, row),
+        lambda row, column: {**({row: hashes[row]} if row in hashes else {}), **teachers[column]},
+        [
+            departures.of_detectors(request.budget),
+            compared_line(request),
+            *departures.of_teachers(departures.shipped(scales)),
+        ],
+        broken,
     )
 
 
 def _on_classes(table: PublishedTable, request: Request, progress: Progress) -> _Plan:
+    if request.at != "original":
+        raise DataError(f"{table.title}: has no maps to compare at a size; leave --at out")
     teachers = classes.teacher_files(request.teachers)
     place = classes.find_set(table, request.data, progress)
+    data = {table.title: classes.set_hash(place, progress)}
+    hashes = {column: {f"teacher of {column}": file_hash(file)} for column, file in teachers.items()}
+
+    def inputs(row: str, column: str) -> dict[str, str]:
+        of_descriptors = column in categories.BASELINES and categories.scales_of(column)
+        return {**data, **hashes.get(classes.OURS if of_descriptors else column, {})}
+
+    def settings(column: str, row: str | None) -> dict[str, Any]:
+        return {n: value for n, value in classes.settings_of(column, request.budget).items() if n != "seed"}
+
     names = ", ".join(f"{column}: {file.name}" for column, file in teachers.items())
     return _Plan(
         dict.fromkeys(pick(request.rows, table.rows, "row"), place),
         [*teachers, *categories.BASELINES],
-        {
-            table.title: classes.set_hash(place, progress),
-            **{f"teacher of {column}": file_hash(file) for column, file in teachers.items()},
-        },
         classes.measure_class,
-        classes.settings_of,
-        f"Teachers: {names}; baselines of descriptors take that of {classes.OURS}. The one that comes with stadx is "
-        "distilled from EfficientNet-Lite0 (paper: ResNet-18).",
+        settings,
+        inputs,
+        [
+            departures.of_one_class(request.budget),
+            f"Teachers of columns: {names}; baselines of descriptors take that of {classes.OURS}.",
+            *departures.of_teachers(teachers.values()),
+        ],
     )
-
-
-def _means(request: Request, progress: Progress) -> Reproduction:
-    """Table 2: the means of Tables 6 and 7, of those whose data are given, over the classes that are run."""
-    table, found = PublishedTable.of("table2"), dict[str, Reproduction]()
-    known = {row for name in _SETS for row in PublishedTable.of(name).rows}
-    pick(request.rows, sorted(known), "row")
-    for place in request.data:
-        present = set(classes.labeled(place, progress).classes)
-        name = next((n for n in _SETS if set(PublishedTable.of(n).rows) == present), None)
-        if name is None:
-            raise DataError(f"{place}: is neither MNIST nor CIFAR-10; its classes are {', '.join(sorted(present))}")
-        rows = tuple(row for row in request.rows if row in present)
-        if rows or not request.rows:
-            found[name] = reproduce_table(name, replace(request, data=(place,), rows=rows), progress)
-    if not found:
-        raise DataError(f"{', '.join(request.rows)}: there is no such row in the data given")
-    measured, printed, header = dict[str, dict[str, tuple[float, ...]]](), dict(table.rows), list[str]()
-    for name, part in found.items():
-        row, ran = _SETS[name], list(part.measured)
-        measured[row] = {
-            column: tuple(mean(part.measured[c][column][seed] for c in ran) for seed in range(request.seeds))
-            for column in part.settings
-        }
-        if len(ran) < len(part.table.rows):
-            header.append(f"{row}: here and in the paper's figures only the classes {', '.join(ran)}.")
-            printed[row] = [mean(part.table.rows[c][i] for c in ran) for i in range(len(table.columns))]
-        header += [line for line in part.header if line not in header]
-    last = next(iter(found.values()))
-    return Reproduction(replace(table, rows=printed), last.columns, measured, header, last.settings)

@@ -206,11 +206,12 @@ def _inline(pixels: NDArray[np.uint8]) -> str:
 
 def _settings(evaluation: Evaluation) -> str:
     folder = os.path.commonpath([image.path.resolve().parent.parent for image in evaluation.images])
+    sizes = {"original": "the images' own size", "model": "the size of the model's input"}
     pairs: Iterable[tuple[str, object]] = [
         ("test images", Path(folder)),
         ("pixel threshold", f"{evaluation.threshold:.6g}"),
         ("image threshold", f"{evaluation.image_threshold:.6g}"),
-        ("maps compared at the size of the", {"original": "images", "model": "model's input"}[evaluation.at]),
+        ("maps compared at", sizes.get(str(evaluation.at), f"{evaluation.at} pixels a side")),
         *evaluation.settings.items(),
         *evaluation.versions.items(),
     ]
