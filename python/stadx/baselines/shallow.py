@@ -39,6 +39,8 @@ class _Shallow(DescriptorBaseline):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_variance(self.variance)
+        if self.samples is None:
+            raise ValueError(f"samples is None; {self.method} cannot learn from all descriptors, give a number")
 
     def _learn(self, descriptors: Tensor, progress: Progress) -> dict[str, Tensor]:
         progress(self.label, 0, 1, {})
