@@ -42,8 +42,6 @@ BASELINES = {
 }
 """The columns that are baselines, and what `METHODS` calls them."""
 
-_TEXTURES = ("Carpet", "Grid", "Leather", "Tile", "Wood")
-
 
 def named_categories(data: Path) -> dict[str, Path]:
     """Folders by the names that the paper's tables have."""
@@ -181,7 +179,7 @@ def make_baseline(column: str, budget: Budget, seed: int, row: str = "", **more:
     method = METHODS[BASELINES[column]]
     own = method(seed=seed).settings
     given = budget.baseline_settings(method)
-    texture = method.texture_settings if row in _TEXTURES else {}
+    texture = method.texture_settings if row in budget.textures else {}
     return method(seed=seed, **{**texture, **given, **{k: v for k, v in more.items() if k in own}})
 
 
@@ -189,8 +187,11 @@ def settings_of(column: str, budget: Budget) -> dict[str, Any]:
     """All settings of a system of Tables 1 and 3."""
     if column not in SCALES:
         settings = {**make_baseline(column, budget, 0).settings, "stride": budget.stride}
+        if settings.get("samples", 0) is None:
+            settings["samples"] = "all"
         texture = METHODS[BASELINES[column]].texture_settings
-        return {**settings, "for textures": dict(texture)} if texture else settings
+        textures = ", ".join(budget.textures)
+        return {**settings, "for textures": dict(texture), "textures": textures} if texture else settings
     settings = {**Detector(SCALES[column], **budget.detector_settings(1)).settings, "stride": budget.stride}
     if "epochs" in budget.detector:
         settings["steps"] = f"{budget.detector['epochs']} epochs"

@@ -105,7 +105,8 @@ def _figure4(request: Request, progress: Progress) -> Outcome:
     stress = f"Good class: {normal}. AUROC {found['auroc']:.4f}; stress of the scaling {found['stress']:.3f}."
     settings = asdict(OneClassSettings(**request.budget.one_class))
     parts = [picture(png, embedding.TITLE), plain_table(head, rows)]
-    write_figure_page(page, embedding.TITLE, embedding.CAPTION, [*header_of(request, inputs), stress], parts, settings)
+    header = [*header_of(request, inputs), *filter(None, (data.note, stress))]
+    write_figure_page(page, embedding.TITLE, embedding.CAPTION, header, parts, settings)
     return Outcome([png, page, store.path])
 
 

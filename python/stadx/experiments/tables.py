@@ -17,7 +17,7 @@ from ..version import versions
 from . import categories, classes
 from .parallel import run_tasks
 from .published_tables import PublishedTable, Reproduction
-from .request import Request, pick
+from .request import PAPERS_TEXTURES, Request, pick
 from .result_store import ResultStore
 
 ON_CATEGORIES = ("table1", "table3")
@@ -37,6 +37,7 @@ class _Plan:
     measure: Measure
     settings: Callable[..., dict[str, Any]]
     teachers: str
+    notes: tuple[str, ...] = ()  # what else belongs beside the figures
 
 
 def reproduce_table(name: str, request: Request, progress: Progress) -> Reproduction:
@@ -65,7 +66,7 @@ def reproduce_table(name: str, request: Request, progress: Progress) -> Reproduc
         row: {column: tuple(found[_key(row, column, seed)] for seed in seeds) for column in columns}
         for row in plan.places
     }
-    header = [*header_of(request, plan.inputs), plan.teachers]
+    header = [*header_of(request, plan.inputs), plan.teachers, *plan.notes]
     settings = {column: plan.settings(column, request.budget) for column in columns}
     for of_column in settings.values():
         of_column.pop("seed", None)  # the header names the seeds
@@ -112,6 +113,7 @@ def _on_categories(table: PublishedTable, request: Request, progress: Progress) 
     if request.teachers:
         raise DataError(f"{table.title}: has no columns for other teachers; leave --teacher out")
     found = categories.all_categories(request.data)
+    pick([row for row in request.budget.textures if row not in PAPERS_TEXTURES], found, "row")
     places = {row: found[row] for row in pick(request.rows, found, "row")}
     inputs = {row: categories.content_hash(folder, progress) for row, folder in places.items()}
     scales = {p for column in table.columns for p in categories.SCALES.get(column, ())} | {65}
@@ -129,6 +131,7 @@ def _on_classes(table: PublishedTable, request: Request, progress: Progress) -> 
     teachers = classes.teacher_files(request.teachers)
     place = classes.find_set(table, request.data, progress)
     names = ", ".join(f"{column}: {file.name}" for column, file in teachers.items())
+    note = classes.labeled(place, progress).note
     return _Plan(
         dict.fromkeys(pick(request.rows, table.rows, "row"), place),
         [*teachers, *categories.BASELINES],
@@ -140,6 +143,7 @@ def _on_classes(table: PublishedTable, request: Request, progress: Progress) -> 
         classes.settings_of,
         f"Teachers: {names}; baselines of descriptors take that of {classes.OURS}. The one that comes with stadx is "
         "distilled from EfficientNet-Lite0 (paper: ResNet-18).",
+        (f"{table.title}. {note}",) if note else (),
     )
 
 
