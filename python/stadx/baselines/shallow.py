@@ -43,10 +43,11 @@ class _Shallow(DescriptorBaseline):
             raise ValueError(f"samples is None; {self.method} cannot learn from all descriptors, give a number")
 
     def _learn(self, descriptors: Tensor, progress: Progress) -> dict[str, Tensor]:
-        progress(self.label, 0, 1, {})
+        stage = f"{self.label}, {len(descriptors):,} descriptors"
+        progress(stage, 0, 0, {})  # scikit-learn does not tell how far it is
         learned = principal_components(descriptors, self.variance)
         learned |= self._model(projected(descriptors, learned))
-        progress(self.label, 1, 1, {})
+        progress(stage, 1, 1, {})
         return learned
 
     @abstractmethod
