@@ -22,7 +22,7 @@ MASK_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"})
 
 @dataclass(frozen=True)
 class TestImage:
-    """One test image; `mask` is None and `defect` is "good" where it has no defect."""
+    """One test image; `defect` is "good" where it has none, `mask` is None there and where nobody marked the defect."""
 
     __test__ = False  # the name is the field's own; pytest must not collect it
 
@@ -32,7 +32,7 @@ class TestImage:
 
     @property
     def is_good(self) -> bool:
-        return self.mask is None
+        return self.defect == GOOD
 
 
 @dataclass(frozen=True)
