@@ -41,6 +41,8 @@ TINY = Budget(
     4,
 )
 
+SLIPPED_MEANS = {("table1", "AnoGAN"), ("table3", "p = 33")}  # as the paper prints them; their notes say so
+
 
 @pytest.mark.parametrize("name", TABLES)
 def test_printed_tables_are_whole(name: str) -> None:
@@ -50,8 +52,9 @@ def test_printed_tables_are_whole(name: str) -> None:
     assert len(table.mean) == (0 if name == "table2" else len(table.columns))
     for i, column in enumerate(table.columns[: len(table.mean)]):
         values = [row[i] for row in table.rows.values()]
-        slip = any(column in note for note in table.notes)
-        assert slip or np.mean(values) == pytest.approx(table.mean[i], abs=1.01e-3), column
+        agrees = np.mean(values) == pytest.approx(table.mean[i], abs=1.01e-3)
+        assert agrees == ((name, column) not in SLIPPED_MEANS), column
+        assert agrees or any(f"printed mean of {column}" in note for note in table.notes)
 
 
 def test_figures_that_can_be_looked_up() -> None:

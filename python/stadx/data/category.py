@@ -114,8 +114,8 @@ def read_mask(
         mask = rgba[..., :3].any(axis=2) & (rgba[..., 3] > 0)
     if mask.shape == tuple(shape_hw)[::-1] != tuple(shape_hw) and is_turned(Path(image_path)):
         raise DataError(
-            f"{path}: the mask was drawn on the pixels of {image_path} as stored, but that is shown, and scored, turned "
-            "by a quarter, as its EXIF says; turn the mask likewise, or remove the orientation from the image"
+            f"{path}: the mask was drawn on the pixels of {image_path} as stored, but that is shown, and scored, "
+            "turned by a quarter, as its EXIF says; turn the mask likewise, or remove the orientation from the image"
         )
     if mask.shape != tuple(shape_hw):
         raise DataError(
