@@ -155,6 +155,14 @@ def test_scores_are_those_of_the_definition(fitted: DescriptorBaseline) -> None:
     torch.testing.assert_close(fitted.score(images)[0].flatten(), _by_definition(fitted, x), rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize(("method", "name"), [("kmeans", "K-Means"), ("ocsvm", "One-class SVM")])
+def test_a_fit_of_scikit_learn_is_told_when_it_begins(method: str, name: str) -> None:
+    seen: list[tuple[str, int, int]] = []
+    descriptors = torch.randn(1500, 8, generator=torch.Generator().manual_seed(0))
+    METHODS[method]().fit_descriptors(descriptors, progress=lambda *told: seen.append(told[:3]))
+    assert seen == [(f"{name}, 1,500 descriptors", 0, 0), (f"{name}, 1,500 descriptors", 1, 1)]
+
+
 def test_nearest_of_any_number() -> None:
     others = torch.randn(37, 9)
     for count in (0, 1, 63, 64, 65, 700):

@@ -206,6 +206,18 @@ def test_evaluate_images_that_patterns_name_at_the_models_size(category: Path, m
         assert result.exit_code == 2 and "either a category" in " ".join(result.stderr.split())
 
 
+def test_evaluate_without_masks_has_image_metrics_alone(category: Path, model: Path, tmp_path: Path) -> None:
+    patterns = ("--good", category / "test/good/*", "--defects", category / "test/[!g]*/*")
+    result = stadx("evaluate", model, *patterns, "--json", tmp_path / "e.json", "--report", tmp_path / "e.html")
+    assert result.exit_code == 0, result.output
+    assert "have no mask, so pixel AUROC and AU-PRO are undefined" in result.stderr and "–" in result.stdout
+    written = json.loads((tmp_path / "e.json").read_text())
+    assert written["image_auroc"] is not None and written["pixel_auroc"] is None and written["au_pro"] is None
+    whole = stadx("evaluate", model, category, "--json", tmp_path / "whole.json")
+    assert whole.exit_code == 0
+    assert written["image_auroc"] == json.loads((tmp_path / "whole.json").read_text())["image_auroc"]
+
+
 def test_evaluate_without_defects_says_so(category: Path, model: Path, tmp_path: Path) -> None:
     write_image(tmp_path / "cat/test/good/000.png", np.full((48, 48, 3), 90, np.uint8))
     result = stadx("evaluate", model, tmp_path / "cat", "--json", tmp_path / "e.json")

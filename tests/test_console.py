@@ -116,6 +116,21 @@ def test_a_file_gets_no_line_of_what_takes_no_time() -> None:
     assert text.getvalue() == ""
 
 
+def test_what_tells_nothing_until_it_is_done_is_named_when_it_begins() -> None:
+    progress, text = shown(terminal=False)
+    with progress:
+        progress("K-Means", 0, 0, {})
+        assert text.getvalue() == "K-Means …\n"
+        progress("K-Means", 1, 1, {})
+    assert text.getvalue() == "K-Means …\nK-Means 1/1\n"
+    progress, text = shown(terminal=True)
+    with progress:
+        progress("K-Means", 0, 0, {})
+        assert progress._bars.tasks[0].total is None  # a bar that moves
+        progress("K-Means", 1, 1, {})
+        assert progress._bars.tasks[0].finished
+
+
 def test_messages_are_not_read_as_markup_and_names_need_not_be_utf8(capsys: pytest.CaptureFixture[str]) -> None:
     console.fail("a [red]b[/red] \udcff: gone")
     assert capsys.readouterr().err == "Error: a [red]b[/red] ?: gone\n"

@@ -106,6 +106,69 @@ def _check(data: LabeledSet, ordered: bool) -> None:
         assert data.train.labels.tolist() == LABELS[:20]
 
 
+def _contents_as_published(form: str) -> dict[str, bytes]:
+    """CIFAR-10's two archives as they are published, but with 4 images to a file instead of 10,000."""
+    files = {f"cifar-10-batches-{kind}/batches.meta": b"no batch" for kind in ("py", "bin")}
+    for i, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
+        images, labels = IMAGES[4 * i : 4 * i + 4], LABELS[4 * i : 4 * i + 4]
+        if form == "binary":
+            rows = [bytes([label]) + image.tobytes() for label, image in zip(labels, images, strict=True)]
+            files[f"cifar-10-batches-bin/{name}.bin"] = b"".join(rows)
+        else:
+            title = f"training batch {i + 1} of 5" if i < 5 else "testing batch 1 of 1"
+            files[f"cifar-10-batches-py/{name}"] = _python2_pickle(title, labels, images)
+    return files
+
+
+def _python2_pickle(title: str, labels: list[int], images: np.ndarray) -> bytes:
+    """What Python 2 wrote: byte strings for text, and arrays made by a module that numpy has no more."""
+
+    def text(content: str) -> bytes:
+        return b"U" + bytes([len(content)]) + content.encode()
+
+    parts = [
+        *(b"\x80\x02}(", text("batch_label"), text(title)),
+        *(text("labels"), b"](", *(b"K" + bytes([label]) for label in labels), b"e"),
+        *(text("data"), b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\x01b\x87R"),
+        *(b"(K\x01K", bytes([len(images)]), b"M\x00\x0c\x86"),  # the shape, images x 3072
+        b"cnumpy\ndtype\nU\x02u1K\0K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89",
+        *(b"T", images.nbytes.to_bytes(4, "little"), images.tobytes(), b"tb"),
+        *(text("filenames"), b"](", *(text(f"{CIFAR10[label]}_s_000001.png") for label in labels), b"eu."),
+    ]
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("form", ["binary", "python"])
+def test_cifar_as_published(form: str, tmp_path: Path) -> None:
+    data = read_labeled(_archive(tmp_path / f"cifar-10-{form}.tar.gz", _contents_as_published(form)))
+    _check(data, ordered=True)
+    assert data.note == ""
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_jpeg_is_told(packed: bool, tmp_path: Path) -> None:
+    """The form of the archive with train/CLASS/0001.jpg."""
+    files = {}
+    for i, (label, image) in enumerate(zip(LABELS, IMAGES, strict=True)):
+        smooth = np.broadcast_to(image.mean((1, 2)).astype(np.uint8), (32, 32, 3))  # JPEG hardly changes one colour
+        buffer = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(smooth)).save(buffer, "JPEG", quality=95)
+        files[f"{'test' if i % 6 == 5 else 'train'}/{CIFAR10[label]}/{i:04}.jpg"] = buffer.getvalue()
+    place = _archive(tmp_path / "cifar10.tar.xz", files) if packed else tmp_path / "unpacked"
+    if not packed:
+        for name, content in files.items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_bytes(content)
+    data = read_labeled(place)
+    assert data.classes == CIFAR10 and "stored as JPEG" in data.note
+    assert (len(data.train.images), len(data.test.images)) == (20, 4)
+    want = {(label, *image.mean((1, 2)).astype(int).tolist()) for label, image in zip(LABELS, IMAGES, strict=True)}
+    for part in data.train, data.test:
+        for label, image in zip(part.labels.tolist(), part.images, strict=True):
+            colour = image[:, 9, 9].tolist()
+            assert any(label == w and np.abs(np.subtract(colour, c)).max() <= 3 for w, *c in want)
+
+
 @pytest.mark.parametrize("form", ["binary", "python", "images"])
 def test_cifar(form: str, tmp_path: Path) -> None:
     files = _contents(form)
@@ -136,6 +199,14 @@ def test_broken_cifar_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         read_labeled(_archive(tmp_path / "b.tar.gz", {"data_batch_1.bin": bytes(100)}))
     with pytest.raises(DataError, match=r"has no test images"):
         read_labeled(_archive(tmp_path / "c.tar.gz", {"data_batch_1.bin": bytes(3073)}))
+    with pytest.raises(DataError, match=r"data_batch_1.bin: has a class 77, CIFAR-10's are 0 to 9"):
+        read_labeled(_archive(tmp_path / "e.tar.gz", {"data_batch_1.bin": bytes([77]) + bytes(3072)}))
+    packed = _archive(tmp_path / "f.tar.xz", _contents("binary")).read_bytes()
+    half = len(packed) // 2
+    for damaged in (packed[:half], packed[:half] + bytes(64) + packed[half + 64 :], packed[:40] + b"x" * 60):
+        (tmp_path / "f.tar.xz").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"f.tar.xz: cannot be read as an archive"):
+            read_labeled(tmp_path / "f.tar.xz")
     (tmp_path / "d.tar.gz").write_bytes(bad.read_bytes()[:60])
     with pytest.raises(DataError, match=r"d.tar.gz: cannot be read as an archive"):
         read_labeled(tmp_path / "d.tar.gz")
@@ -143,6 +214,17 @@ def test_broken_cifar_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         read_labeled(tmp_path)  # several archives
     with pytest.raises(DataError, match="there is no such folder or archive"):
         read_labeled(tmp_path / "nothing")
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data_batch_1.bin").write_bytes(bytes(3073))
+
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"data_batch_1.bin: cannot be read \(Permission denied\); check its perm"):
+        read_labeled(tmp_path)
 
 
 def test_the_real_ones(shared_data: Path) -> None:

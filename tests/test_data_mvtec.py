@@ -240,6 +240,23 @@ def test_mask_of_another_size(tmp_path: Path) -> None:
         assert str(word) in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["0.jpg", "0.png", "0.tif"])
+def test_mask_drawn_on_an_image_that_exif_turns(tmp_path: Path, name: str) -> None:
+    stored, mask, exif = Image.new("RGB", (12, 8)), save(tmp_path / "0_mask.png", spot=True), Image.Exif()
+    for orientation, turned in ((6, True), (3, False)):
+        exif[0x0112] = orientation
+        stored.save(tmp_path / name, exif=exif)
+        shape = read_image(tmp_path / name).shape[:2]
+        assert shape == ((12, 8) if turned else (8, 12))
+        if not turned:
+            assert read_mask(mask, shape, tmp_path / name).any()
+            continue
+        with pytest.raises(DataError, match=f"0_mask.png: the mask was drawn on the pixels of .*{name} as stored"):
+            read_mask(mask, shape, tmp_path / name)
+        upright = save(tmp_path / "turned_mask.png", (8, 12), spot=True)
+        assert read_mask(upright, shape, tmp_path / name).any()
+
+
 def test_mask_without_defect(tmp_path: Path) -> None:
     path = save(tmp_path / "0_mask.png")
     with pytest.raises(DataError) as caught:

@@ -55,6 +55,18 @@ def test_good_images_alone(photos: Path) -> None:
     assert len(category.test) == 3 and not category.has_defects
 
 
+def test_defects_that_nobody_marked(photos: Path) -> None:
+    listing = list_patterns(*PATTERNS[:2])
+    assert (listing.errors, listing.warnings) == ([], [])
+    category = listing.for_testing()
+    assert [(t.path.stem, t.mask, t.is_good) for t in category.test] == [
+        *((f"ok_{i}", None, True) for i in (1, 2, 10)),
+        *((f"ng_{i}", None, False) for i in (1, 2, 10)),
+    ]
+    assert category.has_defects and category.defects == ["photos"]
+    assert "matches both" in list_patterns("photos/*_1.png", "photos/ng_*.png").errors[0]
+
+
 def test_a_missing_mask_and_a_mask_without_image(photos: Path) -> None:
     (photos / "masks/ng_2.png").rename(photos / "masks/ng_7.png")
     draw_mask(photos / "masks/ok_1.png")  # of a good image: says nothing new
@@ -87,8 +99,7 @@ def test_an_image_that_is_both(photos: Path) -> None:
         (("photos/ok_*.png", "photos/bad_*", PATTERNS[2]), ["photos/bad_*", "no images"]),
         (("empty", *PATTERNS[1:]), ["empty", "no images in this folder"]),
         ((None, None, None), ["no test images"]),
-        (PATTERNS[:2], ["defects and masks belong together"]),
-        (("photos/ok_*.png", None, PATTERNS[2]), ["defects and masks belong together"]),
+        (("photos/ok_*.png", None, PATTERNS[2]), ["masks/{name}.png: masks belong to images with defects"]),
         ((*PATTERNS[:2], "masks"), ["masks: does not say which mask", "{name}"]),
         ((*PATTERNS[:2], "masks/{name}.jpg"), ["lossless"]),
         ((*PATTERNS[:2], "masks/**/{name}.png"), ["masks/**/{name}.png: * and ? stand for nothing here", "{folder}"]),
@@ -126,5 +137,7 @@ def test_the_check(photos: Path) -> None:
     )
     assert "photos: 2 images to train on" in result.stderr
     result = CliRunner().invoke(cli.app, ["data", "check", *options[:2]])
-    assert result.exit_code == 2 and "belong together" in result.stderr
+    assert result.exit_code == 0 and "3 good and 3 with defects to test" in result.stderr
+    result = CliRunner().invoke(cli.app, ["data", "check", options[0], options[2]])
+    assert result.exit_code == 2 and "masks belong to images with defects" in result.stderr
     assert CliRunner().invoke(cli.app, ["data", "check"]).exit_code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 
 from stadx.data.images import read_image, write_image
 from stadx.data.layouts import open_category
+from stadx.data.patterns import list_patterns
 from stadx.data.source import resize
 from stadx.errors import DataError
 from stadx.evaluation import evaluate
 from stadx.metrics import au_pro, auroc
+from stadx.report.html import write_report
 
 
 class Brightness:
@@ -213,3 +216,25 @@ def test_images_are_flagged_above_the_highest_heldout_good_score(tmp_path: Path)
     assert result.image_threshold == pytest.approx(0.6)  # the dim squares have 0.55, above the pixel threshold
     assert result.flagged == {"good": 0, "defect": 2}
     assert "2 of 4 defect images, 0 of 3 good" in result.flagged_sentence()
+
+
+def test_defects_that_nobody_marked_have_an_image_auroc_alone(tmp_path: Path) -> None:
+    root = draw(tmp_path / "cup", defects={"spot": 200, "stain": 10})
+    category = list_patterns(str(root / "test/good/*.png"), str(root / "test/*t*n*/*.png")).for_testing()
+    result = evaluate(Darkness(), category)
+    assert result.image_auroc == 1.0 and result.per_defect["stain"].image_auroc == 1.0
+    assert (result.pixel_auroc, result.au_pro, result.curve) == (None, None, None)
+    assert (result.per_defect["stain"].pixel_auroc, result.per_defect["stain"].au_pro) == (None, None)
+    assert [(image.is_good, image.marked) for image in result.images] == [(True, True)] * 3 + [(False, False)] * 2
+    assert result.notes == ["2 of 2 defect images of test have no mask, so pixel AUROC and AU-PRO are undefined."]
+    # one without a mask among others: which pixels are background is not known
+    marked = open_category(root)
+    some = replace(marked, test=[replace(marked.test[-1], mask=None), *marked.test[:-1]])
+    result = evaluate(Darkness(), some)
+    assert result.image_auroc is not None and result.au_pro is None and result.per_defect["stain"].au_pro is None
+    assert result.per_defect["spot"].au_pro is not None
+    assert result.notes == ["1 of 4 defect images of cup have no mask, so pixel AUROC and AU-PRO are undefined."]
+    alone = evaluate(Darkness(), replace(some, test=some.test[:1]))
+    for evaluation in (result, alone):
+        write_report(tmp_path / "report.html", [evaluation])
+        assert "defect not marked" in (tmp_path / "report.html").read_text()

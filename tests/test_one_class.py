@@ -16,7 +16,14 @@ from stadx import DataError
 from stadx.cli import app
 from stadx.data.images import write_image
 from stadx.experiments import one_class
-from stadx.experiments.one_class import OneClassEnsemble, OneClassSettings, run_one_class, table, zoomed
+from stadx.experiments.one_class import (
+    OneClassEnsemble,
+    OneClassResult,
+    OneClassSettings,
+    run_one_class,
+    table,
+    zoomed,
+)
 from stadx.networks import normalize_images
 
 SETTINGS = OneClassSettings(17, students=2, steps=15, batch=8, precision="float32")
@@ -82,6 +89,48 @@ def test_scores_are_equations_9_and_10() -> None:
     described, predicted = ensemble.descriptors(patches[:5])
     torch.testing.assert_close(described, truth, rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(predicted, students, rtol=1e-3, atol=1e-3)
+
+
+def test_schedule_and_weight_decay_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates, decays = list[float](), list[float]()
+    set_rate, make = one_class.set_learning_rate, one_class.make_optimizer
+    monkeypatch.setattr(one_class, "set_learning_rate", lambda o, rate: (rates.append(rate), set_rate(o, rate)))
+    monkeypatch.setattr(
+        one_class,
+        "make_optimizer",
+        lambda name, weights, rate, decay: (decays.append(decay), make(name, weights, rate, decay))[1],
+    )
+    patches = torch.randint(0, 256, (20, 3, 17, 17), dtype=torch.uint8)
+    settings = OneClassSettings(17, 1, 4, 4, optimizer="adam", learning_rate=1e-3, weight_decay=0.5)
+    for schedule in ("constant", "cosine"):
+        changed = replace(settings, schedule=schedule)
+        OneClassEnsemble(random_teacher(17), changed, torch.device("cpu")).fit(patches)
+    assert rates[:4] == [1e-3] * 4 and len(set(rates[4:])) > 1
+    assert decays == [0.5, 0.5]
+
+
+def test_every_long_part_tells_how_far_it_is(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_class, "_AT_ONCE", 10)
+    seen: dict[str, list[tuple[int, int]]] = {}
+    run_one_class(
+        data,
+        tmp_path / "r.json",
+        replace(SETTINGS, steps=2),
+        normal=["upright"],
+        teacher=teacher_file(tmp_path),
+        progress=lambda stage, done, total, figures: seen.setdefault(stage, []).append((done, total)),
+    )
+    name = "Class upright"
+    assert seen[f"{name}, teacher's descriptors"] == [(1, 3), (2, 3), (3, 3)]  # 22 training images
+    assert seen[name] == [(1, 2), (2, 2)]
+    assert seen[f"{name}, held-out images"] == [(1, 1)]
+    assert seen[f"{name}, test images"] == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_jpeg_is_told_beside_the_figures() -> None:
+    results = [OneClassResult(name, 0.8, 0.7, 0.9, "The images were stored as JPEG.") for name in ("cat", "dog")]
+    assert table(results).endswith("| mean | 0.8000 | 0.7000 | 0.9000 |\n\nThe images were stored as JPEG.\n")
+    assert table([OneClassResult("cat", 0.8, 0.7, 0.9)]).endswith("| 0.9000 |\n")
 
 
 def test_zoom() -> None:

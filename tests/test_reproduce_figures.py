@@ -20,7 +20,7 @@ from stadx.cli import app
 from stadx.data.demo import write_demo_set
 from stadx.data.images import read_image
 from stadx.data.labeled import read_labeled
-from stadx.experiments import categories, embedding, study_pages
+from stadx.experiments import categories, classes, embedding, study_pages
 from stadx.experiments.ablations import run_study, table
 from stadx.experiments.reproduce import reproduce
 from stadx.experiments.request import BUDGETS, Budget, Request
@@ -138,7 +138,10 @@ def test_embedding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(embedding, "OneClassEnsemble", stop)
     request = Request((tmp_path / "data",), tmp_path / "out", TINY, ("3",))
+    noted = replace(read_labeled(tmp_path / "data"), note="The images were stored as JPEG.")
+    monkeypatch.setattr(classes, "read_labeled", lambda place, progress: noted)
     reproduce("figure4", request)
+    assert '<p class="soft">The images were stored as JPEG.</p>' in (tmp_path / "out" / "figure4.html").read_text()
     with pytest.raises(DataError, match="shows one good class"):
         reproduce("figure4", replace(request, rows=("3", "4")))
 

@@ -21,8 +21,8 @@ MaskPattern = Annotated[
     typer.Option(
         "--masks",
         metavar="PATTERN",
-        help="Their masks: {name} is the image's name without suffix, {folder} that of its folder, as in "
-        "'masks/{name}.png'.",
+        help="Their masks, without which image AUROC alone is measured: {name} is the image's name without suffix, "
+        "{folder} that of its folder, as in 'masks/{name}.png'.",
     ),
 ]
 
@@ -64,7 +64,7 @@ def check(
             train = [] if folder is None else training_images(folder)
             categories = [check_listing(list_patterns(good, defects, masks, train=train), progress=progress)]
         elif folder is None:
-            raise typer.BadParameter("name one, or give --good and --defects", param_hint="FOLDER")
+            raise typer.BadParameter("name one, or give --good, --defects or both", param_hint="FOLDER")
         else:
             categories = check_set(folder, progress=progress)
     for category in categories:

@@ -171,6 +171,13 @@ def reproduce(
             "zooms images), for all systems alike. For tables 1 and 3 and figures 1, 5 and 6."
         ),
     ] = "original",
+    texture: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="For table 1: a row that SSIM-AE, AnoGAN and the feature dictionary take their settings for textures "
+            "for, as for MVTec AD's five; several times for several."
+        ),
+    ] = None,
     jobs: Annotated[
         int,
         typer.Option(
@@ -190,8 +197,11 @@ def reproduce(
     from .experiments.request import BUDGETS, Request
 
     check_device(device)
+    if texture and item != "table1":
+        raise typer.BadParameter(f"means nothing to {item}; leave it out", param_hint="--texture")
     teachers = dict(_teacher(text) for text in teacher or ())
-    work = BUDGETS[budget] if steps is None else BUDGETS[budget].of_steps(steps)
+    work = BUDGETS[budget].with_textures(texture or ())
+    work = work if steps is None else work.of_steps(steps)
     request = Request(tuple(data), out, work, tuple(row or ()), tuple(system or ()), seeds, device, jobs, teachers, at)
     with ShownProgress() as progress:
         outcome = reproduce(item, request, progress)

@@ -41,6 +41,14 @@ def train(
             "and, but for ocgan, --texture."
         ),
     ] = "student-teacher",
+    preset: Annotated[
+        Literal["default", "paper"],
+        typer.Option(
+            help="Where options that are not given come from. paper: 100 epochs of whole images one by one, every "
+            "pixel of them, Adam at 1e-4 throughout, error and variance, no level taken out. For l2-ae and vae: all "
+            "descriptors instead of 50,000. The other methods have the paper's settings by default."
+        ),
+    ] = "default",
     scales: Annotated[
         str | None,
         typer.Option(
@@ -82,7 +90,7 @@ def train(
         typer.Option(help="Course of the learning rate; constant in the paper."),
     ] = "cosine",
     dense: Annotated[
-        bool, typer.Option("--dense", help="Train on every pixel, as in the paper: 6 to 10 times slower.")
+        bool, typer.Option("--dense/--no-dense", help="Train on every pixel, as in the paper: 6 to 10 times slower.")
     ] = False,
     patience: Annotated[
         int,
@@ -141,25 +149,33 @@ def train(
         return
     from .detector import Detector
 
+    settings: dict[str, Any] = {
+        "steps": steps,
+        "batch": batch,
+        "crop": crop or None,
+        "focus": focus,
+        "optimizer": optimizer,
+        "learning_rate": learning_rate,
+        "schedule": schedule,
+        "dense": dense,
+        "terms": terms,
+        "level": level,
+    }
+    if preset == "paper":
+        from .experiments.request import BUDGETS
+
+        papers, given = BUDGETS["paper"].detector_settings(len(images)), given_options(context)
+        settings |= {name: value for name, value in papers.items() if name not in given}
     detector = Detector(
         sizes,
         students,
         (256 if image_size is None else image_size) or None,
         target_fpr,
-        steps=steps,
-        batch=batch,
-        crop=crop or None,
-        focus=focus,
-        optimizer=optimizer,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        dense=dense,
         patience=patience,
-        terms=terms,
         smoothing=smoothing,
-        level=level,
         teachers=teacher or (),
         seed=seed,
+        **settings,
     )
     move(detector, device)
     with ShownProgress() as progress:
@@ -192,11 +208,14 @@ def _check_options(context: typer.Context, method: str, sizes: tuple[int, ...]) 
         known = set(context.params) - {"epochs", "texture"}
     else:
         from .baselines import METHODS
+        from .experiments.request import BUDGETS
 
         settings = inspect.signature(METHODS[method]).parameters
         known = _ALWAYS | {option for setting, option in _SETTINGS.items() if setting in settings}
         if METHODS[method].texture_settings:
             known.add("texture")
+        if BUDGETS["paper"].baseline_settings(METHODS[method]):
+            known.add("preset")
     for name in given_options(context):
         if name not in known:
             option = f"--{name.replace('_', '-')}"
@@ -209,9 +228,12 @@ def _train_baseline(
     context: typer.Context, method: str, sizes: tuple[int, ...], images: Sequence[Path], out: Path
 ) -> None:
     from .baselines import METHODS, PatchBaseline
+    from .experiments.request import BUDGETS
 
     options, given = context.params, given_options(context)
     settings: dict[str, Any] = dict(METHODS[method].texture_settings) if options["texture"] else {}
+    if options["preset"] == "paper":
+        settings |= BUDGETS["paper"].baseline_settings(METHODS[method])
     settings |= {setting: options[option] for setting, option in _SETTINGS.items() if option in given}
     if "image_size" in settings:
         settings["image_size"] = settings["image_size"] or None

@@ -156,16 +156,20 @@ class ShownProgress:
             self._line(stage, done, total, shown)
             return
         if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total, completed=done, figures=shown)
+            self._tasks[stage] = self._bars.add_task(stage, total=total or None, completed=done, figures=shown)
             self._done[stage] = done
             for task in self._bars.tasks[:-_MOST_BARS]:
                 self._bars.update(task.id, visible=not task.finished)
         if done < self._done[stage]:  # the stage begins again with the next image: so does its clock
             self._bars.reset(self._tasks[stage], visible=True)
         self._done[stage] = done
-        self._bars.update(self._tasks[stage], completed=done, total=total, figures=shown)
+        self._bars.update(self._tasks[stage], completed=done, total=total or None, figures=shown)
 
     def _line(self, stage: str, done: int, total: int, shown: str) -> None:
+        if not total:  # tells nothing more until it is done
+            self._spoken.add(stage)
+            self._console.print(Text(f"{stage} …"), soft_wrap=True)
+            return
         now = time.monotonic()
         if stage not in self._begun or done < self._done[stage]:  # it begins, or begins again
             self._begun[stage] = now, done

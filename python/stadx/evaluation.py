@@ -72,6 +72,7 @@ class TestScore:
     pixel_auroc: float | None  # within this image alone: how well the map finds the defect's place
     map: NDArray[np.float32]
     mask: NDArray[np.bool_]
+    marked: bool = True  # whether it is known which of its pixels are defective
 
     @property
     def is_good(self) -> bool:
@@ -199,7 +200,8 @@ def evaluate(
         if not np.isfinite(anomaly_map).all():
             raise DataError(f"{item.path}: the model's score is not a finite number here; train the model again")
         within = auroc(anomaly_map, mask) if mask.any() and not mask.all() else None
-        images.append(TestScore(item.path, item.defect, float(anomaly_map.max()), within, anomaly_map, mask))
+        marked = item.is_good or item.mask is not None
+        images.append(TestScore(item.path, item.defect, float(anomaly_map.max()), within, anomaly_map, mask, marked))
         progress("Test images", done, total, {})
 
     defects = list(dict.fromkeys(image.defect for image in images if not image.is_good))
@@ -257,6 +259,8 @@ def _measure(images: Sequence[TestScore]) -> tuple[DefectResult, PixelMetrics | 
 
 
 def _has_both_kinds_of_pixels(images: Sequence[TestScore]) -> bool:
+    if not all(image.marked for image in images):
+        return False
     return any(image.mask.any() for image in images) and any(not image.mask.all() for image in images)
 
 
@@ -272,6 +276,10 @@ def _notes(name: str, images: Sequence[TestScore]) -> list[str]:
         return notes
     if len(defective) == len(images):
         notes.append(f"{name} has no good test images, so image AUROC is undefined.")
+    if unmarked := sum(not image.marked for image in defective):
+        some = f"{unmarked} of {len(defective)} defect images of {name}"
+        notes.append(f"{some} have no mask, so pixel AUROC and AU-PRO are undefined.")
+        return notes
     if gone := sum(not image.mask.any() for image in defective):
         notes.append(f"{gone} of {len(defective)} defect images have masks too thin for the size they are measured at.")
     if not _has_both_kinds_of_pixels(images):

@@ -59,6 +59,11 @@ class TeacherTargets:
             self._maps[index] = kept.copy_(descriptors)
         return descriptors
 
+    def whole(self, index: int) -> Tensor:
+        """Descriptors [H, W, d] of an image, float16."""
+        kept = self._maps.get(index)
+        return self._whole(index).half() if kept is None else kept
+
     @cached_property
     def _room(self) -> Tensor:
         # one block: maps of their own, between all that comes and goes, would leave holes of several times their size

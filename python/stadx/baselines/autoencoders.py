@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import ClassVar
 
@@ -11,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..data.source import ImageSource
 from ..networks import SLOPE, loaded_network
 from ..progress import Progress
-from ..training import check_finite
+from ..training import Checkpoint, check_finite, restore_training_state, training_state
+from .all_descriptors import AllDescriptors
 from .base import check_training
 from .descriptors import DescriptorBaseline
 
@@ -25,7 +29,7 @@ _PASSES = 5  # of the reconstruction probability
 class _Reconstruction(DescriptorBaseline):
     """Args as `DescriptorBaseline`, and:
 
-    epochs, batch, learning_rate, weight_decay: of Adam; an epoch is once through the sampled descriptors.
+    epochs, batch, learning_rate, weight_decay: of Adam; an epoch is once through the descriptors that are learned.
     """
 
     epochs: int = 100
@@ -47,26 +51,60 @@ class _Reconstruction(DescriptorBaseline):
     def _loss(self, network: nn.ModuleDict, x: Tensor, noise: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def _learn_source(
+        self, source: ImageSource, indices: Sequence[int], progress: Progress, checkpoint: Checkpoint
+    ) -> dict[str, Tensor]:
+        if self.samples is not None:
+            return super()._learn_source(source, indices, progress, checkpoint)
+        every = AllDescriptors(self.teacher_, source, indices, self.seed, progress)
+        batches = partial(every.batches, size=self.batch)
+        return self._trained(every.mean, every.std, batches, every.parts, progress, checkpoint)
+
     def _learn(self, descriptors: Tensor, progress: Progress) -> dict[str, Tensor]:
         std, mean = torch.std_mean(descriptors, dim=0, correction=0)
         std = std.clamp_min(1e-6 * float(std.max()) + 1e-30)
         x = (descriptors - mean) / std
+
+        def batches(epoch: int, part: int) -> Sequence[Tensor]:
+            order = torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(len(x)))
+            return torch.split(x[order], self.batch)
+
+        return self._trained(mean, std, batches, 1, progress, Checkpoint(None, {}, {}))
+
+    def _trained(
+        self,
+        mean: Tensor,
+        std: Tensor,
+        batches: Callable[[int, int], Iterable[Tensor]],
+        parts: int,
+        progress: Progress,
+        checkpoint: Checkpoint,
+    ) -> dict[str, Tensor]:
+        """Train on `batches(epoch, part)` of every part of every epoch: descriptors less `mean`, over `std`."""
         generator = torch.Generator().manual_seed(self.seed)
         with torch.random.fork_rng([]):
             torch.default_generator.manual_seed(self.seed)  # torch.manual_seed would also seed GPUs
-            network = self._network(x.shape[1])
+            network = self._network(len(mean))
         optimizer = torch.optim.Adam(network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        with torch.enable_grad():
-            for epoch in range(self.epochs):
-                order = torch.from_numpy(np.random.default_rng([self.seed, epoch]).permutation(len(x)))
-                for chosen in torch.split(order, self.batch):
-                    noise = torch.randn(len(chosen), _WIDTHS[-1], generator=generator)
-                    loss = self._loss(network, x[chosen], noise)
+        first, total = 0, self.epochs * parts
+        if (kept := checkpoint.load()) is not None:
+            first = int(kept[0]["parts"])
+            generator.set_state(kept[1].pop("noise"))
+            restore_training_state({"network": network}, optimizer, kept[1])
+        for done in range(first, total):
+            loss = torch.zeros(())
+            for x in batches(*divmod(done, parts)):
+                noise = torch.randn(len(x), _WIDTHS[-1], generator=generator)
+                with torch.enable_grad():
+                    loss = self._loss(network, x, noise)
                     optimizer.zero_grad()
                     loss.backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-                check_finite(loss.item(), epoch + 1)
-                progress(self.label, epoch + 1, self.epochs, {"loss": loss.item()})
+                optimizer.step()
+            check_finite(loss.item(), done + 1, checkpoint)
+            progress(self.label, done + 1, total, {"loss": loss.item()})
+            if checkpoint.due() or done + 1 == total:
+                state = training_state({"network": network}, optimizer)
+                checkpoint.save({"parts": done + 1}, {**state, "noise": generator.get_state()})
         return {"mean": mean, "std": std, **{k: v.detach() for k, v in network.state_dict().items()}}
 
     def _loaded(self) -> tuple[nn.ModuleDict, Tensor, Tensor]:

@@ -36,7 +36,8 @@ class DescriptorBaseline(Baseline):
     Args as `Baseline`, and:
 
     patch_size: p of the teacher, 17, 33 or 65.
-    samples: descriptors that the model is fitted on, equally many of each image.
+    samples: descriptors that the model is fitted on, equally many of each image; None, for l2-ae and vae alone: all of
+        them, as in the paper.
     teacher: teacher file; None takes the one that comes with stadx.
 
     Attributes:
@@ -45,14 +46,14 @@ class DescriptorBaseline(Baseline):
     """
 
     patch_size: int = 65
-    samples: int = 50_000
+    samples: int | None = 50_000
     teacher: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.patch_size not in PATCH_SIZES:
             raise ValueError(f"patch_size is {self.patch_size}; choose one of {PATCH_SIZES}")
-        if self.samples < 2:
+        if self.samples is not None and self.samples < 2:
             raise ValueError(f"samples is {self.samples}, it must be at least 2")
         self.teacher = None if self.teacher is None else str(self.teacher)
 
@@ -72,7 +73,13 @@ class DescriptorBaseline(Baseline):
     ) -> None:
         (self.teacher_,) = load_teachers((self.patch_size,), [] if self.teacher is None else [self.teacher])
         channels_last(self.teacher_)
-        self.learned_ = self._learn(self._sampled(source, indices, progress), progress)
+        self.learned_ = self._learn_source(source, indices, progress, checkpoint)
+
+    def _learn_source(
+        self, source: ImageSource, indices: Sequence[int], progress: Progress, checkpoint: Checkpoint
+    ) -> dict[str, Tensor]:
+        """Fit the model to descriptors of the images `indices`."""
+        return self._learn(self._sampled(source, indices, progress), progress)
 
     def fit_descriptors(self: Self, descriptors: Tensor, *, progress: Progress = silent) -> Self:
         """Learn from descriptors float32 [n, d] of good images, however they were made; there is no threshold then."""
@@ -95,6 +102,7 @@ class DescriptorBaseline(Baseline):
         """Descriptors [about `samples`, d] at random pixels."""
         rng = np.random.default_rng([self.seed, 5])
         parts = []
+        assert self.samples is not None
         counts = samples_by_image(self.samples, len(indices))
         for done, (index, count) in enumerate(zip(indices, counts, strict=True), 1):
             descriptors = self._descriptors(source[index], 1).flatten(0, 1)

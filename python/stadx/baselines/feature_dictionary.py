@@ -107,7 +107,7 @@ class FeatureDictionaryDetector(Baseline):
             parts += [self._features(torch.stack(patches[i : i + _AT_ONCE])) for i in range(0, count, _AT_ONCE)]
             progress("Features of patches", done, len(indices), {})
         features = torch.cat(parts)
-        progress("Dictionary", 0, 1, {})
+        progress("Dictionary", 0, 0, {})  # scikit-learn does not tell how far it is
         learned = principal_components(features, self.variance)
         vectors = projected(features, learned)
         centers = cluster_centers(vectors, self.clusters, self.seed)

@@ -39,12 +39,15 @@ class _Shallow(DescriptorBaseline):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_variance(self.variance)
+        if self.samples is None:
+            raise ValueError(f"samples is None; {self.method} cannot learn from all descriptors, give a number")
 
     def _learn(self, descriptors: Tensor, progress: Progress) -> dict[str, Tensor]:
-        progress(self.label, 0, 1, {})
+        stage = f"{self.label}, {len(descriptors):,} descriptors"
+        progress(stage, 0, 0, {})  # scikit-learn does not tell how far it is
         learned = principal_components(descriptors, self.variance)
         learned |= self._model(projected(descriptors, learned))
-        progress(self.label, 1, 1, {})
+        progress(stage, 1, 1, {})
         return learned
 
     @abstractmethod

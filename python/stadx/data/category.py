@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stadx.data.decode import decode_image, is_wide_grey, to_rgba
+from stadx.data.decode import decode_image, is_turned, is_wide_grey, to_rgba
 from stadx.data.images import natural_key, visible
 from stadx.errors import DataError
 
@@ -22,7 +22,7 @@ MASK_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"})
 
 @dataclass(frozen=True)
 class TestImage:
-    """One test image; `mask` is None and `defect` is "good" where it has no defect."""
+    """One test image; `defect` is "good" where it has none, `mask` is None there and where nobody marked the defect."""
 
     __test__ = False  # the name is the field's own; pytest must not collect it
 
@@ -32,7 +32,7 @@ class TestImage:
 
     @property
     def is_good(self) -> bool:
-        return self.mask is None
+        return self.defect == GOOD
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,11 @@ def read_mask(
     else:
         rgba = np.asarray(to_rgba(image))
         mask = rgba[..., :3].any(axis=2) & (rgba[..., 3] > 0)
+    if mask.shape == tuple(shape_hw)[::-1] != tuple(shape_hw) and is_turned(Path(image_path)):
+        raise DataError(
+            f"{path}: the mask was drawn on the pixels of {image_path} as stored, but that is shown, and scored, "
+            "turned by a quarter, as its EXIF says; turn the mask likewise, or remove the orientation from the image"
+        )
     if mask.shape != tuple(shape_hw):
         raise DataError(
             f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image {image_path} is "

@@ -31,6 +31,7 @@ _ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_QUARTERS = (5, 6, 7, 8)  # orientations that swap width and height
 _pillow_limit_lock = threading.Lock()
 
 
@@ -47,6 +48,15 @@ def decode_image(path: Path, max_pixels: int | None = None) -> Image.Image:
 def decode_opened(file: BinaryIO, path: Path, max_pixels: int | None = None) -> Image.Image:
     """`decode_image` of what is open already; `path` names it in a `DataError`."""
     return _upright(_decode(file, path, pixel_limit(max_pixels)))
+
+
+def is_turned(path: Path) -> bool:
+    """Whether an image's EXIF has it turned by a quarter; no for what cannot be read."""
+    try:
+        with open_file(path) as file:
+            return _open_header(file).getexif().get(_ORIENTATION_TAG) in _QUARTERS
+    except Exception:  # damaged files make Pillow raise nearly anything
+        return False
 
 
 def to_rgb(image: Image.Image, path: Path) -> UInt8Array:

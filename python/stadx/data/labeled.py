@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import os
 import pickle
 import re
@@ -26,6 +27,8 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 _MNIST_FILES = {"train": ("train-images", "train-labels"), "test": ("t10k-images", "t10k-labels")}
 _IMAGE = re.compile(r"(?:^|/)(train|test)/([^/]+)/[^/]+\.(?:jpe?g|png)$", re.IGNORECASE)
 _BATCH = re.compile(r"(?:^|/)(data|test)_batch(?:_\d+)?(\.bin)?$")
+_JPEG = (".jpg", ".jpeg")
+_JPEG_NOTE = "The images were stored as JPEG, which loses detail; the paper's were not."
 _RECORD = 1 + 3 * 32 * 32  # bytes of CIFAR-10's binary version: the class, then red, green and blue
 
 
@@ -43,11 +46,13 @@ class LabeledSet:
     Attributes:
         classes: names, by label.
         train, test: its two parts.
+        note: a sentence that belongs beside every figure from them; empty where they are as published.
     """
 
     classes: tuple[str, ...]
     train: Labeled
     test: Labeled
+    note: str = ""
 
 
 def read_labeled(place: str | os.PathLike[str], progress: Progress = silent) -> LabeledSet:
@@ -110,11 +115,13 @@ def _idx(path: Path, axes: int) -> UInt8Array:
 
 def _cifar(place: Path, progress: Progress) -> LabeledSet:
     found: dict[str, list[tuple[UInt8Array, list[int | str]]]] = {"train": [], "test": []}
+    note = ""
     for done, (name, content) in enumerate(_parts(place), 1):
         image, batch = _IMAGE.search(name), _BATCH.search(name)
         if image is not None:
             pixels = to_rgb(decode_opened(io.BytesIO(content), place / name), place / name)
             found[image[1].lower()].append((pixels.transpose(2, 0, 1)[None], [image[2]]))
+            note = _JPEG_NOTE if name.lower().endswith(_JPEG) else note
         elif batch is not None:
             read = _binary if batch[2] else _pickled
             images, labels = read(content, f"{place}/{name}")
@@ -132,7 +139,7 @@ def _cifar(place: Path, progress: Progress) -> LabeledSet:
             raise DataError(f"{place}: its images have several sizes; give all the same")
         labels = [number[x] if isinstance(x, str) else int(x) for _, ls in pieces for x in ls]
         parts[part] = Labeled(torch.from_numpy(np.concatenate([i for i, _ in pieces])), torch.tensor(labels))
-    return LabeledSet(classes, parts["train"], parts["test"])
+    return LabeledSet(classes, parts["train"], parts["test"], note)
 
 
 def _is_part(name: str) -> bool:
@@ -148,21 +155,30 @@ def _parts(place: Path) -> Iterator[tuple[str, bytes]]:
     if os.path.isdir(place):
         for path in _files(place):
             if _is_part(name := path.relative_to(place).as_posix()):
-                yield name, path.read_bytes()
+                yield name, _content(path)
         return
     try:
         with tarfile.open(place, "r:*") as archive:
             for entry in archive:
                 if entry.isfile() and _is_part(entry.name) and (file := archive.extractfile(entry)) is not None:
                     yield entry.name, file.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(f"{place}: cannot be read as an archive ({error}); copy it anew") from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions, or copy it anew") from error
 
 
 def _binary(content: bytes, name: str) -> tuple[UInt8Array, list[int | str]]:
     if not content or len(content) % _RECORD:
         raise DataError(f"{name}: is no whole file of CIFAR-10's binary version; copy it anew")
     records = np.frombuffer(content, np.uint8).reshape(-1, _RECORD)
+    if (highest := int(records[:, 0].max())) >= len(CIFAR10):
+        raise DataError(f"{name}: has a class {highest}, CIFAR-10's are 0 to 9; give CIFAR-10, or copy it anew")
     return records[:, 1:].reshape(-1, 3, 32, 32).copy(), records[:, 0].tolist()
 
 

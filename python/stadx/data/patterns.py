@@ -48,7 +48,7 @@ def list_patterns(
         good, defects: patterns of the test images without and with defects, as in `matching_images`. A defect's type
             is the name of the folder that its image is in.
         masks: the mask of a defect image, where {name} stands for its name without suffix and {folder} for the name
-            of its folder, such as masks/{name}_mask.png.
+            of its folder, such as masks/{name}_mask.png; None: nobody marked the defects.
         train: the images that are trained on, if there are any.
 
     Returns:
@@ -64,13 +64,15 @@ def list_patterns(
     defect_images = [] if defects is None else matching_images(defects)
     root = os.path.commonpath([os.path.abspath(path.parent) for path in [*good_images, *defect_images]])
     found = Listing(Category(Path(root), train, test))
-    if masks is None:
-        return found
     image_of: dict[Path, Path] = {}
     for image in defect_images:
-        mask = _filled(masks, image)
+        mask = None if masks is None else _filled(masks, image)
+        folder = image.parent.name
+        item = TestImage(image, mask, folder if folder not in ("", GOOD) else "defect")
         if image in known_good:
             found.errors.append(f"{image}: matches both {good} and {defects}; make one of the patterns narrower")
+        elif mask is None:
+            test.append(item)
         elif not os.path.isfile(mask):
             found.errors.append(f"{image}: has no mask; expected {mask}")
         elif mask == image:
@@ -81,8 +83,9 @@ def list_patterns(
             )
         else:
             image_of[mask] = image
-            folder = image.parent.name
-            test.append(TestImage(image, mask, folder if folder not in ("", GOOD) else "defect"))
+            test.append(item)
+    if masks is None:
+        return found
     # Images lie beside masks in some sets, and some have all-black masks of good images.
     known = {*image_of, *known_good, *defect_images, *(_filled(masks, image) for image in good_images)}
     any_mask = glob.escape(masks).replace(_NAME, "*").replace(_FOLDER, "*")
@@ -95,8 +98,8 @@ def list_patterns(
 def _check(good: str | None, defects: str | None, masks: str | None) -> None:
     if good is None and defects is None:
         raise DataError("no test images; give a pattern of good images, one of defects, or both")
-    if (defects is None) != (masks is None):
-        raise DataError("defects and masks belong together; give a pattern for both, or for neither")
+    if defects is None and masks is not None:
+        raise DataError(f"{masks}: masks belong to images with defects; give a pattern of these, or no masks")
     if masks is not None and (_NAME not in masks or Path(masks).suffix.lower() not in MASK_SUFFIXES):
         raise DataError(
             f"{masks}: does not say which mask an image has; name lossless files (PNG, BMP, TIFF) and put {_NAME} "

@@ -46,7 +46,6 @@ BASELINES = {
 """The columns that are baselines, and what `METHODS` calls them."""
 
 _OF_SCIKIT_LEARN = ("1-NN", "OC-SVM", "K-Means", "CNN-Feature Dictionary")
-_TEXTURES = ("Carpet", "Grid", "Leather", "Tile", "Wood")
 
 
 def named_categories(data: Path) -> dict[str, Path]:
@@ -209,7 +208,7 @@ def make_baseline(column: str, budget: Budget, seed: int, row: str = "", **more:
     method = METHODS[BASELINES[column]]
     own = method(seed=seed).settings
     given = budget.baseline_settings(method)
-    texture = method.texture_settings if row in _TEXTURES else {}
+    texture = method.texture_settings if row in budget.textures else {}
     return method(seed=seed, **{**texture, **given, **{k: v for k, v in more.items() if k in own}})
 
 
@@ -222,9 +221,11 @@ def settings_of(column: str, request: Request, row: str | None = None) -> dict[s
             settings["steps"] = f"{budget.detector['epochs']} epochs"
     else:
         settings = {**make_baseline(column, budget, 0, row or "").settings, **shared}
+        if settings.get("samples", 0) is None:
+            settings["samples"] = "all"
         texture = METHODS[BASELINES[column]].texture_settings
         if row is None and texture:
-            settings["for textures"] = dict(texture)
+            settings |= {"for textures": dict(texture), "textures": ", ".join(budget.textures)}
     settings.pop("seed")
     return settings
 

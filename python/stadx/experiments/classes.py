@@ -107,7 +107,7 @@ def measure_class(request: Request, place: Path, row: str, column: str, seed: in
     if column in teachers:
         settings = OneClassSettings(seed=seed, **request.budget.one_class)
         ensemble = OneClassEnsemble(load_teacher(teachers[column]), settings, torch.device(request.device))
-        e, v = ensemble.fit(train, shown).error_and_variance(test)
+        e, v = ensemble.fit(train, shown).error_and_variance(test, shown)
         both = request.budget.detector.get("terms") == "both"
         return round(auroc((ensemble.normalization.score(e, v) if both else e).numpy(), others), 6)
     if not issubclass(METHODS[BASELINES[column]], DescriptorBaseline):
@@ -127,7 +127,7 @@ def measure_class(request: Request, place: Path, row: str, column: str, seed: in
 def _mean_scores(baseline: Baseline, images: Tensor, progress: Progress) -> NDArray[np.float32]:
     """The mean of the map of each image, float32 [N]."""
     found = []
-    pieces = torch.split(images, 64)
+    pieces = torch.split(images, 8)
     for done, piece in enumerate(pieces, 1):
         found.append(baseline.score(piece).mean((1, 2)))
         progress("Test images", done, len(pieces), {})

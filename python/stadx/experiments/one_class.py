@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class OneClassSettings:
         students: M; the paper: 5.
         steps, batch: optimiser steps, and images in each.
         held_out: share of the class's training images for the scores' normalisation (Eq. 11).
-        optimizer, learning_rate: as in `Detector`.
+        optimizer, learning_rate, weight_decay, schedule: as in `Detector`.
         precision: of training.
         seed: of every random choice.
     """
@@ -64,18 +64,24 @@ class OneClassSettings:
     held_out: float = 0.1
     optimizer: OptimizerName = "muon"
     learning_rate: float | None = None
+    weight_decay: float = 1e-5
+    schedule: Literal["cosine", "constant"] = "cosine"
     precision: Precision = "auto"
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class OneClassResult:
-    """AUROC over the test set with one class as good, of the error, the variance, and both (Eq. 11)."""
+    """AUROC over the test set with one class as good, of the error, the variance, and both (Eq. 11).
+
+    `note` is that of the `LabeledSet`.
+    """
 
     normal: str
     e: float
     v: float
     both: float
+    note: str = ""
 
 
 class OneClassEnsemble:
@@ -99,7 +105,7 @@ class OneClassEnsemble:
         s = self.settings
         held_in, held_out = split(len(patches), s.held_out, s.seed)
         rest, patches = patches[held_out], patches[held_in]
-        targets = self._described(self.teacher, patches)
+        targets = self._described([self.teacher], patches, progress, f"{label}, teacher's descriptors")[0]
         std, self.mean = torch.std_mean(targets.double(), dim=0, correction=0)
         self.mean, self.std = self.mean.float(), std.clamp_min(1e-6 * float(std.max())).float()
         targets = (targets - self.mean) / self.std
@@ -110,7 +116,7 @@ class OneClassEnsemble:
             student.to(self.device)
             channels_last(student)
         weights = [w for student in self.students for w in student.parameters()]
-        optimizer = make_optimizer(s.optimizer, weights, s.learning_rate, 1e-5)
+        optimizer = make_optimizer(s.optimizer, weights, s.learning_rate, s.weight_decay)
         rate, shown = float(optimizer.defaults["lr"]), float("nan")
 
         def descend(x: Tensor, target: Tensor) -> Tensor:
@@ -128,7 +134,7 @@ class OneClassEnsemble:
 
         take_step = GraphedStep(descend)
         for step in range(s.steps):
-            set_learning_rate(optimizer, rate * learning_rate_factor(step, s.steps, "cosine"))
+            set_learning_rate(optimizer, rate * learning_rate_factor(step, s.steps, s.schedule))
             chosen = torch.from_numpy(_batch(len(patches), s.batch, s.seed, step))
             total = take_step(self._ready(patches[chosen]), targets[chosen.to(self.device)]).item()
             check_finite(total, step + 1)
@@ -136,25 +142,35 @@ class OneClassEnsemble:
             progress(label, step + 1, s.steps, {"loss": shown})
         for student in self.students:
             student.eval().requires_grad_(False)
-        self.normalization = Normalization.of([self.error_and_variance(rest)])
+        self.normalization = Normalization.of([self.error_and_variance(rest, progress, f"{label}, held-out images")])
         return self
 
-    def error_and_variance(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+    def error_and_variance(
+        self, patches: Tensor, progress: Progress = silent, label: str = "Test images"
+    ) -> tuple[Tensor, Tensor]:
         """e and v (Eqs. 9 and 10) of patches uint8 [N, 3, p, p]: float32 [N] each, on the CPU."""
-        maps = torch.stack([self._described(net, patches) for net in (self.teacher, *self.students)])[..., None, None]
+        maps = self._described([self.teacher, *self.students], patches, progress, label)[..., None, None]
         e, v = ops.ensemble_score(maps[1:], maps[0], self.mean, self.std)
         return e.flatten().cpu(), v.flatten().cpu()
 
     def descriptors(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """The teacher's descriptors as the students learn them, ŷ [N, d], and the students' own [M, N, d]; float32."""
-        truth = (self._described(self.teacher, patches) - self.mean) / self.std
-        return truth.cpu(), torch.stack([self._described(net, patches) for net in self.students]).cpu()
+        described = self._described([self.teacher, *self.students], patches)
+        return ((described[0] - self.mean) / self.std).cpu(), described[1:].cpu()
 
     @torch.no_grad()
-    def _described(self, network: PatchNetwork, patches: Tensor) -> Tensor:
-        """Descriptors [N, d] on the device."""
-        parts = [run_layers(network.layers, self._ready(x)).flatten(1) for x in torch.split(patches, _AT_ONCE)]
-        return torch.cat(parts).contiguous()
+    def _described(
+        self, networks: Sequence[PatchNetwork], patches: Tensor, progress: Progress = silent, label: str = ""
+    ) -> Tensor:
+        """Descriptors [networks, N, d] on the device."""
+        pieces = torch.split(patches, _AT_ONCE)
+        found: list[list[Tensor]] = [[] for _ in networks]
+        for done, piece in enumerate(pieces, 1):
+            x = self._ready(piece)
+            for network, parts in zip(networks, found, strict=True):
+                parts.append(run_layers(network.layers, x).flatten(1))
+            progress(label, done, len(pieces), {})
+        return torch.stack([torch.cat(parts) for parts in found])
 
     def _ready(self, patches: Tensor) -> Tensor:
         return normalize_images(patches.to(self.device)).contiguous(memory_format=torch.channels_last)
@@ -232,11 +248,11 @@ def run_one_class(
         if len(train) < 2:
             raise DataError(f"{place}: class {name!r} has {len(train)} training images; two or more are needed")
         ensemble.fit(train, progress, f"Class {name}")
-        e, v = ensemble.error_and_variance(test)
+        e, v = ensemble.error_and_variance(test, progress, f"Class {name}, test images")
         others = (data.test.labels != label).numpy()
         both = ensemble.normalization.score(e, v)
-        figures = [auroc(x.numpy(), others) for x in (e, v, both)]
-        results[name] = OneClassResult(name, *figures)
+        of_e, of_v, of_both = (auroc(x.numpy(), others) for x in (e, v, both))
+        results[name] = OneClassResult(name, of_e, of_v, of_both, data.note)
         content = {"settings": key, "versions": versions(), "results": [asdict(r) for r in results.values()]}
         write_bytes(out, (json.dumps(content, indent=2) + "\n").encode("ascii"))
     return [results[name] for name in normal or data.classes]
@@ -268,9 +284,11 @@ def _read(out: str | os.PathLike[str], key: dict[str, Any]) -> dict[str, OneClas
 
 
 def table(results: Sequence[OneClassResult]) -> str:
-    """AUROC in Markdown, with the mean."""
+    """AUROC in Markdown, with the mean; below it what is to be known of the data."""
     lines = ["| good class | e | v | e and v |", "|---|---|---|---|"]
     for r in results:
         lines.append(f"| {r.normal} | {r.e:.4f} | {r.v:.4f} | {r.both:.4f} |")
     means = [sum(getattr(r, k) for r in results) / len(results) for k in ("e", "v", "both")]
-    return "\n".join([*lines, "| mean | " + " | ".join(f"{m:.4f}" for m in means) + " |"]) + "\n"
+    lines.append("| mean | " + " | ".join(f"{m:.4f}" for m in means) + " |")
+    notes = sorted({f"\n{r.note}" for r in results if r.note})
+    return "\n".join([*lines, *notes]) + "\n"

@@ -137,7 +137,7 @@ def _figure4(request: Request, progress: Progress) -> Outcome:
     rows = [[s["class"], s["test_image"], s["error"], s["variance"], s["score"]] for s in found["samples"]]
     stress = f"Good class: {normal}. AUROC {found['auroc']:.4f}; stress of the scaling {found['stress']:.3f}."
     lines = [departures.of_one_class(request.budget), *departures.of_teachers(departures.shipped(scales))]
-    header = [*header_of(request, lines, [entry]), stress]
+    header = [*header_of(request, lines, [entry]), *filter(None, (data.note, stress))]
     parts = [picture(png, embedding.TITLE), plain_table(head, rows)]
     write_figure_page(page, embedding.TITLE, embedding.CAPTION, header, parts, settings)
     return Outcome([png, page, store.path])

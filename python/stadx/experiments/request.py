@@ -12,6 +12,9 @@ from ..detector import Detector
 from ..errors import DataError
 from ..evaluation import At
 
+PAPERS_TEXTURES = ("Carpet", "Grid", "Leather", "Tile", "Wood")
+"""Of MVTec AD."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -25,6 +28,7 @@ class Budget:
         one_class: arguments of `OneClassSettings`.
         stride: of scoring.
         patch_baseline: arguments of all baselines that train networks on patches.
+        textures: rows that baselines take their settings for textures for, as for the paper's five textures.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Budget:
     one_class: Mapping[str, Any]
     stride: int = 1
     patch_baseline: Mapping[str, Any] = field(default_factory=dict)
+    textures: tuple[str, ...] = PAPERS_TEXTURES
 
     def detector_settings(self, images: int) -> dict[str, Any]:
         """`detector` for so many training images, epochs turned into steps."""
@@ -53,15 +58,27 @@ class Budget:
             one_class={**self.one_class, "steps": steps},
         )
 
+    def with_textures(self, rows: Sequence[str]) -> Budget:
+        """The same with these rows as textures too."""
+        more = [row for row in dict.fromkeys(rows) if row not in self.textures]
+        if not more:
+            return self
+        return replace(
+            self,
+            name=f"{self.name}, textures {', '.join(more)}",
+            says=f"{self.says}; settings for textures also for {', '.join(more)}",
+            textures=(*self.textures, *more),
+        )
+
     def baseline_settings(self, method: type[Baseline]) -> dict[str, Any]:
-        """Arguments of that baseline, of those it has; never more samples than it takes by itself."""
+        """Arguments of that baseline, of those it has; no higher number of samples than it takes by itself."""
         own = method().settings
         given = {
             **self.baselines.get(method.method, {}),
             **(self.patch_baseline if issubclass(method, PatchBaseline) else {}),
         }
         settings = {name: value for name, value in given.items() if name in own}
-        if own.get("samples") and "samples" in settings:
+        if own.get("samples") and settings.get("samples"):
             settings["samples"] = min(settings["samples"], own["samples"])
         return settings
 
@@ -69,8 +86,8 @@ class Budget:
 BUDGETS = {
     "quick": Budget(
         "quick",
-        "quick budget; baselines as in the paper, but OC-SVM on 10,000 descriptors and networks on pixels (SSIM-AE, "
-        "AnoGAN, OCGAN) on 500 patches in batches of 32, 20 epochs",
+        "quick budget; baselines as in the paper, but OC-SVM on 10,000 descriptors, of a category ℓ2-AE and VAE on "
+        "50,000 (paper: all) and networks on pixels (SSIM-AE, AnoGAN, OCGAN) on 500 patches in batches of 32, 20 epochs",
         {"steps": 300},
         {"ocsvm": {"samples": 10_000}},
         {"students": 2, "steps": 150},
@@ -79,14 +96,16 @@ BUDGETS = {
     ),
     "default": Budget(
         "default",
-        "stadx's own settings; baselines as in the paper",
+        "stadx's own settings; baselines as in the paper, but of a category ℓ2-AE and VAE on 50,000 descriptors "
+        "(paper: all)",
         {},
         {},
         {},
     ),
     "paper": Budget(
         "paper",
-        "the paper's settings",
+        "the paper's settings; ℓ2-AE and VAE on all descriptors; MNIST and CIFAR-10, of which the paper does not say "
+        "how long: 10,000 steps",
         {
             "epochs": 100,
             "batch": 1,
@@ -99,8 +118,8 @@ BUDGETS = {
             "terms": "both",
             "level": 0.0,
         },
-        {},
-        {"steps": 10_000, "optimizer": "adam", "learning_rate": 1e-4},
+        {"l2-ae": {"samples": None}, "vae": {"samples": None}},
+        {"steps": 10_000, "optimizer": "adam", "learning_rate": 1e-4, "schedule": "constant"},
     ),
 }
 

@@ -15,7 +15,7 @@ from . import categories, classes, departures
 from .environment import environment, environment_lines
 from .parallel import run_tasks
 from .published_tables import Cell, PublishedTable, Reproduction
-from .request import Request, pick
+from .request import PAPERS_TEXTURES, Request, pick
 from .result_store import Identity, ResultStore, matching, reason
 
 ON_CATEGORIES = ("table1", "table3")
@@ -207,6 +207,7 @@ def _on_categories(table: PublishedTable, request: Request, progress: Progress) 
     if request.teachers:
         raise DataError(f"{table.title}: has no columns for other teachers; leave --teacher out")
     found = categories.all_categories(request.data)
+    pick([row for row in request.budget.textures if row not in PAPERS_TEXTURES], found, "row")
     chosen = pick(request.rows, found, "row")
     hashes, broken = categories.content_hashes({row: found[row] for row in chosen}, progress)
     teachers = {column: categories.teachers_of(column) for column in table.columns}
@@ -242,6 +243,7 @@ def _on_classes(table: PublishedTable, request: Request, progress: Progress) -> 
         return {n: value for n, value in classes.settings_of(column, request.budget).items() if n != "seed"}
 
     names = ", ".join(f"{column}: {file.name}" for column, file in teachers.items())
+    note = classes.labeled(place, progress).note
     return _Plan(
         dict.fromkeys(pick(request.rows, table.rows, "row"), place),
         [*teachers, *categories.BASELINES],
@@ -249,6 +251,7 @@ def _on_classes(table: PublishedTable, request: Request, progress: Progress) -> 
         settings,
         inputs,
         [
+            *([f"{table.title}. {note}"] if note else []),
             departures.of_one_class(request.budget),
             f"Teachers of columns: {names}; baselines of descriptors take that of {classes.OURS}.",
             *departures.of_teachers(teachers.values()),

@@ -111,12 +111,14 @@ def _row(kind: str, name: str, count: str, result: DefectResult) -> str:
 
 
 def _category(evaluation: Evaluation, shown: int) -> str:
-    maps, masks = [image.map for image in evaluation.images], [image.mask for image in evaluation.images]
+    marked = [image for image in evaluation.images if image.marked]
     name, threshold = evaluation.name, evaluation.threshold
     plots = [
         image_histogram(evaluation.image_scores, evaluation.labels, evaluation.image_threshold, name=f"{name}-images"),
-        pixel_histogram(maps, masks, threshold, name=f"{name}-pixels"),
     ]
+    if marked:
+        maps, masks = [image.map for image in marked], [image.mask for image in marked]
+        plots.append(pixel_histogram(maps, masks, threshold, name=f"{name}-pixels"))
     if evaluation.curve is not None and evaluation.au_pro is not None:
         plots.append(pro_plot(evaluation.curve, evaluation.au_pro, evaluation.fpr_limit, name=f"{name}-pro"))
     cards = "".join(f'<div class="card">{plot}</div>' for plot in plots)
@@ -140,11 +142,11 @@ def _typical(evaluation: Evaluation) -> float:
 
 def _gallery(evaluation: Evaluation, scale: Scale, shown: int) -> str:
     defects = [image for image in evaluation.images if not image.is_good]
-    defects.sort(key=lambda image: -1.0 if image.pixel_auroc is None else image.pixel_auroc, reverse=True)
+    defects.sort(key=lambda i: (-1.0 if i.pixel_auroc is None else i.pixel_auroc, i.score), reverse=True)
     good = sorted((image for image in evaluation.images if image.is_good), key=lambda image: image.score, reverse=True)
     best, worst = defects[:shown], defects[shown:][-shown:][::-1]
     rows = [
-        ("Found best", "defect images by pixel AUROC within the image, highest first", best),
+        ("Found best", "defect images by pixel AUROC within the image, or their score, highest first", best),
         ("Found worst", "the same order from its other end", worst),
         ("Good images with the highest scores", "candidates for false alarms", good[:shown]),
     ]
@@ -181,10 +183,11 @@ def _shot(image: TestScore, scale: Scale, evaluation: Evaluation) -> str:
     shape = (pixels.shape[0], pixels.shape[1])
     scores, truth = resize_map(image.map, shape), resize_mask(image.mask, shape)
     heat = overlay(pixels, scores, scale, predicted=scores > evaluation.threshold)
+    known = ("ground truth" if truth.any() else "no defect") if image.marked else "defect not marked"
     pictures = (
         (pixels, "image"),
         (heat, "anomaly map"),
-        (outline(pixels, truth, TRUTH, width=2), "ground truth" if truth.any() else "no defect"),
+        (outline(pixels, truth, TRUTH, width=2), known),
     )
     name = f"{image.defect}/{image.path.name}"
     tags = "".join(f'<img src="{_inline(p)}" alt="{escape(f"{name}: {what}")}">' for p, what in pictures)
