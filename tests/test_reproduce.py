@@ -163,7 +163,8 @@ def test_settings_for_textures() -> None:
         assert categories.settings_of(column, more, "Magnetic tile")["image_size"] == side
         assert categories.settings_of(column, more, "Bottle")["image_size"] != side
         assert categories.settings_of(column, more)["textures"].endswith("Wood, Magnetic tile")
-    assert BUDGETS["quick"].with_textures(["Wood"]) is BUDGETS["quick"]
+    assert BUDGETS["quick"].with_textures(["wood"]) is BUDGETS["quick"]
+    assert BUDGETS["quick"].with_textures(["magnetic_tile"]).is_texture("Magnetic tile")  # as rows are chosen
     assert categories.settings_of("1-NN", quick)["samples"] == 5000
 
 

@@ -222,6 +222,7 @@ def test_what_departs_from_the_paper_is_read_from_the_settings() -> None:
     for part in ("focus 0.8 (0)", f"level {Detector().level:g} (0)", "terms error alone (error and variance)"):
         assert part in text
     assert departures.of_detectors(BUDGETS["paper"]) == "Students as in the paper."
+    assert "schedule constant, weight decay 1e-05 (the paper is silent" in departures.of_one_class(BUDGETS["paper"])
     assert f"steps {one_class.OneClassSettings().steps:,}" in departures.of_one_class(BUDGETS["default"])
     (line,) = departures.of_teachers(departures.shipped((17, 33, 65)))
     assert "distilled from EfficientNet-Lite0, λk = 1, λm = 0, λc = " in line and "ResNet-18" in line

@@ -166,11 +166,12 @@ class ShownProgress:
         self._bars.update(self._tasks[stage], completed=done, total=total or None, figures=shown)
 
     def _line(self, stage: str, done: int, total: int, shown: str) -> None:
+        now = time.monotonic()
         if not total:  # tells nothing more until it is done
+            self._begun[stage], self._done[stage], self._next_line[stage] = (now, 0), 0, now
             self._spoken.add(stage)
             self._console.print(Text(f"{stage} …"), soft_wrap=True)
             return
-        now = time.monotonic()
         if stage not in self._begun or done < self._done[stage]:  # it begins, or begins again
             self._begun[stage] = now, done
             self._next_line[stage] = max(self._next_line.get(stage, 0.0), now + _SECONDS_TO_FIRST_LINE)

@@ -208,7 +208,7 @@ def make_baseline(column: str, budget: Budget, seed: int, row: str = "", **more:
     method = METHODS[BASELINES[column]]
     own = method(seed=seed).settings
     given = budget.baseline_settings(method)
-    texture = method.texture_settings if row in budget.textures else {}
+    texture = method.texture_settings if budget.is_texture(row) else {}
     return method(seed=seed, **{**texture, **given, **{k: v for k, v in more.items() if k in own}})
 
 

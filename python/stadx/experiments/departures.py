@@ -31,7 +31,8 @@ def of_detectors(budget: Budget) -> str:
 def of_one_class(budget: Budget) -> str:
     """Of the students of whole small images."""
     settings = asdict(OneClassSettings(**budget.one_class))
-    shown = [f"{n.replace('_', ' ')} {_text(n, settings[n])}" for n in ("steps", "batch", "optimizer", "learning_rate")]
+    names = "steps", "batch", "optimizer", "learning_rate", "schedule", "weight_decay"
+    shown = [f"{n.replace('_', ' ')} {_text(n, settings[n])}" for n in names]
     count, terms = settings["students"], budget.detector.get("terms", "e")
     students = f"{count} students" + ("" if count == _PAPERS_STUDENTS else f" (paper: {_PAPERS_STUDENTS})")
     score = _TERMS[terms] + ("" if terms == "both" else f" (paper: {_TERMS['both']})")

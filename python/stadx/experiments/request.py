@@ -60,7 +60,7 @@ class Budget:
 
     def with_textures(self, rows: Sequence[str]) -> Budget:
         """The same with these rows as textures too."""
-        more = [row for row in dict.fromkeys(rows) if row not in self.textures]
+        more = [row for row in dict.fromkeys(rows) if not self.is_texture(row)]
         if not more:
             return self
         return replace(
@@ -69,6 +69,10 @@ class Budget:
             says=f"{self.says}; settings for textures also for {', '.join(more)}",
             textures=(*self.textures, *more),
         )
+
+    def is_texture(self, row: str) -> bool:
+        """Whether baselines take their settings for textures for it."""
+        return _folded(row) in map(_folded, self.textures)
 
     def baseline_settings(self, method: type[Baseline]) -> dict[str, Any]:
         """Arguments of that baseline, of those it has; no higher number of samples than it takes by itself."""
