@@ -221,7 +221,7 @@ def test_maps_of_btad_and_visa_find_their_masks(btad: Path, visa: Path, tmp_path
 def test_a_table_has_a_row_for_every_category(btad: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "measure_category", lambda *arguments: 0.5)
     result = reproduce("table3", Request((btad,), tmp_path / "out", columns=("p = 33",))).table
-    assert result is not None and list(result.measured) == ["01", "02", "03"]
+    assert result is not None and list(result.cells) == ["01", "02", "03"]
 
 
 def test_images_directly_in_a_folder_are_still_good_ones(tmp_path: Path) -> None:

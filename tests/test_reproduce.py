@@ -194,7 +194,7 @@ def test_a_quick_budget_is_less_than_the_papers() -> None:
 def test_the_papers_autoencoders_learn_from_all_descriptors() -> None:
     for column in ("ℓ2-AE", "VAE"):
         assert categories.make_baseline(column, BUDGETS["paper"], 0).samples is None
-        assert categories.settings_of(column, BUDGETS["paper"])["samples"] == "all"
+        assert categories.settings_of(column, Request((), Path(), BUDGETS["paper"]))["samples"] == "all"
         for name in ("quick", "default"):
             assert categories.make_baseline(column, BUDGETS[name], 0).samples == 50_000
             assert "ℓ2-AE and VAE on 50,000" in BUDGETS[name].says and "(paper: all)" in BUDGETS[name].says
@@ -206,7 +206,7 @@ def test_the_paper_gives_no_steps_for_digits_and_the_budget_says_so() -> None:
     named = {name: settings[name] for name in ("steps", "batch", "students", "optimizer", "learning_rate")}
     assert named == {"steps": 10_000, "batch": 64, "students": 5, "optimizer": "adam", "learning_rate": 1e-4}
     assert (settings["schedule"], settings["weight_decay"]) == ("constant", 1e-5)
-    assert "MNIST and CIFAR-10, of which the paper does not say how long: 10,000 steps of 5" in BUDGETS["paper"].says
+    assert "MNIST and CIFAR-10, of which the paper does not say how long: 10,000 steps" in BUDGETS["paper"].says
 
 
 def test_digits_and_their_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

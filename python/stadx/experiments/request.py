@@ -91,7 +91,8 @@ BUDGETS = {
     "quick": Budget(
         "quick",
         "quick budget; baselines as in the paper, but OC-SVM on 10,000 descriptors, of a category ℓ2-AE and VAE on "
-        "50,000 (paper: all) and networks on pixels (SSIM-AE, AnoGAN, OCGAN) on 500 patches in batches of 32, 20 epochs",
+        "50,000 (paper: all) and networks on pixels (SSIM-AE, AnoGAN, OCGAN) on 500 patches in batches of 32, 20 "
+        "epochs",
         {"steps": 300},
         {"ocsvm": {"samples": 10_000}},
         {"students": 2, "steps": 150},
