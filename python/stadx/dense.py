@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .engine import INPUT_LIMIT, engine_for
+from .engine import INPUT_LIMIT, Workspace, engine_for
 from .networks import PatchNetwork, dense_features_padded, pad_images, padded_positions
 from .plan import plan_axis
 from .windows import ImageRows, padded_window
@@ -61,13 +61,20 @@ def dense_features(net: PatchNetwork, images: Tensor, *, stride: int = 1, method
 
 
 @torch.no_grad()
-def describe(net: PatchNetwork, image: ImageRows, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+def describe(
+    net: PatchNetwork,
+    image: ImageRows,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    workspace: Workspace | None = None,
+) -> Tensor:
     """The descriptors of some of an image's pixels as `dense_features` gives them, on the network's device.
 
     Args:
         net: a patch network, float32.
         image: RGB, uint8 or floating in [0, 1].
         rows, columns: ranges of pixels; the engine's bits do not depend on them.
+        workspace: the engine's memory, if there are more of them to come.
 
     Returns:
         float32 [h, w, d].
@@ -82,7 +89,7 @@ def describe(net: PatchNetwork, image: ImageRows, rows: tuple[int, int], columns
     row, column = plan_axis(engine.layers, image.height, *rows), plan_axis(engine.layers, image.width, *columns)
     window = padded_window(image, (row.begin, row.end), (column.begin, column.end), margin, net.padding)
     (top, bottom), (left, right) = ([i - plan.origin for i in at] for at, plan in ((rows, row), (columns, column)))
-    return engine.descriptors(window, row, column)[top:bottom, left:right]
+    return engine.descriptors(window, row, column, workspace)[top:bottom, left:right]
 
 
 def check_stride(stride: int) -> None:

@@ -11,8 +11,10 @@ from torch import Tensor
 from .crops import Crop
 from .data.source import ImageSource
 from .dense import describe, engine_serves
+from .engine import Workspace
 from .errors import DataError
 from .networks import PatchNetwork, dense_features_padded
+from .plan import buffer_sizes, layers_of
 from .progress import Progress, silent
 from .scoring import pieces
 from .windows import TensorRows
@@ -66,26 +68,30 @@ class TeacherTargets:
             place, size = self._places[index], height * width * self.teacher.descriptor_size
             kept = self._room[place : place + size].view(height, width, -1)
         image = TensorRows(self.source[index])
+        # one for all tiles: memory that comes and goes leaves holes
+        workspace = Workspace(buffer_sizes(layers_of(self.teacher), max(height, width), _TILE, 1, 1))
         for rows in pieces(height, side, 1):
             for columns in pieces(width, side, 1):
-                part = self._described(image, rows, columns)
+                part = self._described(image, rows, columns, workspace)
                 if kept is not None:
                     kept[slice(*rows), slice(*columns)] = part
                 yield part
         if kept is not None:
             self._maps[index] = kept
 
-    def _described(self, image: TensorRows, rows: tuple[int, int], columns: tuple[int, int]) -> Tensor:
+    def _described(
+        self, image: TensorRows, rows: tuple[int, int], columns: tuple[int, int], workspace: Workspace
+    ) -> Tensor:
         """Descriptors [h, w, d] of a part of an image; what the engine needs beside them does not grow with it."""
         height, width = rows[1] - rows[0], columns[1] - columns[0]
         # PyTorch's convolutions may round otherwise in tiles
         if max(height, width) <= _TILE or not engine_serves([self.teacher], None, "auto"):
-            return describe(self.teacher, image, rows, columns)
+            return describe(self.teacher, image, rows, columns, workspace)
         descriptors = torch.empty(height, width, self.teacher.descriptor_size)
         for top, bottom in pieces(height, _TILE, 1):
             for left, right in pieces(width, _TILE, 1):
                 tile = (rows[0] + top, rows[0] + bottom), (columns[0] + left, columns[0] + right)
-                descriptors[top:bottom, left:right] = describe(self.teacher, image, *tile)
+                descriptors[top:bottom, left:right] = describe(self.teacher, image, *tile, workspace)
         return descriptors
 
     @cached_property
