@@ -12,11 +12,10 @@ import pytest
 import torch
 
 from small import good_images, random_teacher
-from stadx import DataError, ModelFileError, StadxError, dense_features, normalize_images
+from stadx import ModelFileError, StadxError
 from stadx.crops import Crop, Focus, random_crops
 from stadx.data.source import ImageSource
 from stadx.students import StudentSettings, train_students
-from stadx.targets import TeacherTargets
 from stadx.training import Checkpoint
 
 SETTINGS = StudentSettings(students=2, steps=6, batch=1, precision="float32")
@@ -24,42 +23,6 @@ SETTINGS = StudentSettings(students=2, steps=6, batch=1, precision="float32")
 
 class Stop(Exception):
     pass
-
-
-@pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
-def test_statistics_are_those_of_every_pixel_of_every_image(cache_bytes: int) -> None:
-    teacher, images = random_teacher(), good_images(5)
-    targets = TeacherTargets(teacher, ImageSource(images, None), [0, 2, 3], cache_bytes)
-    mean, std = targets.statistics()
-    values = dense_features(teacher, normalize_images(images[[0, 2, 3]])).transpose(0, 1).flatten(1).double()
-    torch.testing.assert_close(mean, values.mean(1).float())
-    torch.testing.assert_close(std, values.std(1, correction=0).float())
-
-
-def test_images_of_one_colour_are_refused() -> None:
-    source = ImageSource(torch.full((2, 3, 20, 20), 7, dtype=torch.uint8), None)
-    with pytest.raises(DataError, match="all one colour"):
-        TeacherTargets(random_teacher(), source, [0, 1]).statistics()
-
-
-@pytest.mark.parametrize("p, stride", [(17, 1), (33, 4), (33, 1), (65, 8), (65, 4)])
-def test_targets_of_a_crop_are_those_of_the_whole_image(p: int, stride: int) -> None:
-    teacher, images = random_teacher(p), good_images(2, (37, 46))
-    source = ImageSource(images, None)
-    dense = dense_features(teacher, normalize_images(images), method="direct")
-    room = 2 * 8 * 37 * 46  # for one image: the other's crops are computed each time
-    targets = TeacherTargets(teacher, source, [1, 0], room)
-    rng = np.random.default_rng(0)
-    for index in (0, 1):
-        for _ in range(3):
-            crop = random_crops([(37, 46)], 24, stride, rng)[0]  # an even number of pixels along each side
-            s = crop.stride
-            expected = dense[index, :, crop.row :: s, crop.column :: s][:, : crop.height, : crop.width]
-            torch.testing.assert_close(targets.crop(index, crop)[0], expected, atol=2e-3, rtol=1e-3)
-            part = crop.receptive_field(source[index], teacher)
-            if stride == teacher.stride > 1:
-                torch.testing.assert_close(teacher.grid(part)[0], expected, atol=1e-4, rtol=1e-4)
-    assert set(targets._maps) == {1}
 
 
 @pytest.mark.parametrize("stride", [1, 4])

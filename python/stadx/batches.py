@@ -44,7 +44,7 @@ class Batches:
         self.stride = 1 if settings.dense else min(targets.teacher.stride, 4)
         # without pools every pixel of a crop is computed, so a smaller one costs as much
         self.side = settings.crop and (settings.crop if targets.teacher.stride > 1 else -(-settings.crop // 2))
-        sizes = [_size(targets.source[index]) for index in targets.indices]
+        sizes = [targets.sizes[index] for index in targets.indices]
         # the mean of ‖(T − µ)/σ‖² over all pixels is d
         self.focus = Focus(sizes, settings.focus if settings.crop else 0.0, targets.teacher.descriptor_size)
 
@@ -73,7 +73,7 @@ class Batches:
         return self._of(targets, chosen, crops)
 
     def _crops(self, targets: TeacherTargets, indices: list[int], rng: np.random.Generator) -> list[Crop]:
-        sizes, whole = [_size(targets.source[index]) for index in indices], targets.teacher.stride
+        sizes, whole = [targets.sizes[index] for index in indices], targets.teacher.stride
         crops = random_crops(sizes, self.side, self.stride, rng)
         if self.settings.dense or self.stride == whole:
             return crops
@@ -82,9 +82,8 @@ class Batches:
 
     def _of(self, targets: TeacherTargets, chosen: list[int], crops: list[Crop]) -> Batch:
         pairs = [(targets.indices[i], crop) for i, crop in zip(chosen, crops, strict=True)]
-        images = [targets.source[index].to(self.shift.device) for index, _ in pairs]
-        parts = [crop.receptive_field(x, targets.teacher) for x, (_, crop) in zip(images, pairs, strict=True)]
-        descriptors = [targets.crop(index, crop) for index, crop in pairs]
+        parts = [crop.receptive_field(targets.source[index], targets.teacher) for index, crop in pairs]
+        descriptors = [targets.crop(index, crop, part) for (index, crop), part in zip(pairs, parts, strict=True)]
         part = torch.cat(parts).contiguous(memory_format=torch.channels_last)
         return Batch(chosen, crops, part, (torch.cat(descriptors) - self.shift) / self.scale)
 
@@ -103,7 +102,3 @@ class Batches:
             if count > 1:
                 return (length - self.targets.teacher.patch_size) // (count - 1)
         return self.targets.teacher.stride
-
-
-def _size(image: Tensor) -> tuple[int, int]:
-    return image.shape[1], image.shape[2]

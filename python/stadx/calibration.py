@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -94,6 +94,37 @@ def fused_scores(maps: Maps, normalizations: Sequence[Normalization], smoothing:
     return [smooth(scores[None], smoothing)[0] for scores in fused]
 
 
+def calibrate(
+    ensembles: Sequence[Ensemble],
+    source: ImageSource,
+    indices: Sequence[int],
+    progress: Progress,
+    terms: Terms = "both",
+    level: float = 0.0,
+    smoothing: float = 0.0,
+    device: torch.device = _CPU,
+    precision: GpuPrecision = "tf32",
+) -> tuple[list[Normalization], list[Tensor]]:
+    """`normalizations_of` and `fused_scores` of the images `indices`; e and v of one scale at a time are in memory."""
+    normalizations: list[Normalization] = []
+    sums: list[Tensor] = []
+    for number, ensemble in enumerate(ensembles):
+
+        def told(stage: str, done: int, total: int, figures: Mapping[str, float], before: int = number) -> None:
+            progress(stage, before * total + done, len(ensembles) * total, figures)
+
+        maps = held_out_maps([ensemble], source, indices, told, device, precision)
+        normalizations += normalizations_of(maps, terms, level)
+        for image in range(len(indices)):
+            ((e, v),) = maps.pop(0)
+            scores = normalizations[-1].score(e, v)
+            if number == 0:
+                sums.append(scores)
+            else:
+                sums[image] += scores
+    return normalizations, [smooth(total.div_(len(ensembles))[None], smoothing)[0] for total in sums]
+
+
 def threshold_levels(maps: Sequence[Tensor]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """False-positive rates, rising, and the thresholds that flag just that share of the pixels of good images.
 
@@ -106,8 +137,10 @@ def threshold_levels(maps: Sequence[Tensor]) -> tuple[NDArray[np.float32], NDArr
     Raises:
         StadxError: a score is not finite.
     """
-    scores = np.sort(torch.cat([s.flatten() for s in maps]).numpy())[::-1]
-    if not np.isfinite(scores).all():
+    scores = torch.cat([s.flatten() for s in maps]).numpy()
+    scores.sort()  # in place: there may be gigabytes
+    scores = scores[::-1]
+    if not np.isfinite(scores[[0, -1]]).all():  # NaN counts as the highest
         raise StadxError("training diverged: the scores of held-out images are not finite; give a lower learning rate")
     flagged = np.unique(np.geomspace(1, len(scores), _LEVELS).astype(np.int64)) - 1
     return (flagged / len(scores)).astype(np.float32), scores[flagged].astype(np.float32)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .networks import PatchNetwork, normalize_images, pad_images
+from .networks import PatchNetwork
+from .windows import TensorRows, padded_window
 
 _CELL = 16  # pixels a side of what `Focus` tells apart
 
@@ -37,12 +38,16 @@ class Crop(NamedTuple):
         return values[rows, columns]
 
     def receptive_field(self, image: Tensor, net: PatchNetwork) -> Tensor:
-        """What a network needs of an image [3, H, W], normalised and padded, to describe them: [1, 3, h, w]."""
-        p = net.patch_size
-        padded = pad_images(normalize_images(image[None]).float(), p // 2, net.padding)
-        bottom = self.row + self.stride * (self.height - 1) + p
-        right = self.column + self.stride * (self.width - 1) + p
-        return padded[:, :, self.row : bottom, self.column : right]
+        """What a network needs of an image [3, H, W], normalised and padded, to describe them.
+
+        Returns:
+            float32 [1, 3, h, w] on the network's device.
+        """
+        p, device = net.patch_size, next(net.parameters()).device
+        rows = self.row, self.row + self.stride * (self.height - 1) + p
+        columns = self.column, self.column + self.stride * (self.width - 1) + p
+        window = padded_window(TensorRows(image), rows, columns, p // 2, net.padding, device)
+        return window.permute(2, 0, 1)[None].contiguous()
 
 
 def random_crops(

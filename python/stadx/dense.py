@@ -8,9 +8,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from .engine import INPUT_LIMIT, engine_for
+from .engine import INPUT_LIMIT, Workspace, engine_for
 from .networks import PatchNetwork, dense_features_padded, pad_images, padded_positions
 from .plan import plan_axis
+from .windows import ImageRows, padded_window
 
 Method = Literal["auto", "winograd", "direct"]
 
@@ -57,6 +58,38 @@ def dense_features(net: PatchNetwork, images: Tensor, *, stride: int = 1, method
                 part = part * (index >= 0).view(-1, *(1,) * (3 - dim))
         maps = [engine.descriptors(window, rows, columns) for window in part.permute(0, 2, 3, 1).contiguous()]
         return (maps[0][None] if len(maps) == 1 else torch.stack(maps)).permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def describe(
+    net: PatchNetwork,
+    image: ImageRows,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    workspace: Workspace | None = None,
+) -> Tensor:
+    """The descriptors of some of an image's pixels as `dense_features` gives them, on the network's device.
+
+    Args:
+        net: a patch network, float32.
+        image: RGB, uint8 or floating in [0, 1].
+        rows, columns: ranges of pixels; the engine's bits do not depend on them.
+        workspace: the engine's memory, if there are more of them to come.
+
+    Returns:
+        float32 [h, w, d].
+    """
+    margin, device = net.patch_size // 2, next(net.parameters()).device
+    if not engine_serves([net], None, "auto"):
+        reach = net.patch_size - 1
+        ranges = (rows[0], rows[1] + reach), (columns[0], columns[1] + reach)
+        window = padded_window(image, *ranges, margin, net.padding, device)
+        return dense_features_padded(net, window.permute(2, 0, 1)[None])[0].permute(1, 2, 0)
+    engine = engine_for(net)
+    row, column = plan_axis(engine.layers, image.height, *rows), plan_axis(engine.layers, image.width, *columns)
+    window = padded_window(image, (row.begin, row.end), (column.begin, column.end), margin, net.padding)
+    (top, bottom), (left, right) = ([i - plan.origin for i in at] for at, plan in ((rows, row), (columns, column)))
+    return engine.descriptors(window, row, column, workspace)[top:bottom, left:right]
 
 
 def check_stride(stride: int) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from .allocation import keep_freed_memory
 from .bands import score_bands
 from .calibrated import Calibrated, Prediction
-from .calibration import Terms, fused_scores, held_out_maps, normalizations_of, split
+from .calibration import Terms, calibrate, split
 from .data.source import ImageSize, ImageSource, check_images, resize
 from .dense import Method, check_stride
 from .detector_checks import check_settings
@@ -191,9 +191,9 @@ class Detector(Calibrated):
         self.ensembles_ = [scale.ensemble for scale in trained]
         self.history_ = [scale.history for scale in trained]
         self._gpu_scorer = None
-        maps = held_out_maps(self.ensembles_, source, held_out, progress, self.device, self.gpu_precision)
-        self.normalizations_ = normalizations_of(maps, self.terms, self.level)
-        self._calibrate(fused_scores(maps, self.normalizations_, self.smoothing))
+        how, where = (self.terms, self.level, self.smoothing), (self.device, self.gpu_precision)
+        self.normalizations_, maps = calibrate(self.ensembles_, source, held_out, progress, *how, *where)
+        self._calibrate(maps)
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
 

@@ -107,9 +107,11 @@ class Engine:
             x = ops.dense_layer(x, weights, bias, **settings, out=out)
         return x
 
-    def descriptors(self, window: Tensor, rows: AxisPlan, columns: AxisPlan) -> Tensor:
+    def descriptors(
+        self, window: Tensor, rows: AxisPlan, columns: AxisPlan, workspace: Workspace | None = None
+    ) -> Tensor:
         """Descriptors [h, w, d] of the pixels that the plans name; see `before_last`."""
-        x = self.before_last(window, rows, columns, Workspace())
+        x = self.before_last(window, rows, columns, workspace or Workspace())
         weights, bias, settings = self.arguments(len(self.layers) - 1, rows, columns)
         out = ops.dense_layer(x, weights, bias, **settings, image=(rows.size, columns.size))
         return out[:: rows.every, :: columns.every, : self.descriptor_size]

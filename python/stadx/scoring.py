@@ -193,8 +193,16 @@ class Normalization:
         factors = [Normalization(0, 1, 0, 1, level, strength).factor(e) for e, _ in maps]
         figures: list[float] = []
         for i in (0, 1):
-            values = torch.cat([(m[i] * factor).flatten() for m, factor in zip(maps, factors, strict=True)]).double()
-            std, mean = torch.std_mean(values, correction=0)
+            count = 0
+            mean = square = torch.zeros((), dtype=torch.float64)
+            for pair, factor in zip(maps, factors, strict=True):  # image by image: together they may be gigabytes
+                values = (pair[i] * factor).double()
+                variance, here = torch.var_mean(values, correction=0)
+                n, shift = values.numel(), here - mean
+                square = square + variance * n + shift.square() * (count * n / (count + n))  # Chan et al. 1983
+                mean = mean + shift * (n / (count + n))
+                count += n
+            std = (square / count).sqrt()
             # a constant score carries no information: any finite divisor serves
             figures += [float(mean), float(std) if std > 0 else 1.0]
         e_mean, e_std, v_mean, v_std = figures

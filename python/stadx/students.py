@@ -16,7 +16,7 @@ from .allocation import keep_freed_memory
 from .batches import Batches
 from .data.source import ImageSource
 from .graphed_step import GraphedStep
-from .networks import PatchNetwork, channels_last, normalize_images, pad_images
+from .networks import PatchNetwork, channels_last
 from .progress import Progress, silent
 from .scoring import Ensemble
 from .targets import TeacherTargets
@@ -32,6 +32,7 @@ from .training import (
     set_learning_rate,
     training_state,
 )
+from .windows import TensorRows, padded_window
 
 _CPU = torch.device("cpu")
 _INIT_PATCHES = 256
@@ -233,7 +234,8 @@ def _random_patches(source: ImageSource, indices: Sequence[int], p: int, seed: i
     rng = np.random.default_rng([seed, 2])
     patches = []
     for index in rng.choice(len(indices), _INIT_PATCHES):
-        padded = pad_images(normalize_images(source[indices[int(index)]][None]).float(), p // 2)
-        top, left = (int(rng.integers(size - p + 1)) for size in padded.shape[2:])
-        patches.append(padded[:, :, top : top + p, left : left + p])
-    return torch.cat(patches)
+        image = source[indices[int(index)]]
+        top, left = (int(rng.integers(size)) for size in image.shape[1:])
+        window = padded_window(TensorRows(image), (top, top + p), (left, left + p), p // 2, "reflect")
+        patches.append(window.permute(2, 0, 1))
+    return torch.stack(patches).contiguous()

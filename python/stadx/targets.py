@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import torch
@@ -10,11 +10,19 @@ from torch import Tensor
 
 from .crops import Crop
 from .data.source import ImageSource
-from .dense import dense_features
+from .dense import describe, engine_serves
+from .engine import Workspace
 from .errors import DataError
-from .networks import PatchNetwork, dense_features_padded, normalize_images
+from .networks import PatchNetwork, dense_features_padded
+from .plan import buffer_sizes, layers_of
 from .progress import Progress, silent
+from .scoring import pieces
+from .windows import TensorRows
 from .winograd import training_grid
+
+_WHOLE_PIXELS = 1 << 20  # of images whose statistics are taken at once, those of larger ones tile by tile
+_TILE = 384  # pixels a side
+_LEAST_STD = 1e-2  # of a channel, in units of the median; real teachers' are all of one order
 
 
 class TeacherTargets:
@@ -28,6 +36,9 @@ class TeacherTargets:
         source: training images.
         indices: those in use.
         cache_bytes: memory for kept maps, two bytes a number: 128 · H · W · 2 an image.
+
+    Attributes:
+        sizes: height and width of each image in use.
     """
 
     def __init__(
@@ -40,29 +51,59 @@ class TeacherTargets:
         self._maps: dict[int, Tensor] = {}
         self._places: dict[int, int] = {}  # of kept maps, in numbers from the start of the room for all
         self._size = 0
-        for index in self.indices:
-            height, width = source[index].shape[1:]
+        self.sizes = {index: _size(source[index]) for index in self.indices}
+        for index, (height, width) in self.sizes.items():
             size = teacher.descriptor_size * height * width
             if 2 * (self._size + size) > cache_bytes:
                 break
             self._places[index] = self._size
             self._size += size
 
-    @torch.no_grad()
-    def _whole(self, index: int) -> Tensor:
-        """Descriptors [H, W, d] of an image, float32; kept if there is room."""
-        image = normalize_images(self.source[index][None].to(self._device)).float()
-        descriptors = dense_features(self.teacher, image)[0].permute(1, 2, 0)
+    def _parts(self, index: int) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+        """Places and descriptors [h, w, d] of an image's parts, float32, the caller's to change; kept if they fit."""
+        height, width = self.sizes[index]
+        side = max(height, width) if height * width <= _WHOLE_PIXELS else _TILE
+        kept = None
         if index in self._places and index not in self._maps:
-            place = self._places[index]
-            kept = self._room[place : place + descriptors.numel()].view(descriptors.shape)
-            self._maps[index] = kept.copy_(descriptors)
+            start, size = self._places[index], height * width * self.teacher.descriptor_size
+            kept = self._room[start : start + size].view(height, width, -1)
+        image = TensorRows(self.source[index])
+        # one for all tiles: memory that comes and goes leaves holes
+        workspace = Workspace(buffer_sizes(layers_of(self.teacher), max(height, width), _TILE, 1, 1))
+        for rows in pieces(height, side, 1):
+            for columns in pieces(width, side, 1):
+                part = self._described(image, rows, columns, workspace)
+                place = slice(*rows), slice(*columns)
+                if kept is not None:
+                    kept[place] = part
+                yield place, part
+        if kept is not None:
+            self._maps[index] = kept
+
+    def _described(
+        self, image: TensorRows, rows: tuple[int, int], columns: tuple[int, int], workspace: Workspace
+    ) -> Tensor:
+        """Descriptors [h, w, d] of a part of an image; what the engine needs beside them does not grow with it."""
+        height, width = rows[1] - rows[0], columns[1] - columns[0]
+        # PyTorch's convolutions may round otherwise in tiles
+        if max(height, width) <= _TILE or not engine_serves([self.teacher], None, "auto"):
+            return describe(self.teacher, image, rows, columns, workspace)
+        descriptors = torch.empty(height, width, self.teacher.descriptor_size)
+        for top, bottom in pieces(height, _TILE, 1):
+            for left, right in pieces(width, _TILE, 1):
+                tile = (rows[0] + top, rows[0] + bottom), (columns[0] + left, columns[0] + right)
+                descriptors[top:bottom, left:right] = describe(self.teacher, image, *tile, workspace)
         return descriptors
 
+    @torch.no_grad()
     def whole(self, index: int) -> Tensor:
         """Descriptors [H, W, d] of an image, float16."""
-        kept = self._maps.get(index)
-        return self._whole(index).half() if kept is None else kept
+        if index not in self._maps:
+            found = torch.empty(*self.sizes[index], self.teacher.descriptor_size, dtype=torch.float16)
+            for place, part in self._parts(index):
+                found[place] = part
+            return self._maps.get(index, found.to(self._device))
+        return self._maps[index]
 
     @cached_property
     def _room(self) -> Tensor:
@@ -70,13 +111,19 @@ class TeacherTargets:
         return torch.empty(self._size, dtype=torch.float16, device=self._device)
 
     @torch.no_grad()
-    def crop(self, index: int, crop: Crop) -> Tensor:
-        """Descriptors of a crop of an image, float32 [1, d, h, w], rounded to float16."""
+    def crop(self, index: int, crop: Crop, part: Tensor | None = None) -> Tensor:
+        """Descriptors of a crop of an image, float32 [1, d, h, w], rounded to float16.
+
+        Args:
+            part: the crop's receptive field, where it is known: the image may have to be read for it.
+        """
         if index in self._places:
             if index not in self._maps:
-                self._whole(index)
+                for _ in self._parts(index):
+                    pass
             return crop.of(self._maps[index]).permute(2, 0, 1)[None].float()
-        part = crop.receptive_field(self.source[index].to(self._device), self.teacher)
+        if part is None:
+            part = crop.receptive_field(self.source[index], self.teacher)
         if crop.stride > 1:
             return training_grid(self.teacher, part, crop.stride).half().float()
         return dense_features_padded(self.teacher, part).half().float()
@@ -85,26 +132,39 @@ class TeacherTargets:
     def statistics(self, progress: Progress = silent) -> tuple[Tensor, Tensor]:
         """µ and σ [d]: mean and deviation per channel over every pixel of every image, summed in float64.
 
+        A σ far below the other channels' is raised: dividing by it would blow up the rounding of the kept descriptors.
+
         Raises:
-            DataError: if all pixels of all images are the same.
+            DataError: if all pixels of all images are the same, or the teacher's descriptors of them.
         """
-        count = 0
         colours = self.source[self.indices[0]][:, :1, :1]
-        varied = False
+        if not any(bool((self.source[index] != colours).any()) for index in self.indices):
+            raise DataError(
+                f"{self.source.name}: the training images are all one colour, there is nothing to learn from; "
+                "check the folder"
+            )
+        count = 0
         mean = square = torch.zeros(self.teacher.descriptor_size, dtype=torch.float64, device=self._device)
         for done, index in enumerate(self.indices, 1):
-            varied = varied or bool((self.source[index] != colours).any())
-            descriptors = self._whole(index)
-            n = descriptors.shape[0] * descriptors.shape[1]
-            # float32 along a row only: exact enough, and five times faster than float64
-            here = descriptors.sum(1).double().sum(0) / n
-            deviation = (descriptors - here.float()).square_().sum(1).double().sum(0)
-            shift = here - mean
-            square = square + deviation + shift.square() * (count * n / (count + n))  # Chan et al. 1983
-            mean = mean + shift * (n / (count + n))
-            count += n
+            for _, descriptors in self._parts(index):
+                n = descriptors.shape[0] * descriptors.shape[1]
+                # float32 along a row only: exact enough, and five times faster than float64
+                here = descriptors.sum(1).double().sum(0) / n
+                deviation = descriptors.sub_(here.float()).square_().sum(1).double().sum(0)
+                shift = here - mean
+                square = square + deviation + shift.square() * (count * n / (count + n))  # Chan et al. 1983
+                mean = mean + shift * (n / (count + n))
+                count += n
             progress(f"Teacher's descriptors, p = {self.teacher.patch_size}", done, len(self.indices), {})
         std = (square / count).sqrt()
-        if not varied:
-            raise DataError("the training images are all one colour, there is nothing to learn from; check the folder")
-        return mean.float(), std.clamp_min(1e-6 * float(std.max())).float()
+        if std.max() == 0:
+            raise DataError(
+                f"{self.source.name}: the teacher of p = {self.teacher.patch_size} sees no difference between any two "
+                "places of the training images; check them, or take another teacher"
+            )
+        typical = std[std > 1e-4 * std.max()].median()  # of channels that are not dead
+        return mean.float(), std.clamp_min(_LEAST_STD * float(typical)).float()
+
+
+def _size(image: Tensor) -> tuple[int, int]:
+    return image.shape[1], image.shape[2]

@@ -72,11 +72,19 @@ class LastRows:
 
 
 def padded_window(
-    image: ImageRows, rows: tuple[int, int], columns: tuple[int, int], margin: int, padding: Padding
+    image: ImageRows,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    margin: int,
+    padding: Padding,
+    device: torch.device | None = None,
 ) -> Tensor:
     """Positions rows x columns of an image that is padded by `margin` on each side, normalised for the networks.
 
     Positions beyond the padded image are continued in the same way.
+
+    Args:
+        device: where it is normalised and returned; None: where the image's rows are.
 
     Returns:
         float32 [h, w, 3], contiguous.
@@ -86,7 +94,7 @@ def padded_window(
     inside = row[row >= 0]
     first, last = (int(inside.min()), int(inside.max())) if len(inside) else (0, 0)
     pixels = image.rows(first, last + 1)[:, (row - first).clamp_min(0)][:, :, column.clamp_min(0)]
-    window = normalize_images(pixels[None])[0].float()
+    window = normalize_images(pixels[None].to(device or pixels.device))[0].float()
     if padding == "zeros":  # after normalising: the mean colour
-        window = window * ((row >= 0)[:, None] & (column >= 0))
+        window = window * ((row >= 0)[:, None] & (column >= 0)).to(window.device)
     return window.permute(1, 2, 0).contiguous()

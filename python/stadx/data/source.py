@@ -39,6 +39,9 @@ class ImageSource:
         size: what they are resized to.
         cache_bytes: memory for images; beyond it they are read again each time.
 
+    Attributes:
+        name: what messages call them: the folder, or the first file and how many more.
+
     Raises:
         DataError: if there is nothing to read, or a tensor is not [N, 3, H, W].
     """
@@ -54,12 +57,15 @@ class ImageSource:
         self._kept: dict[int, Tensor] = {}
         self._tensor: Tensor | None = None
         self._paths: list[Path] = []
+        self.name = "images in memory"
         if isinstance(data, Tensor):
             self._tensor = check_images(data).cpu()
         elif isinstance(data, str | os.PathLike):
             self._paths = training_images(data)
+            self.name = os.fspath(data)
         else:
             self._paths = [Path(path) for path in data]
+            self.name = f"{self._paths[0]} and {len(self._paths) - 1} more" if self._paths else "no files"
         if len(self) == 0:
             raise DataError("there are no training images; give at least two good ones")
 
