@@ -210,7 +210,12 @@ def test_the_command(category: Path, trained: Detector, tmp_path: Path) -> None:
         app, ["ablate", "terms", str(category), "--model", str(model), "--out", str(tmp_path / "o")]
     )
     assert result.exit_code == 0, result.output
-    assert "e alone" in result.output
+    assert "e alone" in result.output and "v alone" in result.output
+    one = ["ablate", "terms", str(category), "--model", str(model), "--out", str(tmp_path / "o"), "--row", "E alone"]
+    result = CliRunner().invoke(app, one)
+    assert result.exit_code == 0 and "e alone" in result.output and "v alone" not in result.output, result.output
+    result = CliRunner().invoke(app, [*one, "--row", "w"])
+    assert result.exit_code == 2 and "there is no such row" in result.output, result.output
     for study, *options, why in (
         ("terms", "--model", str(model), "--seed", "1", "means nothing to a detector"),
         ("terms", "--teacher-steps", "9", "is for the study"),

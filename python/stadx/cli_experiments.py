@@ -43,6 +43,9 @@ def ablate(
         Path | None, typer.Option(help="Of the study teacher: photos that teachers are trained on, as for pretrain.")
     ] = None,
     teacher_steps: Annotated[int, typer.Option(min=1, help="Of the study teacher: how long.")] = 2000,
+    row: Annotated[
+        list[str] | None, typer.Option(help="Row of the study; several times for several.", show_default="all")
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to train and score: cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
     """Change one thing at a time and write what it does to AU-PRO. A stopped study goes on when run again."""
@@ -54,7 +57,7 @@ def ablate(
     shared = {"batch": batch, "crop": crop or None, "focus": focus, "optimizer": optimizer, "teachers": teacher or ()}
     setup = Setup(sizes, students, steps, image_size, seed, int(stride), model, shared, device, photos, teacher_steps)
     with ShownProgress() as progress:
-        rows = run_study(study, category, out, setup, progress=progress)
+        rows = run_study(study, category, out, setup, rows=row or (), progress=progress)
     say(table(rows))
 
 
@@ -62,7 +65,7 @@ def _check_options(context: typer.Context, study: str) -> None:
     """Refuse options that would do nothing."""
     given = set(given_options(context))
     if "model" in given:
-        for name in sorted(given - {"study", "category", "model", "out", "stride", "device"}):
+        for name in sorted(given - {"study", "category", "model", "out", "row", "stride", "device"}):
             raise typer.BadParameter(
                 "means nothing to a detector that is trained already; leave it or --model out", param_hint=_option(name)
             )

@@ -27,6 +27,7 @@ from ..progress import Progress, silent
 from ..teacher import load_teachers
 from ..version import versions
 from .ablation_pictures import write_maps, write_scores
+from .request import pick
 from .studies import STUDIES, Change
 from .variants import HeldOut
 
@@ -81,6 +82,7 @@ def run_study(
     out: str | os.PathLike[str],
     setup: Setup,
     *,
+    rows: Sequence[str] = (),
     progress: Progress = silent,
 ) -> list[Row]:
     """Train what a study needs, evaluate each of its rows, and write NAME.json, NAME.md and two pictures into `out`.
@@ -92,6 +94,7 @@ def run_study(
         category: a folder that `open_category` takes, with test images.
         out: folder for the results.
         setup: what all rows share.
+        rows: names of those to run; all by default.
         progress: told the row, and how far it is.
 
     Raises:
@@ -107,22 +110,24 @@ def run_study(
     (out / "models").mkdir(parents=True, exist_ok=True)
     base = Detector.load(setup.model).to(setup.device) if setup.model else setup.detector({})
     changes = STUDIES[study](base)
+    chosen = pick(rows, [change.name for change in changes], "row")
+    changes = [change for change in changes if change.name in chosen]
     if setup.model is not None and any(change.trains for change in changes):
         raise DataError(f'the study "{study}" trains a detector for each of its rows: leave --model out')
-    rows: list[Row] = []
+    found: list[Row] = []
     evaluations: list[Evaluation] = []
     for change, evaluation in _evaluations(changes, data, out, setup, base, progress):
         defects = {defect: result.au_pro for defect, result in evaluation.per_defect.items()}
-        rows.append(Row(change.name, evaluation.au_pro, evaluation.pixel_auroc, evaluation.image_auroc, defects))
+        found.append(Row(change.name, evaluation.au_pro, evaluation.pixel_auroc, evaluation.image_auroc, defects))
         evaluations.append(evaluation)
     facts = {"study": study, "category": data.name, "settings": evaluations[0].settings, "versions": versions()}
-    write_scores(out / f"{name}-scores.png", [row.name for row in rows], [row.au_pro for row in rows])
-    write_maps(out / f"{name}-maps.png", [row.name for row in rows], evaluations)
-    if study == "seed":
-        rows += _mean_and_spread(rows)
-    write_bytes(out / f"{name}.json", json.dumps({**facts, "rows": [vars(row) for row in rows]}, indent=1).encode())
-    write_bytes(out / f"{name}.md", table(rows).encode())
-    return rows
+    write_scores(out / f"{name}-scores.png", [row.name for row in found], [row.au_pro for row in found])
+    write_maps(out / f"{name}-maps.png", [row.name for row in found], evaluations)
+    if study == "seed" and len(found) > 1:
+        found += _mean_and_spread(found)
+    write_bytes(out / f"{name}.json", json.dumps({**facts, "rows": [vars(row) for row in found]}, indent=1).encode())
+    write_bytes(out / f"{name}.md", table(found).encode())
+    return found
 
 
 def _mean_and_spread(rows: Sequence[Row]) -> list[Row]:
