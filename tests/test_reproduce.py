@@ -147,6 +147,11 @@ def test_every_baseline_is_a_column_of_the_paper() -> None:
     assert set(categories.BASELINES) <= printed
 
 
+def test_progress_tells_cells_apart() -> None:
+    assert Request((), Path()).label("Bottle", "p = 17", 0) == "Bottle, p = 17"
+    assert Request((), Path(), seeds=2).label("Bottle", "p = 17", 1) == "Bottle, p = 17, seed 1"
+
+
 def test_settings_for_textures() -> None:
     quick = Request((), Path(), BUDGETS["quick"])
     for row, size in (("Carpet", 512), ("Bottle", 256)):

@@ -112,7 +112,7 @@ def measure_category(request: Request, folder: Path, row: str, column: str, seed
     """AU-PRO of a system on a category; for the first seed also a picture of the defects found worst and best."""
 
     def shown(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        progress(f"{row}, {column}: {stage}", done, total, figures)
+        progress(f"{request.label(row, column, seed)}: {stage}", done, total, figures)
 
     images, category = training_images(folder), open_category(folder)
     if not category.has_defects:  # found out before anything is trained

@@ -96,7 +96,7 @@ def measure_class(request: Request, place: Path, row: str, column: str, seed: in
     """AUROC over the test set of a system with the class `row` as good."""
 
     def shown(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        progress(f"{row}, {column}: {stage}", done, total, figures)
+        progress(f"{request.label(row, column, seed)}: {stage}", done, total, figures)
 
     data = labeled(place, progress)
     label = data.classes.index(row)

@@ -165,6 +165,10 @@ class Request:
         side = Detector(**self.budget.detector_settings(1)).image_size
         return side if isinstance(side, int) else "model"
 
+    def label(self, row: str, column: str, seed: int) -> str:
+        """What progress calls a cell of a table: another for each of those that processes work on at a time."""
+        return f"{row}, {column}" + (f", seed {seed}" if self.seeds > 1 else "")
+
 
 def pick(wanted: Sequence[str], known: Iterable[str], what: str) -> list[str]:
     """Those of `known` that are wanted, all where nothing is; letters may be small or large, a space an underscore.
