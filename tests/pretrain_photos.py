@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ SETTINGS = PretrainSettings(
     enlarge=True,
     precision="float32",
 )
+TRIPLETS = replace(SETTINGS, steps=3, triplet_weight=1.0)
 
 
 def make_cheap(patch: pytest.MonkeyPatch) -> None:

@@ -11,15 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pretrain_photos import P_NET, SETTINGS, make_cheap, write_photos
+from pretrain_photos import P_NET, SETTINGS, TRIPLETS, make_cheap, write_photos
 from stadx import DataError, ModelFileError, OutputError
 from stadx.files import read_model
 from stadx.networks import PatchNetwork
 from stadx.pretraining import pretrain
 from stadx.teacher import load_teacher
 from stadx.training import learning_rate_factor
-
-TRIPLETS = replace(SETTINGS, steps=3, triplet_weight=1.0)
 
 
 @pytest.fixture

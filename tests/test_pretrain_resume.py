@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from pretrain_photos import P_NET, SETTINGS, make_cheap, write_photos
+from pretrain_photos import P_NET, SETTINGS, TRIPLETS, make_cheap, write_photos
 from stadx import ModelFileError, StadxError, pretraining
 from stadx.files import read_model, write_model
 from stadx.pretrain_settings import PretrainSettings
 from stadx.pretraining import pretrain
 from stadx.progress import Progress
 from stadx.training import Checkpoint, arithmetic
-
-TRIPLETS = replace(SETTINGS, steps=3, triplet_weight=1.0)
 
 
 @pytest.fixture

@@ -137,15 +137,8 @@ def settings(figure: MapFigure, request: Request) -> dict[str, Any]:
     return {**settings_of("Multiscale", request), "maps": list(figure.systems)}
 
 
-def _tried(
-    systems: Sequence[str],
-    choose: Callable[[Sequence[Sized]], list[Sized]],
-    request: Request,
-    row: str,
-    folder: Path,
-    progress: Progress,
-) -> dict[str, Any]:
-    return attempt(partial(_of_category, systems, choose, request, row, folder, progress))
+def _tried(*arguments: Any) -> dict[str, Any]:
+    return attempt(partial(_of_category, *arguments))
 
 
 def _of_category(
