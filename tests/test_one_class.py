@@ -144,6 +144,6 @@ def test_command_line(data: Path, tmp_path: Path) -> None:
     more = ["--teacher", str(teacher_file(tmp_path)), "--students", "1", "--steps", "2", "--batch", "4"]
     result = CliRunner().invoke(app, [*arguments, *more])
     assert result.exit_code == 0, result.output
-    assert "| lying |" in result.output and "| mean |" in result.output
+    assert "| lying |" in result.stdout and "| mean |" in result.stdout
     result = CliRunner().invoke(app, [*arguments, "--device", "toaster"])
     assert result.exit_code == 2 and "'toaster' is unknown" in " ".join(result.output.replace("│", " ").split())

@@ -58,7 +58,7 @@ def ablate(
     setup = Setup(sizes, students, steps, image_size, seed, int(stride), model, shared, device, photos, teacher_steps)
     with ShownProgress() as progress:
         rows = run_study(study, category, out, setup, rows=row or (), progress=progress)
-    say(table(rows))
+    show_lines(table(rows).rstrip())
 
 
 def _check_options(context: typer.Context, study: str) -> None:
@@ -111,7 +111,7 @@ def one_class(
         results = run_one_class(
             data, out, settings, normal=normal or (), teacher=teacher, device=place, progress=progress
         )
-    say(table(results))
+    show_lines(table(results).rstrip())
 
 
 def reproduce(
