@@ -59,6 +59,7 @@ def _untrained(patch_size: int, students: int) -> Detector:
     detector.ensembles_ = [Ensemble(networks[0], networks[1:], torch.zeros(128), torch.ones(128))]
     detector.normalizations_ = [Normalization(0, 1, 0, 1)]
     detector.heldout_fprs_, detector.heldout_scores_ = np.zeros(1, np.float32), np.ones(1, np.float32)
+    detector.heldout_image_scores_ = np.ones((4, 1), np.float32)
     detector.threshold_ = 1.0
     return detector
 

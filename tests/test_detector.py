@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tifffile
 import torch
@@ -12,8 +14,10 @@ from torch import Tensor
 
 from small import good_images, teacher_file
 from stadx import DataError, Detector, ModelFileError, OutputError, scoring
+from stadx.calibration import split
 from stadx.data import strips
 from stadx.data.images import read_map
+from stadx.detector_file import DETECTOR_VERSION
 from stadx.files import read_model, write_model
 from stadx.metrics import auroc
 from stadx.prediction import predict_files
@@ -70,12 +74,46 @@ def test_threshold_flags_the_target_share_of_the_held_out_pixels(fitted: Detecto
         fitted.set_target_fpr(1.5)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_image_threshold_lets_the_share_of_the_held_out_images_pass(
+    fitted: Detector, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held-out images scored again, with that stride: as many as said exceed it, and it is one of their scores."""
+    monkeypatch.setattr(fitted, "threshold_", -math.inf)
+    monkeypatch.setattr(fitted, "image_fpr", 0.05)
+    images = good_images(8)[split(8, fitted.held_out, fitted.seed)[1]]
+    scores = fitted.predict(images, stride=stride).image_scores.numpy()
+    assert len(scores) == 3
+    for share, above in ((0.0, 0), (0.33, 0), (0.34, 1), (2 / 3, 2), (0.99, 2), (1.0, 2)):
+        threshold = fitted.set_image_fpr(share).image_threshold(stride)
+        np.testing.assert_allclose(threshold, np.sort(scores)[2 - above], rtol=1e-3)  # levels differ a little
+    with pytest.raises(ValueError, match="image_fpr is -1; it must lie between 0 and 1"):
+        fitted.set_image_fpr(-1)
+
+
+def test_image_threshold_is_never_below_that_of_a_pixel(fitted: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitted, "threshold_", 1e9)
+    assert fitted.image_threshold() == 1e9
+
+
+def test_files_without_image_scores_have_the_highest_of_all(fitted: Detector, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "m.safetensors")
+    header, tensors = read_model(tmp_path / "m.safetensors", "detector", DETECTOR_VERSION)
+    del tensors["heldout_image_scores"]
+    write_model(tmp_path / "old.safetensors", "detector", DETECTOR_VERSION, header, tensors)
+    old = Detector.load(tmp_path / "old.safetensors")
+    assert old.image_threshold() == old.image_threshold(4) == fitted.heldout_scores_.max()
+    old.save(tmp_path / "again.safetensors")
+    assert Detector.load(tmp_path / "again.safetensors").image_threshold() == old.image_threshold()
+
+
 def test_saved_and_loaded_it_scores_the_same(fitted: Detector, tmp_path: Path) -> None:
     images = good_images(1, (17, 9), seed=3)
     fitted.save(tmp_path / "m.safetensors")
     loaded = Detector.load(tmp_path / "m.safetensors")
     assert torch.equal(loaded.score(images), fitted.score(images))
     assert loaded.threshold_ == fitted.threshold_
+    assert [loaded.image_threshold(s) for s in (1, 8)] == [fitted.image_threshold(s) for s in (1, 8)]
     assert loaded.set_target_fpr(0.05).threshold_ == fitted.set_target_fpr(0.05).threshold_
     fitted.set_target_fpr(0.001)
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]

@@ -26,7 +26,9 @@ class Brightness:
     def __init__(self, scales: tuple[int, ...] = (33,), students: int = 3) -> None:
         self.settings: dict[str, object] = {"scales": scales, "students": students}
         self.threshold_ = 0.5
-        self.heldout_scores_ = np.array([0.6, 0.4], np.float32)
+
+    def image_threshold(self, stride: int = 1) -> float:
+        return 0.6
 
     def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor:
         return images.float().mean(1) / 255
@@ -211,7 +213,7 @@ def test_settings_become_plain_values(tmp_path: Path) -> None:
     assert result.settings == {"scales": [17, 33], "size": None, "dense": False, "teacher": str(tmp_path)}
 
 
-def test_images_are_flagged_above_the_highest_heldout_good_score(tmp_path: Path) -> None:
+def test_images_are_flagged_above_the_image_threshold(tmp_path: Path) -> None:
     result = evaluate(Brightness(), open_category(draw(tmp_path, defects={"spot": 200, "dim": 140})))
     assert result.image_threshold == pytest.approx(0.6)  # the dim squares have 0.55, above the pixel threshold
     assert result.flagged == {"good": 0, "defect": 2}

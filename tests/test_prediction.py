@@ -31,12 +31,14 @@ class Found(NamedTuple):
 
 class Brightness:
     threshold_ = 0.5
-    heldout_scores_ = np.array([0.6], np.float32)
     settings = MappingProxyType[str, object]({})
     stride = 1
 
     def __init__(self, image_size: ImageSize = 256) -> None:
         self.image_size = image_size
+
+    def image_threshold(self, stride: int = 1) -> float:
+        return 0.6
 
     def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor:
         return images.float().mean(1) / 255

@@ -150,3 +150,14 @@ def threshold_at(target_fpr: float, fprs: NDArray[np.float32], scores: NDArray[n
     """The lowest threshold that flags at most this share; `fprs` and `scores` from `threshold_levels`."""
     last = int(np.searchsorted(fprs, np.float32(target_fpr), side="right")) - 1
     return float(scores[last])
+
+
+def highest_scores(maps: Sequence[Tensor]) -> NDArray[np.float32]:
+    """The highest score of each map [H, W] if every 1st, 2nd, 4th or 8th pixel is scored: float32 [4, n]."""
+    return np.array([[float(s[::step, ::step].max()) for s in maps] for step in (1, 2, 4, 8)], np.float32)
+
+
+def image_threshold_at(image_fpr: float, scores: NDArray[np.float32]) -> float:
+    """The lowest of these image scores [n] that at most the share `image_fpr` of them exceed."""
+    falling = np.sort(scores)[::-1]
+    return float(falling[min(int(image_fpr * len(scores) + 1e-6), len(scores) - 1)])

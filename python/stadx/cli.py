@@ -20,6 +20,9 @@ DEMO_FOLDER = Path("stadx-demo")
 OtherTargetFpr = Annotated[
     float | None, typer.Option(min=0, max=1, help="Use another threshold than the model's, for this share.")
 ]
+OtherImageFpr = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Let this share of good images count as anomalous, not the model's.")
+]
 Device = Annotated[
     str, typer.Option(help="Where to score: cpu, cuda, cuda:1, … Images read by strips are scored on the CPU.")
 ]
@@ -104,6 +107,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl.")],
     target_fpr: OtherTargetFpr = None,
+    image_fpr: OtherImageFpr = None,
     stride: Stride = "1",
     device: Device = "cpu",
 ) -> None:
@@ -116,6 +120,8 @@ def predict(
     move(detector, device)
     if target_fpr is not None:
         detector.set_target_fpr(target_fpr)
+    if image_fpr is not None:
+        detector.set_image_fpr(image_fpr)
     with ShownProgress() as progress:
         lines, failures = predict_files(detector, paths, out, stride=int(stride), progress=progress)
     above = sum(line["is_anomalous"] for line in lines)
@@ -156,6 +162,7 @@ def evaluate(
         typer.Option(help="Size to compare maps and masks at: the images' own, or the model's --image-size."),
     ] = "original",
     target_fpr: OtherTargetFpr = None,
+    image_fpr: OtherImageFpr = None,
     stride: Stride = "1",
     device: Device = "cpu",
 ) -> None:
@@ -180,6 +187,8 @@ def evaluate(
     move(detector, device)
     if target_fpr is not None:
         detector.set_target_fpr(target_fpr)
+    if image_fpr is not None:
+        detector.set_image_fpr(image_fpr)
     with ShownProgress() as progress:
         evaluation = evaluate(detector, category, stride=int(stride), at=at, progress=progress)
     show(metrics_table([evaluation]))

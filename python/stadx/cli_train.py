@@ -36,9 +36,9 @@ def train(
         ],
         typer.Option(
             help="What models the good images: the students, or one of the systems that the paper compares them with, "
-            "in its settings. Those take --image-size, --target-fpr and --seed; on the teacher's descriptors (knn to "
-            "vae) --scales (one; feature-dictionary too) and --teacher; from pixels (ssim-ae and on) --device "
-            "and, but for ocgan, --texture."
+            "in its settings. Those take --image-size, --target-fpr, --image-fpr and --seed; on the teacher's "
+            "descriptors (knn to vae) --scales (one; feature-dictionary too) and --teacher; from pixels (ssim-ae and "
+            "on) --device and, but for ocgan, --texture."
         ),
     ] = "student-teacher",
     preset: Annotated[
@@ -79,6 +79,9 @@ def train(
     target_fpr: Annotated[
         float, typer.Option(min=0, max=1, help="Share of good pixels that the threshold may flag.")
     ] = 0.001,
+    image_fpr: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of good images that may count as anomalous.")
+    ] = 0.05,
     optimizer: Annotated[
         Literal["muon", "adam"], typer.Option(help="Adam in the paper; Muon gets further in as many steps.")
     ] = "muon",
@@ -171,6 +174,7 @@ def train(
         students,
         (256 if image_size is None else image_size) or None,
         target_fpr,
+        image_fpr=image_fpr,
         patience=patience,
         smoothing=smoothing,
         teachers=teacher or (),
@@ -189,6 +193,7 @@ _SETTINGS = {
     "patch_size": "scales",
     "image_size": "image_size",
     "target_fpr": "target_fpr",
+    "image_fpr": "image_fpr",
     "epochs": "epochs",
     "seed": "seed",
     "teacher": "teacher",

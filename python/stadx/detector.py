@@ -39,6 +39,7 @@ class Detector(Calibrated):
         students: M, students per scale.
         image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
         target_fpr: share of the pixels of good images that the threshold may flag.
+        image_fpr: share of the good images that may count as anomalous, see `image_threshold`.
         held_out: share of the training images set aside for score statistics and the threshold, at least one;
             the students, and µ and σ, never see them.
         steps: optimiser steps per scale. The paper: 100 epochs.
@@ -70,8 +71,7 @@ class Detector(Calibrated):
         history_: per scale, the losses in the course of training, see `TrainedStudents`; not kept in the file.
         normalizations_: per scale, mean and deviation of e and v on the held-out images, and their level.
         threshold_: scores above it are anomalous; see `set_target_fpr`.
-        heldout_fprs_, heldout_scores_: float32 arrays; a threshold of heldout_scores_[i] flags the share
-            heldout_fprs_[i] of the held-out pixels.
+        heldout_fprs_, heldout_scores_, heldout_image_scores_: what thresholds follow from, see `Calibrated`.
 
     Raises:
         ValueError: for a setting that cannot be.
@@ -84,6 +84,7 @@ class Detector(Calibrated):
         image_size: ImageSize = 256,
         target_fpr: float = 0.001,
         *,
+        image_fpr: float = 0.05,
         held_out: float = 0.1,
         steps: int = 1500,
         batch: int = 3,
@@ -107,6 +108,7 @@ class Detector(Calibrated):
         self.students = students
         self.image_size: ImageSize = tuple(image_size) if isinstance(image_size, list) else image_size
         self.target_fpr = float(target_fpr)
+        self.image_fpr = float(image_fpr)
         self.held_out = held_out
         self.steps = steps
         self.batch = batch

@@ -49,14 +49,15 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for name, choices in _CHOICES.items():
         if settings[name] not in choices:
             raise ValueError(f"{name} is {settings[name]!r}; choose one of {choices}")
-    check_fpr(settings["target_fpr"])
+    for name in ("target_fpr", "image_fpr"):
+        check_fpr(settings[name], name)
 
 
-def check_fpr(target_fpr: float) -> None:
+def check_fpr(fpr: float, name: str = "target_fpr") -> None:
     """Check a false-positive rate.
 
     Raises:
         ValueError: if it does not lie between 0 and 1.
     """
-    if not 0 <= target_fpr <= 1:
-        raise ValueError(f"target_fpr is {target_fpr}; it must lie between 0 and 1")
+    if not 0 <= fpr <= 1:
+        raise ValueError(f"{name} is {fpr}; it must lie between 0 and 1")

@@ -37,6 +37,7 @@ def write_calibrated(
     levels = {
         "heldout_fprs": torch.from_numpy(detector.heldout_fprs_),
         "heldout_scores": torch.from_numpy(detector.heldout_scores_),
+        "heldout_image_scores": torch.from_numpy(detector.heldout_image_scores_),
     }
     write_model(path, kind, version, {**header, "threshold": detector.threshold_}, {**tensors, **levels})
 
@@ -57,6 +58,8 @@ def read_calibrated(
         detector = build(header, tensors)
         detector.heldout_fprs_ = tensors["heldout_fprs"].numpy()
         detector.heldout_scores_ = tensors["heldout_scores"].numpy()
+        highest = tensors["heldout_scores"].max().repeat(4, 1)  # all that files of before have
+        detector.heldout_image_scores_ = tensors.get("heldout_image_scores", highest).numpy()
         detector.threshold_ = float(header["threshold"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{path}: lacks a part of a detector ({error}); copy or train it again") from error

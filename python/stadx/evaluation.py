@@ -32,22 +32,12 @@ class Scorer(Protocol):
     @property
     def threshold_(self) -> float: ...
 
-    @property
-    def heldout_scores_(self) -> NDArray[np.float32]: ...
+    def image_threshold(self, stride: int = 1) -> float: ...
 
     @property
     def settings(self) -> Mapping[str, Any]: ...
 
     def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor: ...
-
-
-def image_threshold(detector: Scorer) -> float:
-    """Return the image score above which a whole image counts as anomalous.
-
-    That is the highest score of any pixel of the held-out good images: the pixel threshold alone would flag most
-    good images, since it lets a share of their pixels pass. It is never below the pixel threshold.
-    """
-    return max(float(detector.threshold_), float(np.max(detector.heldout_scores_)))
 
 
 @dataclass(frozen=True)
@@ -223,7 +213,7 @@ def evaluate(
         images=images,
         curve=None if pixels_of_all is None else pixels_of_all.pro_curve(),
         threshold=float(detector.threshold_),
-        image_threshold=image_threshold(detector),
+        image_threshold=float(detector.image_threshold(stride)),
         at=at,
         settings={name: _plain(value) for name, value in detector.settings.items()},
         versions=versions(),

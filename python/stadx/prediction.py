@@ -19,7 +19,7 @@ from .data.images import list_images, read_image, write_image, write_map
 from .data.source import ImageSize
 from .data.strips import open_rows
 from .errors import DataError, OutputError
-from .evaluation import Scorer, image_threshold
+from .evaluation import Scorer
 from .files import check_writable, write_bytes
 from .prediction_strips import BandScorer, check_finite, predict_rows
 from .progress import Progress, silent
@@ -158,11 +158,12 @@ def _predict_file(
         check_finite(scores, path)
         files = write_pictures(out, name, pixels, scores, mask, scale)
         best, anomalous, count = float(scores.max()), int(mask.sum()), int(mask.size)
+    threshold = float(detector.image_threshold(stride))
     return {
         "path": os.fspath(path),
         "image_score": best,
-        "image_threshold": image_threshold(detector),
-        "is_anomalous": best > image_threshold(detector),
+        "image_threshold": threshold,
+        "is_anomalous": best > threshold,
         "pixel_threshold": float(detector.threshold_),
         "anomalous_pixels": anomalous,
         "pixels": count,

@@ -50,6 +50,7 @@ class Baseline(Calibrated):
     Args:
         image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
         target_fpr: share of the pixels of good images that the threshold may flag.
+        image_fpr: share of the good images that may count as anomalous.
         held_out: share of the training images set aside for the threshold, at least one.
         seed: of every random choice.
 
@@ -59,6 +60,7 @@ class Baseline(Calibrated):
 
     image_size: ImageSize = 256
     target_fpr: float = 0.001
+    image_fpr: float = 0.05
     held_out: float = 0.1
     seed: int = 0
 
@@ -72,8 +74,9 @@ class Baseline(Calibrated):
             self.image_size = tuple(self.image_size)
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out = {self.held_out} must lie between 0 and 1")
-        check_fpr(self.target_fpr)
-        self.target_fpr = float(self.target_fpr)
+        for name in ("target_fpr", "image_fpr"):
+            check_fpr(getattr(self, name), name)
+            setattr(self, name, float(getattr(self, name)))
         self._checkpoint: Checkpoint | None = None
         self._device = torch.device("cpu")
 

@@ -54,6 +54,7 @@ class PatchBaseline(Baseline):
 
     texture_settings = {"image_size": 512, "patch": 128}  # noqa: RUF012 (a ClassVar of the base)
     on_gpu = True
+    strided = False
     label: ClassVar[str]  # of the progress bar
 
     def __post_init__(self) -> None:

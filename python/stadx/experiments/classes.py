@@ -153,7 +153,7 @@ def settings_of(column: str, budget: Budget) -> dict[str, Any]:
         if not issubclass(METHODS[BASELINES[column]], DescriptorBaseline):
             return make_baseline(column, budget, 0).settings
         settings = make_baseline(column, budget, 0, "", **_FOR_AUTOENCODERS).settings
-        of_maps = ("image_size", "target_fpr", "held_out", "teacher")
+        of_maps = ("image_size", "target_fpr", "image_fpr", "held_out", "teacher")
         kept = {name: value for name, value in settings.items() if name not in of_maps}
         return {**kept, "patch_size": PATCH_SIZE, "samples": "all of the class"}
     return {**asdict(OneClassSettings(**budget.one_class)), "terms": budget.detector.get("terms", "e")}

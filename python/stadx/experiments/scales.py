@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.source import resize
@@ -31,12 +30,12 @@ class OneScale:
         return float(self.detector.threshold_)
 
     @property
-    def heldout_scores_(self) -> NDArray[np.float32]:
-        return self.detector.heldout_scores_
-
-    @property
     def settings(self) -> Mapping[str, Any]:
         return self.detector.settings
+
+    def image_threshold(self, stride: int = 1) -> float:
+        """As `Detector.image_threshold`."""
+        return self.detector.image_threshold(stride)
 
     def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
         """As `Detector.score`."""
@@ -52,7 +51,7 @@ class OneScale:
 class ScalesTogether:
     """The mean over the scales (Eq. 12): what a `Detector` of them all gives, to rounding, without scoring again.
 
-    Its threshold, which only colours pictures, is the mean of theirs: that of all scales together would take the
+    Its thresholds, which only colour pictures, are the means of theirs: those of all scales together would take the
     held-out images once more.
     """
 
@@ -63,7 +62,10 @@ class ScalesTogether:
             "scales": [p for s in scales for p in s.settings["scales"]],
         }
         self.threshold_ = float(np.mean([s.threshold_ for s in scales]))
-        self.heldout_scores_ = np.array([np.mean([s.heldout_scores_.max() for s in scales])], np.float32)
+
+    def image_threshold(self, stride: int = 1) -> float:
+        """As `Detector.image_threshold`."""
+        return float(np.mean([s.image_threshold(stride) for s in self.scales]))
 
     def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
         """As `Detector.score`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..calibration import Maps, Terms, fused_scores, held_out_maps, normalizations_of, split, threshold_levels
+from ..calibration import Maps, Terms, fused_scores, held_out_maps, normalizations_of, split
 from ..data.source import ImageSource
 from ..detector import Detector
 from ..progress import Progress
@@ -82,8 +82,8 @@ class HeldOut:
         changed.ensembles_ = [_first(base.ensembles_[i], students) for i in chosen]
         normalizations = normalizations_of(maps, terms, level)
         changed.normalizations_ = normalizations
-        changed.heldout_fprs_, changed.heldout_scores_ = threshold_levels(fused_scores(maps, normalizations, smoothing))
-        return changed.set_target_fpr(base.target_fpr).to(base.device, base.gpu_precision)
+        changed._calibrate(fused_scores(maps, normalizations, smoothing))
+        return changed.to(base.device, base.gpu_precision)
 
 
 def _first(ensemble: Ensemble, students: int) -> Ensemble:
