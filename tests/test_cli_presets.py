@@ -55,7 +55,7 @@ def test_options_go_before_the_preset(trained: Any) -> None:
 
 
 def test_what_the_preset_means_to_baselines(trained: Any) -> None:
-    assert trained("--method", "vae")["samples"] == 50_000
+    assert trained("--method", "vae")["samples"] == 500_000
     for method in ("l2-ae", "vae"):
         settings = trained("--method", method, "--preset", "paper", "--epochs", "3")
         assert settings["samples"] is None and settings["epochs"] == 3

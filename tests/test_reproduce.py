@@ -192,7 +192,8 @@ def test_a_quick_budget_is_less_than_the_papers() -> None:
     for method, samples in (("ssim-ae", 500), ("anogan", 500), ("ocgan", 500), ("ocsvm", 10_000)):
         assert BUDGETS["quick"].baseline_settings(METHODS[method])["samples"] == samples
     assert BUDGETS["quick"].baseline_settings(METHODS["anogan"])["epochs"] == 20
-    assert BUDGETS["quick"].baseline_settings(METHODS["l2-ae"]) == {}
+    assert BUDGETS["quick"].baseline_settings(METHODS["l2-ae"]) == {"samples": 50_000}
+    assert BUDGETS["quick"].baseline_settings(METHODS["knn"]) == {}
     assert BUDGETS["paper"].baseline_settings(METHODS["anogan"]) == {}
 
 
@@ -200,9 +201,9 @@ def test_the_papers_autoencoders_learn_from_all_descriptors() -> None:
     for column in ("ℓ2-AE", "VAE"):
         assert categories.make_baseline(column, BUDGETS["paper"], 0).samples is None
         assert categories.settings_of(column, Request((), Path(), BUDGETS["paper"]))["samples"] == "all"
-        for name in ("quick", "default"):
-            assert categories.make_baseline(column, BUDGETS[name], 0).samples == 50_000
-            assert "ℓ2-AE and VAE on 50,000" in BUDGETS[name].says and "(paper: all)" in BUDGETS[name].says
+        for name, samples in (("quick", 50_000), ("default", 500_000)):
+            assert categories.make_baseline(column, BUDGETS[name], 0).samples == samples
+            assert f"ℓ2-AE and VAE on {samples:,}" in BUDGETS[name].says and "(paper: all)" in BUDGETS[name].says
     assert "ℓ2-AE and VAE on all descriptors" in BUDGETS["paper"].says
 
 

@@ -46,7 +46,7 @@ def train(
         typer.Option(
             help="Where options that are not given come from. paper: 100 epochs of whole images one by one, every "
             "pixel of them, Adam at 1e-4 throughout, error and variance, no level taken out. For l2-ae and vae: all "
-            "descriptors instead of 50,000. The other methods have the paper's settings by default."
+            "descriptors instead of 500,000. The other methods have the paper's settings by default."
         ),
     ] = "default",
     scales: Annotated[

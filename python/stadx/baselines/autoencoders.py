@@ -27,11 +27,12 @@ _PASSES = 5  # of the reconstruction probability
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _Reconstruction(DescriptorBaseline):
-    """Args as `DescriptorBaseline`, and:
+    """Args as `DescriptorBaseline`, `samples` more by default as from 50,000 they learn less than the paper's, and:
 
     epochs, batch, learning_rate, weight_decay: of Adam; an epoch is once through the descriptors that are learned.
     """
 
+    samples: int | None = 500_000
     epochs: int = 100
     batch: int = 512
     learning_rate: float = 1e-4

@@ -94,14 +94,14 @@ BUDGETS = {
         "50,000 (paper: all) and networks on pixels (SSIM-AE, AnoGAN, OCGAN) on 500 patches in batches of 32, 20 "
         "epochs",
         {"steps": 300},
-        {"ocsvm": {"samples": 10_000}},
+        {"ocsvm": {"samples": 10_000}, "l2-ae": {"samples": 50_000}, "vae": {"samples": 50_000}},
         {"students": 2, "steps": 150},
         4,
         {"samples": 500, "batch": 32, "epochs": 20},
     ),
     "default": Budget(
         "default",
-        "stadx's own settings; baselines as in the paper, but of a category ℓ2-AE and VAE on 50,000 descriptors "
+        "stadx's own settings; baselines as in the paper, but of a category ℓ2-AE and VAE on 500,000 descriptors "
         "(paper: all)",
         {},
         {},
