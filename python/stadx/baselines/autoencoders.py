@@ -27,7 +27,7 @@ _PASSES = 5  # of the reconstruction probability
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _Reconstruction(DescriptorBaseline):
-    """Args as `DescriptorBaseline`, `samples` more by default as from 50,000 they learn less than the paper's, and:
+    """Args as `DescriptorBaseline`, with more `samples`, since from 50,000 they find less than the paper's, and:
 
     epochs, batch, learning_rate, weight_decay: of Adam; an epoch is once through the descriptors that are learned.
     """
