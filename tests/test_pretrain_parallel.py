@@ -30,7 +30,7 @@ def run_together(processes: int, *arguments: object) -> None:
     port, started = str(free_port()), []
     for rank in range(processes):
         here = {**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "WORLD_SIZE": str(processes)}
-        here |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        here |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONFAULTHANDLER": "1"}
         command = [sys.executable, str(SCRIPT), *map(str, arguments)]
         started.append(subprocess.Popen(command, env=here, stderr=subprocess.PIPE, text=True))
     try:
@@ -38,7 +38,7 @@ def run_together(processes: int, *arguments: object) -> None:
     finally:
         for process in started:
             process.kill()
-    assert all(process.returncode == 0 for process in started), "\n".join(errors)
+    assert [process.returncode for process in started] == [0] * processes, "\n".join(errors)
 
 
 @pytest.mark.parametrize("targets", ["pooled", "dense"])

@@ -28,6 +28,7 @@ def process_group() -> Iterator[None]:
     dist.init_process_group("gloo")
     try:
         yield
+        dist.barrier()  # none closes its connections while another still reads from them
     finally:
         dist.destroy_process_group()
 
