@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 STUDENTS, DESCRIPTOR = 3, 128
 PER_IMAGE = "per image"
+SECTIONS = ("pool", "score", "labels", "au_pro", "detector")
 PRECISIONS: tuple[GpuPrecision, ...] = ("tf32", "bfloat16")
 
 
@@ -38,6 +39,7 @@ def main(
     device: Annotated[str, typer.Option(help="cuda, or cpu: that only shows that the script runs.")] = "cuda",
     rounds: Annotated[int, typer.Option(min=1, help="Rounds in which all take turns; the median counts.")] = 7,
     quick: Annotated[bool, typer.Option("--quick", help="Tiny inputs: only shows that it runs.")] = False,
+    only: Annotated[str, typer.Option(help=f"Sections: {', '.join(SECTIONS)}.")] = ",".join(SECTIONS),
 ) -> None:
     """Time every GPU operator and the detector: stadx, plain PyTorch on the same card, and the floor."""
     import torch
@@ -45,6 +47,9 @@ def main(
     if device.startswith("cuda") and not torch.cuda.is_available():
         fail("PyTorch finds no GPU; a CUDA build of it and a driver are needed (see: stadx info)")
         raise typer.Exit(2)
+    wanted = [part.strip() for part in only.split(",")]
+    if not set(wanted) <= set(SECTIONS):
+        raise typer.BadParameter(f"give one or more of {', '.join(SECTIONS)}", param_hint="--only")
     place = torch.device(device)
     torch.manual_seed(0)
     side, images = (32, 2) if quick else (256, 40)
@@ -52,7 +57,7 @@ def main(
     with torch.inference_mode():
         limits = _limits(place, 256 if quick else 8192)
         table.caption = f"copy {limits.copy / 1e12:.2f} TB/s, bfloat16 product {limits.bfloat16 / 1e12:.0f} TFLOP/s"
-        for name, floor, competitors in _cases(place, limits, side, images):
+        for name, floor, competitors in _cases(place, limits, side, images, wanted):
             _add(table, name, floor, competitors, rounds)
     Console(width=130).print(table)
 
@@ -125,12 +130,16 @@ def _limits(place: torch.device, side: int) -> Limits:
 Case = tuple[str, float | None, "list[Competitor]"]
 
 
-def _cases(place: torch.device, limits: Limits, side: int, images: int) -> Iterator[Case]:
-    yield from _pool_cases(place, limits, side)
-    yield from _score_cases(place, limits, side)
-    yield from _label_cases(place, limits, 4 * side)
-    yield from _pro_cases(place, limits, 4 * side, images)
-    yield from _detector_cases(place, side)
+def _cases(place: torch.device, limits: Limits, side: int, images: int, wanted: list[str]) -> Iterator[Case]:
+    sections: dict[str, Callable[[], Iterator[Case]]] = {
+        "pool": partial(_pool_cases, place, limits, side),
+        "score": partial(_score_cases, place, limits, side),
+        "labels": partial(_label_cases, place, limits, 4 * side),
+        "au_pro": partial(_pro_cases, place, limits, 4 * side, images),
+        "detector": partial(_detector_cases, place, side),
+    }
+    for section in wanted:
+        yield from sections[section]()
 
 
 def _competitors(place: torch.device, runs: dict[str, Callable[[], object]]) -> list[Competitor]:
@@ -240,7 +249,7 @@ def _detector_cases(place: torch.device, side: int) -> Iterator[Case]:
     from stadx.scoring import Ensemble, Normalization
 
     cuda = place.type == "cuda"
-    normalization = Normalization(0.0, 1.0, 0.0, 1.0)
+    normalization = Normalization(0.0, 1.0, 0.0, 1.0, strength=0.5)  # as detectors have by default
     for p in (33, 65, 17):
         networks = [PatchNetwork(p).eval().requires_grad_(False).to(place) for _ in range(STUDENTS + 1)]
         mean, std = torch.zeros(DESCRIPTOR, device=place), torch.ones(DESCRIPTOR, device=place)
@@ -284,7 +293,7 @@ def _short(dtype: torch.dtype) -> str:
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
-app.command(epilog="Example: [bold]python benchmarks/gpu.py --rounds 5[/bold]")(reported()(main))
+app.command(epilog="Example: [bold]python benchmarks/gpu.py --rounds 5 --only au_pro,detector[/bold]")(reported()(main))
 
 if __name__ == "__main__":
     app()

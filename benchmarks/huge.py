@@ -25,7 +25,7 @@ def main(
 
     Example: python benchmarks/huge.py --side 8192 --stride 4
     """
-    detector = _untrained(patch_size, students)
+    detector = untrained(patch_size, students)
     image = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
     before, peak, done = _resident(), 0, threading.Event()
 
@@ -50,7 +50,7 @@ def main(
     )
 
 
-def _untrained(patch_size: int, students: int) -> Detector:
+def untrained(patch_size: int, students: int) -> Detector:
     """A detector that has learned nothing but takes as long as one that has."""
     networks = [PatchNetwork(patch_size).requires_grad_(False) for _ in range(students + 1)]
     for network in networks:

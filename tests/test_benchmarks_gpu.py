@@ -22,6 +22,7 @@ def test_gpu_benchmark_runs_on_the_cpu_too() -> None:
     result = CliRunner().invoke(gpu.app, ["--device", "cpu", "--quick", "--rounds", "1"])
     assert result.exit_code == 0, result.output
     assert all(part in result.output for part in ("phase_pool, bfloat16", "AU-PRO@0.3", "images/s", "plain PyTorch"))
+    assert CliRunner().invoke(gpu.app, ["--device", "cpu", "--quick", "--only", "pools"]).exit_code == 2
     if not torch.cuda.is_available():
         assert CliRunner().invoke(gpu.app, []).exit_code == 2
 

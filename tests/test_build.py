@@ -58,6 +58,16 @@ def test_environment_chooses_the_instruction_set() -> None:
     assert "ImportError: environment variable STADX_ISA: instruction set 'mmx'" in failed.stderr
 
 
+@pytest.mark.skipif("libgomp" not in Path("/proc/self/maps").read_text(), reason="PyTorch has another OpenMP")
+def test_threads_that_wait_leave_the_core_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    code = "import stadx; stadx.Detector"
+    assert "GOMP_SPINCOUNT = '10000'" in _run(code, OMP_DISPLAY_ENV="verbose").stderr
+    assert "GOMP_SPINCOUNT = '7'" in _run(code, OMP_DISPLAY_ENV="verbose", GOMP_SPINCOUNT="7").stderr
+    assert "GOMP_SPINCOUNT = '10000'" not in _run(code, OMP_DISPLAY_ENV="verbose", OMP_WAIT_POLICY="active").stderr
+
+
 def test_results_agree_between_instruction_sets() -> None:
     students, teacher, std = torch.randn(3, 1, 128, 20, 33), torch.randn(1, 128, 20, 33), torch.ones(128)
     before = ops.build_info()["instruction_set"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -121,12 +122,13 @@ class PatchBaseline(Baseline):
         in_epoch = math.ceil(self.samples / self.batch)
         total = self.epochs * in_epoch
         order: list[int] = []
+        patches = _Patches(partial(self._training_patch, source, indices), self._device)
         for step in range(done, total):
             epoch, place = divmod(step, in_epoch)
             if not order or place == 0:
                 order = np.random.default_rng([self.seed, 6, epoch]).permutation(self.samples).tolist()
             chosen = order[place * self.batch : (place + 1) * self.batch]
-            x = torch.stack([self._training_patch(source, indices, number) for number in chosen])
+            x = torch.stack([patches[number] for number in chosen])
             losses = self._train_step(networks, optimizers, x, step)
             check_finite(losses["loss"], step + 1, checkpoint)
             progress(self.label, step + 1, total, losses)
@@ -185,6 +187,24 @@ class PatchBaseline(Baseline):
 
     def _restore(self, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         self.networks_ = loaded_network(lambda: nn.ModuleDict(self._made()), named(tensors, "networks"))
+
+
+class _Patches:
+    """Training patches by number; on a GPU half of its free memory keeps them: cutting takes longer than learning."""
+
+    def __init__(self, cut: Callable[[int], Tensor], device: torch.device) -> None:
+        self._cut = cut
+        self._room = torch.cuda.mem_get_info(device)[0] // 2 if device.type == "cuda" else 0
+        self._kept: dict[int, Tensor] = {}
+
+    def __getitem__(self, number: int) -> Tensor:
+        patch = self._kept.get(number)
+        if patch is None:
+            patch = self._cut(number)
+            if patch.nbytes <= self._room:
+                self._room -= patch.nbytes
+                self._kept[number] = patch
+        return patch
 
 
 def _starts(length: int, side: int, step: int) -> list[int]:

@@ -85,8 +85,10 @@ def ssim(x: Tensor, y: Tensor, window: int) -> Tensor:
         [B, 1, H, W], at most 1.
     """
 
-    def mean(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, window, 1, window // 2, count_include_pad=False)
+    def mean(values: Tensor) -> Tensor:  # by columns, then by rows: 2 · window additions a pixel, not window²
+        half = window // 2
+        columns = F.avg_pool2d(values, (window, 1), 1, (half, 0), count_include_pad=False)
+        return F.avg_pool2d(columns, (1, window), 1, (0, half), count_include_pad=False)
 
     mean_x, mean_y = mean(x), mean(y)
     var_x, var_y = mean(x * x) - mean_x * mean_x, mean(y * y) - mean_y * mean_y
