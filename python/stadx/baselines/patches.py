@@ -140,12 +140,12 @@ class PatchBaseline(Baseline):
         self.networks_ = nn.ModuleDict(networks).eval().requires_grad_(False)
 
     def _training_patch(self, source: ImageSource, indices: Sequence[int], number: int) -> Tensor:
-        """The `number`-th training patch [C, p, p], on the device: cut anywhere, moved and turned."""
-        image = self._checked(source[indices[number % len(indices)]].to(self._device))
+        """The `number`-th training patch [C, p, p], on the device: cut anywhere, moved and turned, on the CPU."""
+        image = self._checked(source[indices[number % len(indices)]])
         rng = np.random.default_rng([self.seed, 7, number])
         angle = math.radians(rng.uniform(-self.rotation, self.rotation))
         half = (self._side - 1) / 2
-        along = torch.arange(self._side, device=image.device) - half
+        along = torch.arange(self._side) - half
         middles = [
             rng.uniform(half, size - 1 - half) + self.shift * self._side * rng.uniform(-1, 1)
             for size in image.shape[1:]
@@ -156,7 +156,7 @@ class PatchBaseline(Baseline):
         height, width = image.shape[1:]
         # grid_sample counts from -1 to 1
         grid = torch.stack([2 * columns / (width - 1) - 1, 2 * rows / (height - 1) - 1], 2).float()
-        return F.grid_sample(image[None], grid[None], padding_mode="reflection", align_corners=True)[0]
+        return F.grid_sample(image[None], grid[None], padding_mode="reflection", align_corners=True)[0].to(self._device)
 
     def _checked(self, image: Tensor) -> Tensor:
         height, width = image.shape[1:]
@@ -190,7 +190,7 @@ class PatchBaseline(Baseline):
 
 
 class _Patches:
-    """Training patches by number; on a GPU half of its free memory keeps them: cutting takes longer than learning."""
+    """Training patches by number; on a GPU half of its free memory keeps them: cutting takes longer than a step."""
 
     def __init__(self, cut: Callable[[int], Tensor], device: torch.device) -> None:
         self._cut = cut
