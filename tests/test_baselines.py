@@ -155,6 +155,19 @@ def test_scores_are_those_of_the_definition(fitted: DescriptorBaseline) -> None:
     torch.testing.assert_close(fitted.score(images)[0].flatten(), _by_definition(fitted, x), rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("method", ["l2-ae", "vae"])
+@pytest.mark.parametrize(("alike", "noise"), [(1, 1e-6), (8, 0.0)])
+def test_dimensions_that_hardly_vary_do_not_drown_the_others(method: str, alike: int, noise: float) -> None:
+    good = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    good[:, :alike] = 3.0 + noise * good[:, :alike]
+    fitted = METHODS[method](samples=200, epochs=2)  # type: ignore[call-arg]
+    fitted.fit_descriptors(good)
+    near = good.clone()
+    near[:, :alike] += 1e-4
+    difference = fitted.score_descriptors(near) - fitted.score_descriptors(good)
+    assert difference.abs().max() < 0.1
+
+
 @pytest.mark.parametrize(("method", "name"), [("kmeans", "K-Means"), ("ocsvm", "One-class SVM")])
 def test_a_fit_of_scikit_learn_is_told_when_it_begins(method: str, name: str) -> None:
     seen: list[tuple[str, int, int]] = []

@@ -91,6 +91,16 @@ def test_scores_are_equations_9_and_10() -> None:
     torch.testing.assert_close(predicted, students, rtol=1e-3, atol=1e-3)
 
 
+def test_a_dead_channel_does_no_harm() -> None:
+    teacher = random_teacher()
+    weight, bias = teacher.layers[-1].parameters()
+    weight[0] *= 1e-5
+    bias[0] = 5.0
+    patches = zoomed(torch.randint(0, 256, (40, 3, 20, 20), dtype=torch.uint8, generator=torch.manual_seed(0)), 17)
+    std = OneClassEnsemble(teacher, replace(SETTINGS, steps=1), torch.device("cpu")).fit(patches).std
+    assert 5e-3 * std[1:].median() < std[0] < 2e-2 * std[1:].median()
+
+
 def test_schedule_and_weight_decay_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     rates, decays = list[float](), list[float]()
     set_rate, make = one_class.set_learning_rate, one_class.make_optimizer

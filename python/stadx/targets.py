@@ -162,8 +162,16 @@ class TeacherTargets:
                 f"{self.source.name}: the teacher of p = {self.teacher.patch_size} sees no difference between any two "
                 "places of the training images; check them, or take another teacher"
             )
-        typical = std[std > 1e-4 * std.max()].median()  # of channels that are not dead
-        return mean.float(), std.clamp_min(_LEAST_STD * float(typical)).float()
+        return mean.float(), usable_deviations(std).float()
+
+
+def usable_deviations(std: Tensor) -> Tensor:
+    """What channels [d] are divided by: their deviation, but at least a hundredth of the median one's.
+
+    By its own a channel that hardly varies would drown the others. Where none varies at all: 1.
+    """
+    alive = std[std > 1e-4 * std.max()]
+    return std.clamp_min(_LEAST_STD * float(alive.median())) if len(alive) else torch.ones_like(std)
 
 
 def _size(image: Tensor) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..data.source import ImageSource
 from ..networks import SLOPE, loaded_network
 from ..progress import Progress
+from ..targets import usable_deviations
 from ..training import Checkpoint, check_finite, restore_training_state, training_state
 from .all_descriptors import AllDescriptors
 from .base import check_training
@@ -63,7 +64,7 @@ class _Reconstruction(DescriptorBaseline):
 
     def _learn(self, descriptors: Tensor, progress: Progress) -> dict[str, Tensor]:
         std, mean = torch.std_mean(descriptors, dim=0, correction=0)
-        std = std.clamp_min(1e-6 * float(std.max()) + 1e-30)
+        std = usable_deviations(std)
         x = (descriptors - mean) / std
 
         def batches(epoch: int, part: int) -> Sequence[Tensor]:

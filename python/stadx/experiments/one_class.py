@@ -26,6 +26,7 @@ from ..networks import PatchNetwork, channels_last, normalize_images
 from ..progress import Progress, silent
 from ..scoring import Normalization
 from ..system import usable_device
+from ..targets import usable_deviations
 from ..teacher import load_teachers, shipped_teacher
 from ..training import (
     OptimizerName,
@@ -107,7 +108,7 @@ class OneClassEnsemble:
         rest, patches = patches[held_out], patches[held_in]
         targets = self._described([self.teacher], patches, progress, f"{label}, teacher's descriptors")[0]
         std, self.mean = torch.std_mean(targets.double(), dim=0, correction=0)
-        self.mean, self.std = self.mean.float(), std.clamp_min(1e-6 * float(std.max())).float()
+        self.mean, self.std = self.mean.float(), usable_deviations(std).float()
         targets = (targets - self.mean) / self.std
         generator = torch.Generator().manual_seed(s.seed)
         first = np.random.default_rng([s.seed, 1]).choice(len(patches), min(_INIT_PATCHES, len(patches)), replace=False)
