@@ -54,6 +54,14 @@ def test_options_go_before_the_preset(trained: Any) -> None:
     assert settings == {**papers, **changed}
 
 
+def test_settings_that_few_will_change(trained: Any) -> None:
+    given = ["--held-out", "0.3", "--weight-decay", "0", "--padding", "zeros", "--precision", "float32"]
+    changed = {"held_out": 0.3, "weight_decay": 0.0, "padding": "zeros", "precision": "float32"}
+    assert trained(*given) == {**Detector((33,)).settings, **changed}
+    assert trained("--method", "knn", "--held-out", "0.3")["held_out"] == 0.3
+    assert "means nothing to --method knn" in trained("--method", "knn", "--padding", "zeros")
+
+
 def test_what_the_preset_means_to_baselines(trained: Any) -> None:
     assert trained("--method", "vae")["samples"] == 500_000
     for method in ("l2-ae", "vae"):

@@ -36,9 +36,9 @@ def train(
         ],
         typer.Option(
             help="What models the good images: the students, or one of the systems that the paper compares them with, "
-            "in its settings. Those take --image-size, --target-fpr, --image-fpr and --seed; on the teacher's "
-            "descriptors (knn to vae) --scales (one; feature-dictionary too) and --teacher; from pixels (ssim-ae and "
-            "on) --device and, but for ocgan, --texture."
+            "in its settings. Those take --image-size, --target-fpr, --image-fpr, --held-out and --seed; on the "
+            "teacher's descriptors (knn to vae) --scales (one; feature-dictionary too) and --teacher; from pixels "
+            "(ssim-ae and on) --device and, but for ocgan, --texture."
         ),
     ] = "student-teacher",
     preset: Annotated[
@@ -82,12 +82,21 @@ def train(
     image_fpr: Annotated[
         float, typer.Option(min=0, max=1, help="Share of good images that may count as anomalous.")
     ] = 0.05,
+    held_out: Annotated[
+        float,
+        typer.Option(
+            min=0.01,
+            max=0.99,
+            help="Share of the images, at least one, set aside for thresholds: none learns from them.",
+        ),
+    ] = 0.1,
     optimizer: Annotated[
         Literal["muon", "adam"], typer.Option(help="Adam in the paper; Muon gets further in as many steps.")
     ] = "muon",
     learning_rate: Annotated[
         float | None, typer.Option(help="Highest learning rate.", show_default="0.002 for muon, 0.001 for adam")
     ] = None,
+    weight_decay: Annotated[float, typer.Option(min=0, help="Of the optimiser.")] = 1e-5,
     schedule: Annotated[
         Literal["cosine", "constant"],
         typer.Option(help="Course of the learning rate; constant in the paper."),
@@ -114,6 +123,16 @@ def train(
             help="How much of an image's own level of error is taken out: images differ in light; 0 in the paper.",
         ),
     ] = 0.5,
+    padding: Annotated[
+        Literal["reflect", "zeros", "replicate"] | None,
+        typer.Option(help="How networks continue an image beyond its border.", show_default="the teacher's: reflect"),
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        typer.Option(
+            help="Of training; auto: bfloat16 where the processor has it. On a CPU scoring is always float32."
+        ),
+    ] = "auto",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of every random choice.")] = 0,
     teacher: Annotated[
         list[Path] | None,
@@ -159,6 +178,7 @@ def train(
         "focus": focus,
         "optimizer": optimizer,
         "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
         "schedule": schedule,
         "dense": dense,
         "terms": terms,
@@ -175,6 +195,9 @@ def train(
         (256 if image_size is None else image_size) or None,
         target_fpr,
         image_fpr=image_fpr,
+        held_out=held_out,
+        padding=padding,
+        precision=precision,
         patience=patience,
         smoothing=smoothing,
         teachers=teacher or (),
@@ -194,6 +217,7 @@ _SETTINGS = {
     "image_size": "image_size",
     "target_fpr": "target_fpr",
     "image_fpr": "image_fpr",
+    "held_out": "held_out",
     "epochs": "epochs",
     "seed": "seed",
     "teacher": "teacher",
