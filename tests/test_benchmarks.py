@@ -23,6 +23,7 @@ from stadx.networks import PATCH_SIZES
 # at the end: a module of the tests with the same name wins
 sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
+import busy
 import pro
 import pro_peers
 from efficientad_shape import EfficientADShape
@@ -276,3 +277,17 @@ def test_pro_benchmark_runs(tmp_path: Path, two_threads: None) -> None:
 def test_pro_benchmark_names_bad_sections_and_has_an_example() -> None:
     assert "--only" in CliRunner().invoke(pro.app, ["--only", "speed"]).output
     assert "benchmarks/pro.py --only au_pro,labels" in " ".join(CliRunner().invoke(pro.app, ["--help"]).output.split())
+
+
+def test_what_is_timed_beside_other_programs_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+
+    def once(run: Callable[[], object]) -> float:
+        done.append(run())
+        return 1.0
+
+    monkeypatch.setattr(busy, "_median", once)
+    assert set(busy._times().values()) == {1.0}
+    scores, figure = done
+    assert isinstance(scores, Tensor) and scores.shape == (1, 256, 256) and scores.isfinite().all()
+    assert isinstance(figure, float) and 0 < figure < 1
