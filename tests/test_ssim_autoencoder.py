@@ -35,3 +35,23 @@ def test_the_autoencoder_is_that_of_the_table(side: int) -> None:
     x = torch.rand(1, 1, side, side)
     code = network[: 2 * len(table) - 1](x)
     assert code.shape == (1, 100, 1, 1) and network(x).shape == x.shape
+
+
+@pytest.mark.parametrize("side", [32, 128, 256])
+def test_an_untrained_autoencoder_tells_images_apart(side: int) -> None:
+    """Else no gradient reaches the encoder, and all it ever makes of an image is the mean of all."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        network = _autoencoder(side, 100)
+    x = torch.rand(8, 1, side, side, generator=generator) * 0.3 + 0.7 * torch.rand(8, 1, 1, 1, generator=generator)
+    between = [0.0]
+    with torch.no_grad():
+        for layer in network:
+            x = layer(x)
+            between.append(float(x.std(0).mean()))
+    assert min(between[1:]) > 0.03
+    loss = (network(torch.rand(8, 1, side, side, generator=generator)) - 0.5).square().mean()
+    loss.backward()
+    first, last = (m.weight.grad.norm() / m.weight.norm() for m in (network[0], network[-1]))
+    assert first > 0.03 * last

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -106,12 +107,27 @@ def _autoencoder(side: int, latent: int) -> nn.Sequential:
     before = [1, *(channels for channels, _, _ in layers[:-1])]
     modules: list[nn.Module] = []
     for width, (channels, kernel, stride) in zip(before, layers, strict=True):
-        modules += [nn.Conv2d(width, channels, kernel, stride, 0 if kernel == 8 else 1), nn.LeakyReLU(_SLOPE)]
+        convolution = nn.Conv2d(width, channels, kernel, stride, 0 if kernel == 8 else 1)
+        modules += [_begun(convolution, width * kernel**2), nn.LeakyReLU(_SLOPE)]
     modules.pop()  # the code is linear, and so is the reconstruction
     for width, (channels, kernel, stride) in zip(before[::-1], layers[::-1], strict=True):
-        modules += [nn.ConvTranspose2d(channels, width, kernel, stride, 0 if kernel == 8 else 1), nn.LeakyReLU(_SLOPE)]
+        transposed = nn.ConvTranspose2d(channels, width, kernel, stride, 0 if kernel == 8 else 1)
+        inputs = channels * (1 if kernel == 8 else kernel**2 // stride**2)  # of a pixel; the code has but one pixel
+        modules += [_begun(transposed, inputs), nn.LeakyReLU(_SLOPE)]
     last = modules[-2]
     assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
     # SSIM is flat for values far from an image's: begun around 0, some trainings overshot and learned nothing more
     nn.init.constant_(last.bias, 0.5)
     return nn.Sequential(*modules[:-1])
+
+
+def _begun(layer: nn.Conv2d | nn.ConvTranspose2d, inputs: int) -> nn.Module:
+    """A layer that keeps the variance of `inputs` numbers and a leaky rectification before it (He et al. 2015).
+
+    As PyTorch begins layers, each divides it by more than two: nothing of the image is left after ten, no gradient
+    comes back, and the weight decay, which Adam takes for a gradient like any, brings the encoder to zero.
+    """
+    nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / ((1 + _SLOPE**2) * inputs)))
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
