@@ -38,20 +38,15 @@ def test_the_autoencoder_is_that_of_the_table(side: int) -> None:
 
 
 @pytest.mark.parametrize("side", [32, 128, 256])
-def test_an_untrained_autoencoder_tells_images_apart(side: int) -> None:
-    """Else no gradient reaches the encoder, and all it ever makes of an image is the mean of all."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.random.fork_rng([]):
+def test_what_an_image_is_comes_through_an_untrained_autoencoder(side: int) -> None:
+    x = (
+        torch.rand(8, 1, side, side, generator=torch.Generator().manual_seed(0))
+        * torch.linspace(0.1, 1, 8)[:, None, None, None]
+    )
+    with torch.random.fork_rng([]), torch.no_grad():
         torch.manual_seed(0)
-        network = _autoencoder(side, 100)
-    x = torch.rand(8, 1, side, side, generator=generator) * 0.3 + 0.7 * torch.rand(8, 1, 1, 1, generator=generator)
-    between = [0.0]
-    with torch.no_grad():
-        for layer in network:
+        *layers, last = _autoencoder(side, 100)
+        for layer in layers:
             x = layer(x)
-            between.append(float(x.std(0).mean()))
-    assert min(between[1:]) > 0.03
-    loss = (network(torch.rand(8, 1, side, side, generator=generator)) - 0.5).square().mean()
-    loss.backward()
-    first, last = (m.weight.grad.norm() / m.weight.norm() for m in (network[0], network[-1]))
-    assert first > 0.01 * last
+            assert x.std(0).mean() > 0.03
+        assert (last(x) - 0.5).abs().max() < 0.1

@@ -116,8 +116,11 @@ def _autoencoder(side: int, latent: int) -> nn.Sequential:
         modules += [_begun(transposed, inputs), nn.LeakyReLU(_SLOPE)]
     last = modules[-2]
     assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
-    # SSIM is flat for values far from an image's: begun around 0, some trainings overshot and learned nothing more
+    # SSIM is flat for values far from an image's: begun around 0, some trainings overshot and learned nothing more.
     nn.init.constant_(last.bias, 0.5)
+    # What varies, but not as the image does, is worse than grey: unlearning it, the layers before lost what they had.
+    with torch.no_grad():
+        last.weight.mul_(0.01)
     return nn.Sequential(*modules[:-1])
 
 
