@@ -28,7 +28,7 @@ from stadx.training import Checkpoint
 
 SMALL: dict[str, dict[str, Any]] = {
     "ssim-ae": {
-        **{"image_size": 64, "samples": 32, "epochs": 4, "batch": 4, "learning_rate": 2e-3},
+        **{"image_size": 64, "samples": 32, "epochs": 15, "batch": 4, "learning_rate": 1e-3},
         **{"rotation": 0.0, "shift": 0.0},
     },
     "anogan": {
@@ -74,7 +74,7 @@ def fitted(request: pytest.FixtureRequest, demo: dict[str, Path]) -> Baseline:
 def test_defects_stand_out(fitted: Baseline, demo: dict[str, Path]) -> None:
     evaluation = evaluate(fitted, open_category(demo[fitted.method]))
     # after one epoch SSIM-AE has 0.77 and OCGAN 0.3; so little training gives AnoGAN 0.3 to 0.8, depending on the seed
-    least = {"ssim-ae": 0.83, "ocgan": 0.68, "feature-dictionary": 0.9, "anogan": 0.0}[fitted.method]
+    least = {"ssim-ae": 0.9, "ocgan": 0.68, "feature-dictionary": 0.9, "anogan": 0.0}[fitted.method]
     assert evaluation.pixel_auroc is not None and evaluation.pixel_auroc > least
     assert fitted.heldout_scores_[0] >= fitted.threshold_ > fitted.heldout_scores_[-1]
 
