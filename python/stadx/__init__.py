@@ -35,7 +35,7 @@ __version__ = package_version()
 # PyTorch's OpenMP (libgomp) reads this when it is loaded. By default a thread spins for milliseconds until the others
 # come, which costs several times the work when another program has their core, and gains nothing when none has.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
     "calibrated": ("Prediction",),
