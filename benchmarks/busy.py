@@ -7,8 +7,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -51,31 +49,22 @@ def main(
         print(f"{name}: {', '.join(cells)}")
 
 
-def _times() -> dict[str, float]:
+def _times(rounds: int = 11) -> dict[str, float | None]:
     """Seconds of each piece of work, the median of several."""
     import stadx  # before torch, whose threads read what it sets  # noqa: I001
     import torch
     from huge import untrained
+    from timing import Competitor, interleaved
 
     detector = untrained(33, 3)
     image = torch.randint(0, 256, (1, 3, 256, 256), dtype=torch.uint8)
     maps, masks = torch.rand(20, 512, 512), torch.zeros(20, 512, 512, dtype=torch.bool)
     masks[:, 100:150, 200:250] = True
-    work: dict[str, Callable[[], object]] = {
-        "an image of 256 x 256, p = 33, M = 3, stride 4": lambda: detector.score(image, stride=4),
-        "AU-PRO of 20 maps of 512 x 512": lambda: stadx.metrics.au_pro(maps, masks),
-    }
-    return {name: _median(run) for name, run in work.items()}
-
-
-def _median(run: Callable[[], object], repeats: int = 11) -> float:
-    run()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+    work = [
+        Competitor("an image of 256 x 256, p = 33, M = 3, stride 4", lambda: detector.score(image, stride=4)),
+        Competitor("AU-PRO of 20 maps of 512 x 512", lambda: stadx.metrics.au_pro(maps, masks)),
+    ]
+    return {result.competitor.name: result.median for result in interleaved(work, rounds)}
 
 
 if __name__ == "__main__":

@@ -279,15 +279,7 @@ def test_pro_benchmark_names_bad_sections_and_has_an_example() -> None:
     assert "benchmarks/pro.py --only au_pro,labels" in " ".join(CliRunner().invoke(pro.app, ["--help"]).output.split())
 
 
-def test_what_is_timed_beside_other_programs_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[object] = []
-
-    def once(run: Callable[[], object]) -> float:
-        done.append(run())
-        return 1.0
-
-    monkeypatch.setattr(busy, "_median", once)
-    assert set(busy._times().values()) == {1.0}
-    scores, figure = done
-    assert isinstance(scores, Tensor) and scores.shape == (1, 256, 256) and scores.isfinite().all()
-    assert isinstance(figure, float) and 0 < figure < 1
+def test_what_is_timed_beside_other_programs_runs() -> None:
+    times = busy._times(rounds=1)
+    assert len(times) == 2
+    assert all(seconds is not None and seconds > 0 for seconds in times.values())  # None: it failed

@@ -58,7 +58,9 @@ def test_environment_chooses_the_instruction_set() -> None:
     assert "ImportError: environment variable STADX_ISA: instruction set 'mmx'" in failed.stderr
 
 
-@pytest.mark.skipif("libgomp" not in Path("/proc/self/maps").read_text(), reason="PyTorch has another OpenMP")
+@pytest.mark.skipif(
+    sys.platform != "linux" or "libgomp" not in Path("/proc/self/maps").read_text(), reason="PyTorch has another OpenMP"
+)
 def test_threads_that_wait_leave_the_core_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)

@@ -96,7 +96,9 @@ def test_a_dead_channel_does_no_harm() -> None:
     weight, bias = teacher.layers[-1].parameters()
     weight[0] *= 1e-5
     bias[0] = 5.0
-    patches = zoomed(torch.randint(0, 256, (40, 3, 20, 20), dtype=torch.uint8, generator=torch.manual_seed(0)), 17)
+    patches = zoomed(
+        torch.randint(0, 256, (40, 3, 20, 20), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)), 17
+    )
     std = OneClassEnsemble(teacher, replace(SETTINGS, steps=1), torch.device("cpu")).fit(patches).std
     assert 5e-3 * std[1:].median() < std[0] < 2e-2 * std[1:].median()
 
