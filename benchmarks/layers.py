@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stadx import PatchNetwork
-from stadx.allocation import keep_freed_memory
+from stadx.core.memory import keep_freed_memory
 from stadx.engine import Engine
 from stadx.ops import dense_layer
 from stadx.plan import Step, plan_axis

@@ -9,7 +9,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from peers import PEERS, laid_out, patch_by_patch
 from stadx import PatchNetwork, dense_features
-from stadx.allocation import keep_freed_memory
+from stadx.core.memory import keep_freed_memory
 from stadx.crops import random_crops
 from stadx.networks import PATCH_SIZES, channels_last, dense_features_padded
 from stadx.training import autocast

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stadx import PatchNetwork
-from stadx.files import write_model
+from stadx.core.files import write_model
 from stadx.teacher import TEACHER_VERSION
 
 

@@ -18,6 +18,7 @@ from small import teacher_file
 from stadx import DataError, Detector
 from stadx.cli import app
 from stadx.cli_experiments import STUDIES as NAMES
+from stadx.core.progress import silent
 from stadx.data.demo import write_demo_set
 from stadx.data.layouts import open_category, training_images
 from stadx.data.source import ImageSource
@@ -27,7 +28,6 @@ from stadx.experiments.ablations import Row, Setup, run_study, table
 from stadx.experiments.studies import STUDIES
 from stadx.experiments.variants import HeldOut
 from stadx.pretrain_settings import PretrainSettings
-from stadx.progress import silent
 
 
 @pytest.fixture(scope="module")

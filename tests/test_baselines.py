@@ -16,12 +16,12 @@ from stadx import DataError, ModelFileError
 from stadx.baselines import METHODS, DescriptorBaseline, OneClassSvmDetector
 from stadx.baselines.shallow import nearest, projected
 from stadx.cli import app
+from stadx.core.files import write_model
 from stadx.data.demo import write_demo_set
 from stadx.data.images import write_image
 from stadx.data.layouts import open_category, training_images
 from stadx.dense import dense_features
 from stadx.evaluation import evaluate
-from stadx.files import write_model
 from stadx.loading import load_model
 from stadx.networks import normalize_images
 from stadx.teacher import TEACHER_VERSION

@@ -13,10 +13,10 @@ from torch import Tensor
 from small import good_images, random_teacher, teacher_file
 from stadx.baselines import METHODS, AutoencoderDetector, DescriptorBaseline, all_descriptors
 from stadx.baselines.all_descriptors import AllDescriptors
+from stadx.core.progress import silent
 from stadx.data.source import ImageSource
 from stadx.dense import dense_features
 from stadx.networks import normalize_images
-from stadx.progress import silent
 from stadx.targets import TeacherTargets
 from stadx.training import Checkpoint
 

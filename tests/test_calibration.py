@@ -17,8 +17,8 @@ from stadx.calibration import (
     threshold_at,
     threshold_levels,
 )
+from stadx.core.progress import silent
 from stadx.data.source import ImageSource
-from stadx.progress import silent
 from stadx.scoring import Ensemble, Normalization
 
 

@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from stadx import cli, detector, detector_file, files
+from stadx import cli, detector, detector_file
+from stadx.core import files
 from stadx.data.demo import write_demo_set
 from stadx.data.images import read_map, write_image
 from stadx.networks import PatchNetwork

@@ -13,12 +13,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from stadx.core.errors import DataError, OutputError
 from stadx.data import demo, demo_washer, demo_weave
 from stadx.data.category import read_mask
 from stadx.data.demo_drawing import Drawing, finish
 from stadx.data.images import read_image
 from stadx.data.layouts import open_category
-from stadx.errors import DataError, OutputError
 
 MODULES = [demo_weave, demo_washer]
 SMALL = {"size": 48, "train": 3, "test_good": 2, "test_defect": 4}

@@ -9,7 +9,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from stadx import cli, demo, detector, files
+from stadx import cli, demo, detector
+from stadx.core import files
 from stadx.data.images import read_map
 from stadx.networks import PatchNetwork
 from stadx.teacher import TEACHER_VERSION

@@ -15,10 +15,10 @@ from torch import Tensor
 from small import good_images, teacher_file
 from stadx import DataError, Detector, ModelFileError, OutputError, scoring
 from stadx.calibration import split
+from stadx.core.files import read_model, write_model
 from stadx.data import strips
 from stadx.data.images import read_map
 from stadx.detector_file import DETECTOR_VERSION
-from stadx.files import read_model, write_model
 from stadx.metrics import auroc
 from stadx.prediction import predict_files
 from stadx.smoothing import smooth

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from stadx.core.errors import DataError
 from stadx.data.images import read_image, write_image
 from stadx.data.layouts import open_category
 from stadx.data.patterns import list_patterns
 from stadx.data.source import resize
-from stadx.errors import DataError
 from stadx.evaluation import evaluate
 from stadx.metrics import au_pro, auroc
 from stadx.report.html import write_report

@@ -229,17 +229,17 @@ def test_au_pro_by_the_gpus_steps(limit: float, monkeypatch: pytest.MonkeyPatch)
 def test_maps_and_masks_on_a_gpu_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "on_gpu", lambda item: isinstance(item, Tensor))
     ones = torch.ones(2, 3)
-    with pytest.raises(stadx.errors.DataError, match=r"have shape \(2, 3\) but masks \(3, 2\)"):
+    with pytest.raises(stadx.core.errors.DataError, match=r"have shape \(2, 3\) but masks \(3, 2\)"):
         metrics.au_pro([ones], [torch.ones(3, 2, dtype=torch.bool)])
-    with pytest.raises(stadx.errors.DataError, match="give bool or integers"):
+    with pytest.raises(stadx.core.errors.DataError, match="give bool or integers"):
         metrics.au_pro([ones], [ones])
-    with pytest.raises(stadx.errors.DataError, match="give real numbers"):
+    with pytest.raises(stadx.core.errors.DataError, match="give real numbers"):
         metrics.au_pro([ones.to(torch.complex64)], [ones > 0])
 
 
 def test_images_on_several_devices_are_named() -> None:
     here, there = torch.zeros(2, 3), torch.zeros(2, 3, device="meta")
-    with pytest.raises(stadx.errors.DataError, match="some images are on cpu, others on meta"):
+    with pytest.raises(stadx.core.errors.DataError, match="some images are on cpu, others on meta"):
         list(inputs.groups([(here, here > 0), (there, there > 0)]))
 
 

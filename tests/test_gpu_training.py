@@ -15,19 +15,13 @@ from small import good_images, random_teacher, teacher_file
 from stadx import DataError, Detector, StadxError, distributed, pretraining
 from stadx.calibration import _maps_of_gpu, held_out_maps
 from stadx.cli import app
+from stadx.core.progress import silent
 from stadx.data.source import ImageSource
 from stadx.graphed_step import GraphedStep
 from stadx.pretrained import standardized
 from stadx.pretraining import pretrain
-from stadx.progress import silent
 from stadx.scoring import Ensemble
-from stadx.training import (
-    OptimizerName,
-    make_optimizer,
-    restore_training_state,
-    set_learning_rate,
-    training_state,
-)
+from stadx.training import OptimizerName, make_optimizer, restore_training_state, set_learning_rate, training_state
 
 
 def _fitted(folder: Path, device: torch.device | str, checkpoint: Path | None = None) -> Detector:

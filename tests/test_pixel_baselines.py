@@ -17,10 +17,10 @@ from small import good_images
 from stadx import DataError, ModelFileError
 from stadx.baselines import METHODS, Baseline, PatchBaseline, feature_dictionary
 from stadx.cli import app
+from stadx.core.files import read_model, write_model
 from stadx.data.demo import write_demo_set
 from stadx.data.layouts import open_category, training_images
 from stadx.evaluation import evaluate
-from stadx.files import read_model, write_model
 from stadx.loading import load_model
 from stadx.metrics import auroc
 from stadx.pretrained import PretrainedNetwork, as_pretrained

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pretrain_photos import P_NET, SETTINGS, TRIPLETS, make_cheap, write_photos
 from stadx import DataError, ModelFileError, OutputError
-from stadx.files import read_model
+from stadx.core.files import read_model
 from stadx.networks import PatchNetwork
 from stadx.pretraining import pretrain
 from stadx.teacher import load_teacher

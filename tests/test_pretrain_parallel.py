@@ -13,7 +13,7 @@ import torch
 
 from pretrain_photos import write_photos
 from stadx import StadxError, distributed
-from stadx.files import read_model
+from stadx.core.files import read_model
 from train_in_parallel import train
 
 SCRIPT = Path(__file__).with_name("train_in_parallel.py")

@@ -11,10 +11,10 @@ import torch
 
 from pretrain_photos import P_NET, SETTINGS, TRIPLETS, make_cheap, write_photos
 from stadx import ModelFileError, StadxError, pretraining
-from stadx.files import read_model, write_model
+from stadx.core.files import read_model, write_model
+from stadx.core.progress import Progress
 from stadx.pretrain_settings import PretrainSettings
 from stadx.pretraining import pretrain
-from stadx.progress import Progress
 from stadx.training import Checkpoint, arithmetic
 
 

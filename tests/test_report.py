@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stadx.core.errors import DataError, OutputError
 from stadx.data.images import write_image
-from stadx.errors import DataError, OutputError
 from stadx.evaluation import DefectResult, Evaluation, TestScore
 from stadx.metrics import ProCurve, evaluate_maps, pro_curve
 from stadx.report import plots

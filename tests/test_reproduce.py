@@ -15,6 +15,8 @@ from labeled_images import write_digits
 from stadx import DataError, Detector
 from stadx.baselines import METHODS, Baseline
 from stadx.cli import app
+from stadx.core.files import read_model, write_model
+from stadx.core.progress import silent
 from stadx.data.demo import write_demo_set
 from stadx.data.labeled import read_labeled
 from stadx.experiments import categories, classes
@@ -23,10 +25,8 @@ from stadx.experiments.published_tables import TABLES, PublishedTable
 from stadx.experiments.reproduce import ITEMS, reproduce
 from stadx.experiments.request import BUDGETS, Budget, Request
 from stadx.experiments.scales import OneScale, ScalesTogether
-from stadx.files import read_model, write_model
 from stadx.metrics import auroc
 from stadx.networks import normalize_images
-from stadx.progress import silent
 from stadx.teacher import TEACHER_VERSION, load_teacher, shipped_teacher
 
 pytest.importorskip("sklearn")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stadx import DataError, ModelFileError
-from stadx.files import read_model, write_model
+from stadx.core.files import read_model, write_model
 from stadx.networks import PATCH_SIZES
 from stadx.teacher import load_teacher, shipped_teacher
 

@@ -6,14 +6,14 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .version import package_version
+from .core.version import package_version
 
 if TYPE_CHECKING:
     from . import metrics, ops
     from .calibrated import Prediction
+    from .core.errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
     from .dense import dense_features
     from .detector import Detector
-    from .errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
     from .networks import PatchNetwork, normalize_images
 
 __all__ = [
@@ -41,7 +41,7 @@ _HOMES = {
     "calibrated": ("Prediction",),
     "dense": ("dense_features",),
     "detector": ("Detector",),
-    "errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
+    "core.errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
     "networks": ("PatchNetwork", "normalize_images"),
 }
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .dense import Method, check_stride
-from .engine import Workspace
-from .scoring import LEVEL_STRIDE, Ensemble, Normalization, fuse, pieces
-from .windows import ImageRows
+from stadx.dense import Method, check_stride
+from stadx.engine import Workspace
+from stadx.scoring import LEVEL_STRIDE, Ensemble, Normalization, fuse, pieces
+from stadx.windows import ImageRows
 
 _KEPT_PIXELS = 1 << 22  # whose errors are kept until the level of all is known
 _LEVEL_BANDS = 16

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .crops import Crop, Focus, random_crops
-from .networks import PatchNetwork, dense_features_padded
-from .targets import TeacherTargets
-from .training import autocast
-from .winograd import training_grid
+from stadx.crops import Crop, Focus, random_crops
+from stadx.networks import PatchNetwork, dense_features_padded
+from stadx.targets import TeacherTargets
+from stadx.training import autocast
+from stadx.winograd import training_grid
 
 if TYPE_CHECKING:
-    from .students import StudentSettings
+    from stadx.students import StudentSettings
 
 _HELD_OUT_CROPS = 8  # in the loss on held-out images
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .calibration import highest_scores, image_threshold_at, threshold_at, threshold_levels
-from .detector_checks import check_fpr
-from .errors import DataError
+from stadx.calibration import highest_scores, image_threshold_at, threshold_at, threshold_levels
+from stadx.core.errors import DataError
+from stadx.detector_checks import check_fpr
 
 Self = TypeVar("Self", bound="Calibrated")
 

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .allocation import keep_freed_memory
-from .data.source import ImageSource
-from .errors import StadxError
-from .gpu import GpuPrecision, GpuScorer
-from .progress import Progress
-from .scoring import Ensemble, Normalization, fuse
-from .smoothing import smooth
+from stadx.core.errors import StadxError
+from stadx.core.memory import keep_freed_memory
+from stadx.core.progress import Progress
+from stadx.data.source import ImageSource
+from stadx.gpu import GpuPrecision, GpuScorer
+from stadx.scoring import Ensemble, Normalization, fuse
+from stadx.smoothing import smooth
 
 _CPU = torch.device("cpu")
 _LEVELS = 4096  # false-positive rates at which the held-out scores are kept

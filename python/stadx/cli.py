@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from .cli_data import DefectPattern, GoodPattern, MaskPattern, data_app
-from .cli_experiments import ablate, one_class, reproduce
-from .cli_pretrain import pretrain
-from .cli_train import train
-from .console import RESUMABLE, ShownProgress, fail, metrics_table, move, printable, reported, say, show
-from .version import package_version
+from stadx.cli_data import DefectPattern, GoodPattern, MaskPattern, data_app
+from stadx.cli_experiments import ablate, one_class, reproduce
+from stadx.cli_pretrain import pretrain
+from stadx.cli_train import train
+from stadx.console import RESUMABLE, ShownProgress, fail, metrics_table, move, printable, reported, say, show
+from stadx.core.version import package_version
 
 # What a command needs is imported inside it: torch takes seconds, and help should not.
 
@@ -72,10 +72,10 @@ def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Seconds, not minutes, and worse results.")] = False,
 ) -> None:
     """Make a small data set with defects, train on its good images, evaluate, and write a report."""
-    from .files import check_writable
+    from stadx.core.files import check_writable
 
     check_writable(out / "report.html")
-    from .demo import FULL, QUICK, REPORT, run_demo
+    from stadx.demo import FULL, QUICK, REPORT, run_demo
 
     with ShownProgress() as progress:
         evaluations = run_demo(out, QUICK if quick else FULL, progress=progress)
@@ -112,8 +112,8 @@ def predict(
     device: Device = "cpu",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each."""
-    from .loading import load_model
-    from .prediction import SCORES_FILE, collect_images, predict_files
+    from stadx.loading import load_model
+    from stadx.prediction import SCORES_FILE, collect_images, predict_files
 
     paths = collect_images(images)
     detector = load_model(model)
@@ -169,9 +169,9 @@ def evaluate(
     """Measure image AUROC, pixel AUROC and AU-PRO on the test images, overall and per defect type."""
     import json
 
-    from .data.layouts import open_category
-    from .data.patterns import list_patterns
-    from .files import check_writable, write_bytes
+    from stadx.core.files import check_writable, write_bytes
+    from stadx.data.layouts import open_category
+    from stadx.data.patterns import list_patterns
 
     patterns = any(pattern is not None for pattern in (good, defects, masks))
     if patterns == (data is not None):
@@ -180,8 +180,8 @@ def evaluate(
     for file in (json_file, report, worst):
         if file is not None:
             check_writable(file)
-    from .evaluation import evaluate
-    from .loading import load_model
+    from stadx.evaluation import evaluate
+    from stadx.loading import load_model
 
     detector = load_model(model)
     move(detector, device)
@@ -198,12 +198,12 @@ def evaluate(
         write_bytes(json_file, (json.dumps(evaluation.to_json(), indent=2) + "\n").encode("ascii"))
         say(f"JSON: {json_file}")
     if report is not None:
-        from .report.html import write_report
+        from stadx.report.html import write_report
 
         write_report(report, [evaluation], title=f"stadx: {printable(evaluation.name)}")
         say(f"Report: {report.resolve()}")
     if worst is not None:
-        from .report.worst import write_worst
+        from stadx.report.worst import write_worst
 
         write_worst(worst, evaluation)
         say(f"Worst regions: {worst}")
@@ -238,13 +238,13 @@ def evaluate_maps(
     """
     import json
 
-    from .files import check_writable, write_bytes
+    from stadx.core.files import check_writable, write_bytes
 
     for file in (json_file, regions):
         if file is not None:
             check_writable(file)
-    from .console import maps_table
-    from .map_evaluation import evaluate_map_files, read_limits
+    from stadx.console import maps_table
+    from stadx.map_evaluation import evaluate_map_files, read_limits
 
     numbers = read_limits(limits)
     with ShownProgress() as progress:
@@ -270,7 +270,7 @@ def evaluate_maps(
 @reported()
 def info() -> None:
     """Print versions, the instruction set in use, compiled CUDA architectures, and devices."""
-    from .console import facts_table
-    from .system import facts
+    from stadx.console import facts_table
+    from stadx.core.devices import facts
 
     show(facts_table(facts()))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import ShownProgress, printable, reported, say
+from stadx.console import ShownProgress, printable, reported, say
 
 GoodPattern = Annotated[
     str | None,
@@ -51,10 +51,10 @@ def check(
     import json
     from dataclasses import asdict
 
-    from .data.checking import check_listing, check_set
-    from .data.layouts import training_images
-    from .data.patterns import list_patterns
-    from .files import check_writable, write_bytes
+    from stadx.core.files import check_writable, write_bytes
+    from stadx.data.checking import check_listing, check_set
+    from stadx.data.layouts import training_images
+    from stadx.data.patterns import list_patterns
 
     patterns = any(pattern is not None for pattern in (good, defects, masks))
     if json_file is not None:

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from .cli_train import given_options, patch_sizes
-from .console import BAD_INPUT, ShownProgress, check_device, fail, say, show_lines, show_reproduction
+from stadx.cli_train import given_options, patch_sizes
+from stadx.console import BAD_INPUT, ShownProgress, check_device, fail, say, show_lines, show_reproduction
 
 # of experiments.studies, which would import torch: help should not take seconds
 STUDIES = (
@@ -51,7 +51,7 @@ def ablate(
     """Change one thing at a time and write what it does to AU-PRO. A stopped study goes on when run again."""
     sizes = patch_sizes(scales)
     _check_options(context, study)
-    from .experiments.ablations import Setup, run_study, table
+    from stadx.experiments.ablations import Setup, run_study, table
 
     check_device(device)
     shared = {"batch": batch, "crop": crop or None, "focus": focus, "optimizer": optimizer, "teachers": teacher or ()}
@@ -103,7 +103,7 @@ def one_class(
 
     A stopped run goes on with the next class when the same command is run again.
     """
-    from .experiments.one_class import OneClassSettings, run_one_class, table
+    from stadx.experiments.one_class import OneClassSettings, run_one_class, table
 
     place = check_device(device)
     settings = OneClassSettings(int(scale), students, steps, batch, seed=seed)
@@ -196,8 +196,8 @@ def reproduce(
     A run that was stopped goes on when the same command is run again. The files hold all that was measured with the
     same settings, for other rows and systems too. What fails is told, and does not keep the rest from being done.
     """
-    from .experiments.reproduce import reproduce
-    from .experiments.request import BUDGETS, Request
+    from stadx.experiments.reproduce import reproduce
+    from stadx.experiments.request import BUDGETS, Request
 
     check_device(device)
     if texture and item != "table1":

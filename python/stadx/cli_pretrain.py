@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from .console import ShownProgress, check_device, say
+from stadx.console import ShownProgress, check_device, say
 
 if TYPE_CHECKING:
-    from .pretrain_settings import PretrainSettings
+    from stadx.pretrain_settings import PretrainSettings
 
 # None: the preset decides; what it says by default is shown in the help.
 
@@ -171,14 +171,14 @@ def pretrain(
     }
     import os
 
-    from .files import check_writable
+    from stadx.core.files import check_writable
 
     for file in (out, report):
         if file is not None and os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first writes
             check_writable(file)
-    from .distributed import is_first, process_group
-    from .pretrain_settings import PRESETS, PretrainSettings
-    from .pretraining import pretrain
+    from stadx.distributed import is_first, process_group
+    from stadx.pretrain_settings import PRESETS, PretrainSettings
+    from stadx.pretraining import pretrain
 
     given = {name: value for name, value in given.items() if value is not None}
     chosen = {**PRESETS[preset], **given}

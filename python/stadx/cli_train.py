@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .console import ShownProgress, move, say
+from stadx.console import ShownProgress, move, say
 
 
 def train(
@@ -161,15 +161,15 @@ def train(
         scales = "33" if method == "student-teacher" else "65"
     sizes = patch_sizes(scales)
     _check_options(context, method, sizes)
-    from .data.layouts import training_images
-    from .files import check_writable
+    from stadx.core.files import check_writable
+    from stadx.data.layouts import training_images
 
     images = training_images(data)
     check_writable(out)
     if method != "student-teacher":
         _train_baseline(context, method, sizes, images, out)
         return
-    from .detector import Detector
+    from stadx.detector import Detector
 
     settings: dict[str, Any] = {
         "steps": steps,
@@ -185,7 +185,7 @@ def train(
         "level": level,
     }
     if preset == "paper":
-        from .experiments.request import BUDGETS
+        from stadx.experiments.request import BUDGETS
 
         papers, given = BUDGETS["paper"].detector_settings(len(images)), given_options(context)
         settings |= {name: value for name, value in papers.items() if name not in given}
@@ -236,8 +236,8 @@ def _check_options(context: typer.Context, method: str, sizes: tuple[int, ...]) 
     if method == "student-teacher":
         known = set(context.params) - {"epochs", "texture"}
     else:
-        from .baselines import METHODS
-        from .experiments.request import BUDGETS
+        from stadx.baselines import METHODS
+        from stadx.experiments.request import BUDGETS
 
         settings = inspect.signature(METHODS[method]).parameters
         known = _ALWAYS | {option for setting, option in _SETTINGS.items() if setting in settings}
@@ -256,8 +256,8 @@ def _check_options(context: typer.Context, method: str, sizes: tuple[int, ...]) 
 def _train_baseline(
     context: typer.Context, method: str, sizes: tuple[int, ...], images: Sequence[Path], out: Path
 ) -> None:
-    from .baselines import METHODS, PatchBaseline
-    from .experiments.request import BUDGETS
+    from stadx.baselines import METHODS, PatchBaseline
+    from stadx.experiments.request import BUDGETS
 
     options, given = context.params, given_options(context)
     settings: dict[str, Any] = dict(METHODS[method].texture_settings) if options["texture"] else {}

@@ -23,16 +23,16 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from .errors import StadxError
+from stadx.core.errors import StadxError
 
 if TYPE_CHECKING:
     import torch
 
-    from .baselines import Baseline
-    from .detector import Detector
-    from .evaluation import Evaluation
-    from .experiments.published_tables import Reproduction
-    from .map_evaluation import MapEvaluation
+    from stadx.baselines import Baseline
+    from stadx.detector import Detector
+    from stadx.evaluation import Evaluation
+    from stadx.experiments.published_tables import Reproduction
+    from stadx.map_evaluation import MapEvaluation
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -196,7 +196,7 @@ class ShownProgress:
 
 def check_device(name: str) -> torch.device:
     """The device that the option --device names."""
-    from .system import usable_device
+    from stadx.core.devices import usable_device
 
     try:
         return usable_device(name)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .networks import PatchNetwork
-from .windows import TensorRows, padded_window
+from stadx.networks import PatchNetwork
+from stadx.windows import TensorRows, padded_window
 
 _CELL = 16  # pixels a side of what `Focus` tells apart
 

@@ -6,16 +6,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from .data.demo import write_demo_set
-from .data.images import read_image
-from .data.layouts import open_category
-from .detector import Detector
-from .evaluation import Evaluation, evaluate
-from .files import check_writable
-from .prediction import write_pictures
-from .progress import Progress, silent
-from .report.html import write_report
-from .report.overlay import scale_for
+from stadx.core.files import check_writable
+from stadx.core.progress import Progress, silent
+from stadx.data.demo import write_demo_set
+from stadx.data.images import read_image
+from stadx.data.layouts import open_category
+from stadx.detector import Detector
+from stadx.evaluation import Evaluation, evaluate
+from stadx.prediction import write_pictures
+from stadx.report.html import write_report
+from stadx.report.overlay import scale_for
 
 PATCH_SIZE = 33
 IMAGE_SIZE = 128

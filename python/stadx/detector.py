@@ -11,24 +11,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .allocation import keep_freed_memory
-from .bands import score_bands
-from .calibrated import Calibrated, Prediction
-from .calibration import Terms, calibrate, split
-from .data.source import ImageSize, ImageSource, check_images, resize
-from .dense import Method, check_stride
-from .detector_checks import check_settings
-from .detector_file import read_detector, write_detector
-from .errors import DataError
-from .gpu import GpuPrecision, GpuScorer
-from .networks import Padding
-from .progress import Progress, silent
-from .smoothing import smooth_bands
-from .students import StudentSettings, train_students
-from .system import usable_device
-from .teacher import load_teachers
-from .training import OptimizerName, Precision
-from .windows import ImageRows, TensorRows
+from stadx.bands import score_bands
+from stadx.calibrated import Calibrated, Prediction
+from stadx.calibration import Terms, calibrate, split
+from stadx.core.devices import usable_device
+from stadx.core.errors import DataError
+from stadx.core.memory import keep_freed_memory
+from stadx.core.progress import Progress, silent
+from stadx.data.source import ImageSize, ImageSource, check_images, resize
+from stadx.dense import Method, check_stride
+from stadx.detector_checks import check_settings
+from stadx.detector_file import read_detector, write_detector
+from stadx.gpu import GpuPrecision, GpuScorer
+from stadx.networks import Padding
+from stadx.smoothing import smooth_bands
+from stadx.students import StudentSettings, train_students
+from stadx.teacher import load_teachers
+from stadx.training import OptimizerName, Precision
+from stadx.windows import ImageRows, TensorRows
 
 
 class Detector(Calibrated):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, get_args
 
-from .calibration import Terms
-from .networks import PATCH_SIZES, Padding
-from .training import OptimizerName, Precision
+from stadx.calibration import Terms
+from stadx.networks import PATCH_SIZES, Padding
+from stadx.training import OptimizerName, Precision
 
 _CHOICES = {
     "schedule": ("cosine", "constant"),

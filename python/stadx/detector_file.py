@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
-from .calibrated import Calibrated
-from .errors import ModelFileError
-from .files import read_model, write_model
-from .networks import PatchNetwork, channels_last, loaded_network
-from .scoring import Ensemble, Normalization
+from stadx.calibrated import Calibrated
+from stadx.core.errors import ModelFileError
+from stadx.core.files import read_model, write_model
+from stadx.networks import PatchNetwork, channels_last, loaded_network
+from stadx.scoring import Ensemble, Normalization
 
 if TYPE_CHECKING:
-    from .detector import Detector
+    from stadx.detector import Detector
 
 DETECTOR_VERSION = 1
 

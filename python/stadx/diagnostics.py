@@ -11,14 +11,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from .data.patches import PhotoPatches
-from .data.photos import Photo
-from .distillation import PatchGrid
-from .networks import PatchNetwork, normalize_images
-from .pretrain_settings import PretrainSettings
-from .pretrained import PretrainedNetwork
-from .progress import Progress, silent
-from .training import autocast
+from stadx.core.progress import Progress, silent
+from stadx.data.patches import PhotoPatches
+from stadx.data.photos import Photo
+from stadx.distillation import PatchGrid
+from stadx.networks import PatchNetwork, normalize_images
+from stadx.pretrain_settings import PretrainSettings
+from stadx.pretrained import PretrainedNetwork
+from stadx.training import autocast
 
 HELD_OUT_PATCHES = 2048
 _AT_ONCE = 64

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import DataError
-from .networks import PatchNetwork
-from .pretrained import PretrainedNetwork, patch_features
-from .winograd import run_layers
+from stadx.core.errors import DataError
+from stadx.networks import PatchNetwork
+from stadx.pretrained import PretrainedNetwork, patch_features
+from stadx.winograd import run_layers
 
 
 @dataclass(frozen=True)

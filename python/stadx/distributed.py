@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .errors import StadxError
+from stadx.core.errors import StadxError
 
 T = TypeVar("T")
 

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from .allocation import keep_freed_memory
-from .data.category import GOOD, Category, read_mask
-from .data.images import read_image
-from .data.source import resize
-from .errors import DataError
-from .metrics import FPR_LIMIT, PixelMetrics, ProCurve, auroc, evaluate_maps
-from .progress import Progress, silent
-from .version import versions
+from stadx.core.errors import DataError
+from stadx.core.memory import keep_freed_memory
+from stadx.core.progress import Progress, silent
+from stadx.core.version import versions
+from stadx.data.category import GOOD, Category, read_mask
+from stadx.data.images import read_image
+from stadx.data.source import resize
+from stadx.metrics import FPR_LIMIT, PixelMetrics, ProCurve, auroc, evaluate_maps
 
 At = Literal["original", "model"] | int
 """The size at which maps and masks are compared: the image's own, what the detector resizes images to, or a square's

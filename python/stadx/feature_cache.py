@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .errors import ModelFileError, StadxError
-from .files import replacement, writing_to
+from stadx.core.errors import ModelFileError, StadxError
+from stadx.core.files import replacement, writing_to
 
 _MAGIC = b"stadx features 1"
 _HEADER = 4096  # bytes: the magic words, then the key as JSON

@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .bands import upsample
-from .data.source import ImageSize, resize
-from .gpu_scale import Scale, Target, scale_of, score_window
-from .networks import IMAGENET_MEAN, IMAGENET_STD, padded_positions
-from .scoring import Ensemble, Normalization, pieces
-from .smoothing import smooth
+from stadx.bands import upsample
+from stadx.data.source import ImageSize, resize
+from stadx.gpu_scale import Scale, Target, scale_of, score_window
+from stadx.networks import IMAGENET_MEAN, IMAGENET_STD, padded_positions
+from stadx.scoring import Ensemble, Normalization, pieces
+from stadx.smoothing import smooth
 
 GpuPrecision = Literal["tf32", "float32", "bfloat16", "float16"]
 _DTYPES = {"tf32": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

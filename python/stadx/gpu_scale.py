@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import ops
-from .plan import Layer, layers_of
-from .scoring import Ensemble, Normalization
+from stadx import ops
+from stadx.plan import Layer, layers_of
+from stadx.scoring import Ensemble, Normalization
 
 
 @dataclass

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .detector import Detector
-from .files import model_kind
+from stadx.core.files import model_kind
+from stadx.detector import Detector
 
 if TYPE_CHECKING:
-    from .baselines import Baseline
+    from stadx.baselines import Baseline
 
 
 def load_model(path: str | os.PathLike[str]) -> Detector | Baseline:
@@ -19,7 +19,7 @@ def load_model(path: str | os.PathLike[str]) -> Detector | Baseline:
         ModelFileError: if the file is missing, damaged, of another version or something else.
     """
     if model_kind(path) == "baseline":
-        from .baselines import Baseline
+        from stadx.baselines import Baseline
 
         return Baseline.load(path)
     return Detector.load(path)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .data.map_files import MapSet, open_map_set
-from .errors import DataError
-from .metrics import Interval, PixelMetrics, Region, auroc, evaluate_maps
-from .progress import Progress, silent
-from .version import versions
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress, silent
+from stadx.core.version import versions
+from stadx.data.map_files import MapSet, open_map_set
+from stadx.metrics import Interval, PixelMetrics, Region, auroc, evaluate_maps
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from . import distributed
-from .distillation import PatchGrid
-from .feature_cache import FeatureCache
-from .losses import compactness_loss, distillation_loss, triplet_loss
-from .networks import PatchNetwork, normalize_images
-from .pretrain_settings import PretrainSettings
-from .pretrained import PretrainedNetwork
-from .training import autocast
+from stadx import distributed
+from stadx.distillation import PatchGrid
+from stadx.feature_cache import FeatureCache
+from stadx.losses import compactness_loss, distillation_loss, triplet_loss
+from stadx.networks import PatchNetwork, normalize_images
+from stadx.pretrain_settings import PretrainSettings
+from stadx.pretrained import PretrainedNetwork
+from stadx.training import autocast
 
 
 @dataclass(frozen=True)

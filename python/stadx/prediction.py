@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .allocation import keep_freed_memory
-from .data.images import list_images, read_image, write_image, write_map
-from .data.source import ImageSize
-from .data.strips import open_rows
-from .errors import DataError, OutputError
-from .evaluation import Scorer
-from .files import check_writable, write_bytes
-from .prediction_strips import BandScorer, check_finite, predict_rows
-from .progress import Progress, silent
-from .report.overlay import Scale, overlay, scale_for
+from stadx.core.errors import DataError, OutputError
+from stadx.core.files import check_writable, write_bytes
+from stadx.core.memory import keep_freed_memory
+from stadx.core.progress import Progress, silent
+from stadx.data.images import list_images, read_image, write_image, write_map
+from stadx.data.source import ImageSize
+from stadx.data.strips import open_rows
+from stadx.evaluation import Scorer
+from stadx.prediction_strips import BandScorer, check_finite, predict_rows
+from stadx.report.overlay import Scale, overlay, scale_for
 
 SCORES_FILE = "scores.jsonl"
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .data.images import write_image
-from .data.strip_writer import RowWriter
-from .data.strips import RowReader
-from .errors import DataError
-from .progress import Progress
-from .report.overlay import Scale, overlay
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress
+from stadx.data.images import write_image
+from stadx.data.strip_writer import RowWriter
+from stadx.data.strips import RowReader
+from stadx.report.overlay import Scale, overlay
 
 OVERLAY_SIDE = 2048
 

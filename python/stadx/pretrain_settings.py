@@ -6,9 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from .losses import Reduction
-from .networks import PATCH_SIZES, Padding
-from .training import OptimizerName, Precision, Schedule
+from stadx.losses import Reduction
+from stadx.networks import PATCH_SIZES, Padding
+from stadx.training import OptimizerName, Precision, Schedule
 
 Targets = Literal["pooled", "dense"]
 

@@ -7,15 +7,15 @@ import os
 import torch
 from torch import Tensor, nn
 
-from .data.patches import PhotoPatches
-from .distillation import PatchGrid, target_size
-from .errors import DataError
-from .networks import PatchNetwork, normalize_images
-from .pretrain_settings import PretrainSettings
-from .pretrained import PretrainedNetwork, load_pretrained, standardized
-from .progress import Progress
-from .teacher import load_teacher
-from .training import autocast
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress
+from stadx.data.patches import PhotoPatches
+from stadx.distillation import PatchGrid, target_size
+from stadx.networks import PatchNetwork, normalize_images
+from stadx.pretrain_settings import PretrainSettings
+from stadx.pretrained import PretrainedNetwork, load_pretrained, standardized
+from stadx.teacher import load_teacher
+from stadx.training import autocast
 
 FIRST_PATCHES = 256  # on which weights are initialised
 TIMES_FIRST = 8  # so many more for the scale of dense targets, and for D if the teacher goes on from another

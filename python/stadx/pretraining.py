@@ -10,26 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import distributed
-from .allocation import keep_freed_memory
-from .data.patch_stream import patch_stream
-from .data.patches import PhotoPatches
-from .data.photos import Photo, fingerprint_photos, list_photos
-from .diagnostics import HeldOut
-from .distillation import PatchGrid, patch_grid, target_size
-from .errors import DataError, StadxError
-from .feature_cache import FeatureCache
-from .files import check_writable, file_hash, write_model
-from .graphed_step import GraphedStep
-from .networks import PatchNetwork, channels_last, normalize_images
-from .objective import Averages, Objective
-from .pretrain_settings import PretrainSettings
-from .pretrain_start import TIMES_FIRST, decoder, first_crops, network_to_distil, start_from
-from .pretrained import PretrainedNetwork, as_pretrained
-from .progress import Progress, silent
-from .system import usable_device
-from .teacher import TEACHER_VERSION
-from .training import (
+from stadx import distributed
+from stadx.core.devices import usable_device
+from stadx.core.errors import DataError, StadxError
+from stadx.core.files import check_writable, file_hash, write_model
+from stadx.core.memory import keep_freed_memory
+from stadx.core.progress import Progress, silent
+from stadx.data.patch_stream import patch_stream
+from stadx.data.patches import PhotoPatches
+from stadx.data.photos import Photo, fingerprint_photos, list_photos
+from stadx.diagnostics import HeldOut
+from stadx.distillation import PatchGrid, patch_grid, target_size
+from stadx.feature_cache import FeatureCache
+from stadx.graphed_step import GraphedStep
+from stadx.networks import PatchNetwork, channels_last, normalize_images
+from stadx.objective import Averages, Objective
+from stadx.pretrain_settings import PretrainSettings
+from stadx.pretrain_start import TIMES_FIRST, decoder, first_crops, network_to_distil, start_from
+from stadx.pretrained import PretrainedNetwork, as_pretrained
+from stadx.teacher import TEACHER_VERSION
+from stadx.training import (
     Checkpoint,
     arithmetic,
     check_finite,
@@ -276,7 +276,7 @@ def _look(
     progress: Progress,
 ) -> None:
     """Measure on held-out patches, note it in the last entry of the history, and write the page."""
-    from .report.teacher_page import write_teacher_page
+    from stadx.report.teacher_page import write_teacher_page
 
     net = modules["net"]
     assert isinstance(net, PatchNetwork)

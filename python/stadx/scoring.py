@@ -9,12 +9,12 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from . import ops
-from .dense import Method, check_stride, engine_serves
-from .engine import Engine, Workspace, engine_for, pad_channels
-from .networks import PatchNetwork, dense_features_padded
-from .plan import buffer_sizes, layers_of, plan_axis
-from .windows import ImageRows, LastRows, TensorRows, padded_window
+from stadx import ops
+from stadx.dense import Method, check_stride, engine_serves
+from stadx.engine import Engine, Workspace, engine_for, pad_channels
+from stadx.networks import PatchNetwork, dense_features_padded
+from stadx.plan import buffer_sizes, layers_of, plan_axis
+from stadx.windows import ImageRows, LastRows, TensorRows, padded_window
 
 _WHOLE_BYTES, _TILE_BYTES = 105e6, 95e6  # what maps may take per network: of a small image at once, of a tile
 

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .allocation import keep_freed_memory
-from .batches import Batches
-from .data.source import ImageSource
-from .graphed_step import GraphedStep
-from .networks import PatchNetwork, channels_last
-from .progress import Progress, silent
-from .scoring import Ensemble
-from .targets import TeacherTargets
-from .training import (
+from stadx.batches import Batches
+from stadx.core.memory import keep_freed_memory
+from stadx.core.progress import Progress, silent
+from stadx.data.source import ImageSource
+from stadx.graphed_step import GraphedStep
+from stadx.networks import PatchNetwork, channels_last
+from stadx.scoring import Ensemble
+from stadx.targets import TeacherTargets
+from stadx.training import (
     Checkpoint,
     OptimizerName,
     Precision,
@@ -32,7 +32,7 @@ from .training import (
     set_learning_rate,
     training_state,
 )
-from .windows import TensorRows, padded_window
+from stadx.windows import TensorRows, padded_window
 
 _CPU = torch.device("cpu")
 _INIT_PATCHES = 256

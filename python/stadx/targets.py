@@ -8,17 +8,17 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .crops import Crop
-from .data.source import ImageSource
-from .dense import describe, engine_serves
-from .engine import Workspace
-from .errors import DataError
-from .networks import PatchNetwork, dense_features_padded
-from .plan import buffer_sizes, layers_of
-from .progress import Progress, silent
-from .scoring import pieces
-from .windows import TensorRows
-from .winograd import training_grid
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress, silent
+from stadx.crops import Crop
+from stadx.data.source import ImageSource
+from stadx.dense import describe, engine_serves
+from stadx.engine import Workspace
+from stadx.networks import PatchNetwork, dense_features_padded
+from stadx.plan import buffer_sizes, layers_of
+from stadx.scoring import pieces
+from stadx.windows import TensorRows
+from stadx.winograd import training_grid
 
 _WHOLE_PIXELS = 1 << 20  # of images whose statistics are taken at once, those of larger ones tile by tile
 _TILE = 384  # pixels a side

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import DataError, ModelFileError
-from .files import read_model
-from .networks import PatchNetwork, loaded_network
+from stadx.core.errors import DataError, ModelFileError
+from stadx.core.files import read_model
+from stadx.networks import PatchNetwork, loaded_network
 
 TEACHER_VERSION = 1
 _SHIPPED = Path(__file__).parent / "teachers"

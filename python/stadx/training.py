@@ -13,9 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .errors import ModelFileError, StadxError
-from .files import read_model, write_model
-from .muon import Muon
+from stadx.core.errors import ModelFileError, StadxError
+from stadx.core.files import read_model, write_model
+from stadx.muon import Muon
 
 Precision = Literal["auto", "float32", "bfloat16"]
 OptimizerName = Literal["muon", "adam"]

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .networks import Padding, normalize_images, padded_positions
+from stadx.networks import Padding, normalize_images, padded_positions
 
 
 class ImageRows(Protocol):

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from . import ops
-from .networks import PatchNetwork
-from .reference import WINOGRAD_POINTS, winograd_matrices
+from stadx import ops
+from stadx.networks import PatchNetwork
+from stadx.reference import WINOGRAD_POINTS, winograd_matrices
 
 _KERNELS, _CHANNELS = (2, 4, 5), 16  # that the transforms serve; multiples of so many channels
 _OVERHEAD = 1.35  # of a multiplication here over one in PyTorch's convolution

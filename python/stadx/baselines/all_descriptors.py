@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.source import ImageSource
-from ..networks import PatchNetwork
-from ..progress import Progress
-from ..targets import TeacherTargets
+from stadx.core.progress import Progress
+from stadx.data.source import ImageSource
+from stadx.networks import PatchNetwork
+from stadx.targets import TeacherTargets
 
 _MIXED_BYTES = 256 << 20
 

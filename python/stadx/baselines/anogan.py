@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.source import ImageSize
+from stadx.data.source import ImageSize
+
 from .adversarial import AdversarialBaseline, cross_entropy, initialize
 
 _SLOPE = 0.2

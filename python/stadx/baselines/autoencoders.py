@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.source import ImageSource
-from ..networks import SLOPE, loaded_network
-from ..progress import Progress
-from ..targets import usable_deviations
-from ..training import Checkpoint, check_finite, restore_training_state, training_state
+from stadx.core.progress import Progress
+from stadx.data.source import ImageSource
+from stadx.networks import SLOPE, loaded_network
+from stadx.targets import usable_deviations
+from stadx.training import Checkpoint, check_finite, restore_training_state, training_state
+
 from .all_descriptors import AllDescriptors
 from .base import check_training
 from .descriptors import DescriptorBaseline

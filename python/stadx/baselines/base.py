@@ -12,17 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..allocation import keep_freed_memory
-from ..calibrated import Calibrated, Prediction
-from ..calibration import split
-from ..data.source import ImageSize, ImageSource, check_images, resize
-from ..dense import check_stride
-from ..detector_checks import check_fpr
-from ..detector_file import read_calibrated, write_calibrated
-from ..errors import DataError
-from ..progress import Progress, silent
-from ..system import usable_device
-from ..training import Checkpoint, arithmetic
+from stadx.calibrated import Calibrated, Prediction
+from stadx.calibration import split
+from stadx.core.devices import usable_device
+from stadx.core.errors import DataError
+from stadx.core.memory import keep_freed_memory
+from stadx.core.progress import Progress, silent
+from stadx.data.source import ImageSize, ImageSource, check_images, resize
+from stadx.dense import check_stride
+from stadx.detector_checks import check_fpr
+from stadx.detector_file import read_calibrated, write_calibrated
+from stadx.training import Checkpoint, arithmetic
 
 BASELINE_VERSION = 1
 

@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..bands import upsample
-from ..data.source import ImageSource
-from ..dense import dense_features
-from ..detector_file import frozen_network, named
-from ..errors import DataError
-from ..files import file_hash
-from ..networks import PATCH_SIZES, channels_last, normalize_images
-from ..progress import Progress, silent
-from ..teacher import load_teachers, shipped_teacher
-from ..training import Checkpoint
+from stadx.bands import upsample
+from stadx.core.errors import DataError
+from stadx.core.files import file_hash
+from stadx.core.progress import Progress, silent
+from stadx.data.source import ImageSource
+from stadx.dense import dense_features
+from stadx.detector_file import frozen_network, named
+from stadx.networks import PATCH_SIZES, channels_last, normalize_images
+from stadx.teacher import load_teachers, shipped_teacher
+from stadx.training import Checkpoint
+
 from .base import Baseline, samples_by_image
 
 _AT_ONCE = 4096  # descriptors scored together

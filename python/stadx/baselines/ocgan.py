@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.source import ImageSize
+from stadx.data.source import ImageSize
+
 from .adversarial import AdversarialBaseline, cross_entropy, initialize
 
 _SIDES = 29, 61

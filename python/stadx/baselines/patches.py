@@ -14,12 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data.source import ImageSource
-from ..detector_file import named
-from ..errors import DataError
-from ..networks import loaded_network
-from ..progress import Progress
-from ..training import Checkpoint, check_finite, restore_training_state, training_state
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress
+from stadx.data.source import ImageSource
+from stadx.detector_file import named
+from stadx.networks import loaded_network
+from stadx.training import Checkpoint, check_finite, restore_training_state, training_state
+
 from .base import Baseline, check_training
 
 _AT_ONCE = 16  # patches scored together

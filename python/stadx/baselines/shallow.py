@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ..errors import MissingExtraError
-from ..progress import Progress
+from stadx.core.errors import MissingExtraError
+from stadx.core.progress import Progress
+
 from .descriptors import DescriptorBaseline
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stadx.data.decode import decode_image, is_turned, is_wide_grey, to_rgba
-from stadx.data.images import natural_key, visible
-from stadx.errors import DataError
+from stadx.core.errors import DataError
+
+from .decode import decode_image, is_turned, is_wide_grey, to_rgba
+from .images import natural_key, visible
 
 GOOD = "good"
 # Lossless only: a compressed mask has grey around its edges, and non-zero means defect.

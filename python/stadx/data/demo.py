@@ -13,10 +13,11 @@ from types import ModuleType
 
 import numpy as np
 
-from stadx.data import demo_washer, demo_weave
-from stadx.data.demo_drawing import OVERSAMPLING, Bool, UInt8, finish
-from stadx.data.images import write_image
-from stadx.errors import DataError, OutputError
+from stadx.core.errors import DataError, OutputError
+
+from . import demo_washer, demo_weave
+from .demo_drawing import OVERSAMPLING, Bool, UInt8, finish
+from .images import write_image
 
 MARKER = "demo.json"
 _CATEGORIES: tuple[ModuleType, ...] = (demo_weave, demo_washer)

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stadx.data.demo_drawing import (
-    Bool,
-    Drawing,
-    Float,
-    bent_curve,
-    distance_to_curve,
-    grid,
-    smooth_noise,
-    smoothstep,
-)
+from .demo_drawing import Bool, Drawing, Float, bent_curve, distance_to_curve, grid, smooth_noise, smoothstep
 
 NAME = "weave"
 DEFECTS = ("cut", "stain", "foreign")

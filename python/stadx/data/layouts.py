@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from stadx.data import mvtec, visa
-from stadx.data.category import GOOD, Category, Listing
-from stadx.data.images import list_images, subfolders
-from stadx.data.patterns import is_pattern, matching_images
-from stadx.errors import DataError
+from stadx.core.errors import DataError
+
+from . import mvtec, visa
+from .category import GOOD, Category, Listing
+from .images import list_images, subfolders
+from .patterns import is_pattern, matching_images
 
 GOOD_FOLDERS = frozenset({GOOD, mvtec.OK, visa.NORMAL})
 """What folders of good images are called in these layouts."""

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from tifffile import TiffFile
 
-from stadx.data.category import GOOD, read_mask
-from stadx.data.decode import damaged, decode_image, is_wide_grey, open_file, pixel_limit
-from stadx.data.images import IMAGE_SUFFIXES, natural_key, subfolders, visible
-from stadx.data.layouts import GOOD_FOLDERS, mask_folder
-from stadx.errors import DataError
+from stadx.core.errors import DataError
+
+from .category import GOOD, read_mask
+from .decode import damaged, decode_image, is_wide_grey, open_file, pixel_limit
+from .images import IMAGE_SUFFIXES, natural_key, subfolders, visible
+from .layouts import GOOD_FOLDERS, mask_folder
 
 MAP_SUFFIXES = frozenset({".tif", ".tiff", ".npy", ".png"})
 # Lossless only: a compressed mask has grey around its edges, and non-zero means defect.

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from stadx.data.category import GOOD, Category, Listing, TestImage, mask_files
-from stadx.data.images import list_images, natural_key, subfolders
-from stadx.errors import DataError
+from stadx.core.errors import DataError
+
+from .category import GOOD, Category, Listing, TestImage, mask_files
+from .images import list_images, natural_key, subfolders
 
 OK = "ok"  # BTAD's word
 

@@ -16,7 +16,8 @@ from multiprocessing.connection import wait
 import torch
 from torch import Tensor
 
-from ..errors import StadxError
+from stadx.core.errors import StadxError
+
 from .decode import UInt8Array
 from .patches import PhotoPatches
 

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import DataError
+from stadx.core.errors import DataError
+
 from .decode import UInt8Array
 from .photos import Photo, read_photo
 

@@ -7,9 +7,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from stadx.data.category import GOOD, MASK_SUFFIXES, Category, Listing, TestImage
-from stadx.data.images import IMAGE_SUFFIXES, list_images, natural_key
-from stadx.errors import DataError
+from stadx.core.errors import DataError
+
+from .category import GOOD, MASK_SUFFIXES, Category, Listing, TestImage
+from .images import IMAGE_SUFFIXES, list_images, natural_key
 
 _NAME, _FOLDER = "{name}", "{folder}"  # of a defect image, in the pattern of masks
 

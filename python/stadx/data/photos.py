@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..errors import DataError
-from ..progress import Progress, silent
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress, silent
+
 from .decode import UInt8Array, decode_opened, open_file, to_rgb
 from .images import IMAGE_SUFFIXES, list_images, read_image
 

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import DataError
+from stadx.core.errors import DataError
+
 from .images import read_image
 from .layouts import training_images
 

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from stadx.data.category import GOOD, Category, Listing, TestImage, mask_files
-from stadx.data.decode import open_file
-from stadx.data.images import natural_key
-from stadx.errors import DataError
+from stadx.core.errors import DataError
+
+from .category import GOOD, Category, Listing, TestImage, mask_files
+from .decode import open_file
+from .images import natural_key
 
 IMAGES = Path("Data", "Images")
 MASKS = Path("Data", "Masks")

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..evaluation import Evaluation
-from ..files import write_bytes
-from ..report.plots import to_png
+from stadx.core.files import write_bytes
+from stadx.evaluation import Evaluation
+from stadx.report.plots import to_png
+
 from .panels import map_panel, outlined_panel, write_panels
 
 _SHOWN = 6  # images in a picture of maps

@@ -12,20 +12,21 @@ from typing import Any
 
 import torch
 
-from ..data.category import Category
-from ..data.layouts import open_category, training_images
-from ..data.photos import fingerprint_photos, list_photos
-from ..data.source import ImageSource, fingerprint
-from ..detector import Detector
-from ..errors import DataError
-from ..evaluation import Evaluation, evaluate
-from ..files import check_writable, write_bytes
-from ..networks import PatchNetwork
-from ..pretrain_settings import PretrainSettings
-from ..pretraining import pretrain
-from ..progress import Progress, silent
-from ..teacher import load_teachers
-from ..version import versions
+from stadx.core.errors import DataError
+from stadx.core.files import check_writable, write_bytes
+from stadx.core.progress import Progress, silent
+from stadx.core.version import versions
+from stadx.data.category import Category
+from stadx.data.layouts import open_category, training_images
+from stadx.data.photos import fingerprint_photos, list_photos
+from stadx.data.source import ImageSource, fingerprint
+from stadx.detector import Detector
+from stadx.evaluation import Evaluation, evaluate
+from stadx.networks import PatchNetwork
+from stadx.pretrain_settings import PretrainSettings
+from stadx.pretraining import pretrain
+from stadx.teacher import load_teachers
+
 from .ablation_pictures import write_maps, write_scores
 from .request import pick
 from .studies import STUDIES, Change

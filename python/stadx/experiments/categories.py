@@ -12,18 +12,19 @@ from typing import Any
 
 from torch import Tensor
 
-from ..baselines import METHODS, Baseline, DescriptorBaseline, FeatureDictionaryDetector
-from ..baselines.shallow import sklearn
-from ..data.layouts import categories, open_category, training_images
-from ..data.source import ImageSource, fingerprint
-from ..detector import Detector
-from ..errors import DataError
-from ..evaluation import Scorer, evaluate
-from ..files import file_hash
-from ..pretrained import load_pretrained
-from ..progress import Progress
-from ..teacher import shipped_teacher
-from ..version import versions
+from stadx.baselines import METHODS, Baseline, DescriptorBaseline, FeatureDictionaryDetector
+from stadx.baselines.shallow import sklearn
+from stadx.core.errors import DataError
+from stadx.core.files import file_hash
+from stadx.core.progress import Progress
+from stadx.core.version import versions
+from stadx.data.layouts import categories, open_category, training_images
+from stadx.data.source import ImageSource, fingerprint
+from stadx.detector import Detector
+from stadx.evaluation import Scorer, evaluate
+from stadx.pretrained import load_pretrained
+from stadx.teacher import shipped_teacher
+
 from .panels import write_extremes
 from .request import Budget, Request
 from .scales import OneScale, ScalesTogether

@@ -12,15 +12,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..baselines import METHODS, Baseline, DescriptorBaseline
-from ..data.labeled import LabeledSet, read_labeled
-from ..errors import DataError
-from ..files import read_model
-from ..metrics import auroc
-from ..networks import normalize_images
-from ..progress import Progress
-from ..teacher import TEACHER_VERSION, load_teacher, shipped_teacher
-from ..winograd import run_layers
+from stadx.baselines import METHODS, Baseline, DescriptorBaseline
+from stadx.core.errors import DataError
+from stadx.core.files import read_model
+from stadx.core.progress import Progress
+from stadx.data.labeled import LabeledSet, read_labeled
+from stadx.metrics import auroc
+from stadx.networks import normalize_images
+from stadx.teacher import TEACHER_VERSION, load_teacher, shipped_teacher
+from stadx.winograd import run_layers
+
 from .categories import BASELINES, make_baseline, train_baseline
 from .one_class import OneClassEnsemble, OneClassSettings, fingerprint_labeled, zoomed
 from .published_tables import PublishedTable

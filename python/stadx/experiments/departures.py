@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..detector import Detector
-from ..files import read_model
-from ..teacher import TEACHER_VERSION, shipped_teacher
+from stadx.core.files import read_model
+from stadx.detector import Detector
+from stadx.teacher import TEACHER_VERSION, shipped_teacher
+
 from .one_class import OneClassSettings
 from .request import BUDGETS, Budget
 

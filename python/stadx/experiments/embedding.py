@@ -16,13 +16,14 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from ..baselines.shallow import sklearn
-from ..data.labeled import LabeledSet
-from ..files import write_bytes
-from ..metrics import auroc
-from ..progress import Progress
-from ..report.plots import DEFECT_COLOUR, GOOD_COLOUR, to_png
-from ..teacher import load_teacher, shipped_teacher
+from stadx.baselines.shallow import sklearn
+from stadx.core.files import write_bytes
+from stadx.core.progress import Progress
+from stadx.data.labeled import LabeledSet
+from stadx.metrics import auroc
+from stadx.report.plots import DEFECT_COLOUR, GOOD_COLOUR, to_png
+from stadx.teacher import load_teacher, shipped_teacher
+
 from .classes import PATCH_SIZE
 from .one_class import OneClassEnsemble, OneClassSettings, zoomed
 from .request import Request

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.category import TestImage, read_mask
-from ..data.images import read_image
-from ..data.layouts import open_category, training_images
-from ..errors import DataError
-from ..evaluation import evaluate
-from ..progress import Progress
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress
+from stadx.data.category import TestImage, read_mask
+from stadx.data.images import read_image
+from stadx.data.layouts import open_category, training_images
+from stadx.evaluation import evaluate
+
 from .categories import SCALES, all_categories, settings_of, train_detector
 from .panels import Panel, image_panel, map_panel, truth_panel, write_panels
 from .parallel import run_tasks

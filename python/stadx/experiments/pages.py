@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from ..report.page import data_uri, settings_list, write_page
+from stadx.report.page import data_uri, settings_list, write_page
+
 from .published_tables import Cell, Reproduction
 
 _STYLE = """

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from ..errors import DataError
-from ..files import check_writable, write_bytes
-from ..progress import Progress, silent
+from stadx.core.errors import DataError
+from stadx.core.files import check_writable, write_bytes
+from stadx.core.progress import Progress, silent
+
 from . import categories, classes, departures, embedding, map_figures, study_pages, table_files
 from .environment import environment
 from .one_class import OneClassSettings

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.source import resize
-from ..detector import Detector
+from stadx.data.source import resize
+from stadx.detector import Detector
 
 
 class OneScale:

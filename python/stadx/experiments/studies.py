@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..detector import Detector
+from stadx.detector import Detector
 
 
 class Change(NamedTuple):

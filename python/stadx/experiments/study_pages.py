@@ -10,10 +10,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..data.layouts import open_category, training_images
-from ..detector import Detector
-from ..errors import DataError
-from ..progress import Progress
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress
+from stadx.data.layouts import open_category, training_images
+from stadx.detector import Detector
+
 from .ablations import Row, Setup, run_study, table
 from .environment import environment
 from .pages import picture, plain_table

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..errors import DataError
-from ..progress import Progress
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress
+
 from . import classes
 from .published_tables import Cell, PublishedTable, Reproduction
 from .request import Request, pick

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError
-from ..files import file_hash
-from ..progress import Progress
+from stadx.core.errors import DataError
+from stadx.core.files import file_hash
+from stadx.core.progress import Progress
+
 from . import categories, classes, departures
 from .environment import environment, environment_lines
 from .parallel import run_tasks

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..calibration import Maps, Terms, fused_scores, held_out_maps, normalizations_of, split
-from ..data.source import ImageSource
-from ..detector import Detector
-from ..progress import Progress
-from ..scoring import Ensemble
+from stadx.calibration import Maps, Terms, fused_scores, held_out_maps, normalizations_of, split
+from stadx.core.progress import Progress
+from stadx.data.source import ImageSource
+from stadx.detector import Detector
+from stadx.scoring import Ensemble
 
 
 class HeldOut:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from html import escape
 from importlib import resources
 
-from ..files import write_bytes
+from stadx.core.files import write_bytes
 
 
 def write_page(path: str | os.PathLike[str], title: str, parts: Iterable[str], style: str = "") -> None:

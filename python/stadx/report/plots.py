@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from ..metrics import ProCurve
+from stadx.metrics import ProCurve
 
 GOOD_COLOUR = "#2a9d8f"
 DEFECT_COLOUR = "#e76f51"

@@ -12,7 +12,8 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..diagnostics import Diagnosis
+from stadx.diagnostics import Diagnosis
+
 from .page import data_uri, settings_list, write_page
 from .teacher_plots import curves_plot, spectrum_plot
 

@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..data.images import read_image
-from ..errors import DataError
-from ..evaluation import Evaluation
-from ..files import write_bytes
-from ..metrics import evaluate_maps
+from stadx.core.errors import DataError
+from stadx.core.files import write_bytes
+from stadx.data.images import read_image
+from stadx.evaluation import Evaluation
+from stadx.metrics import evaluate_maps
+
 from .overlay import TRUTH, outline, overlay, scale_for
 from .plots import to_png
 

@@ -30,7 +30,7 @@ def facts() -> dict[str, str]:
     """Return versions, instruction sets, compiled CUDA architectures and devices, ready to print."""
     found = dict(versions())
     try:
-        from . import _C
+        from stadx import _C
     except ImportError as error:
         found["native operators"] = f"cannot be loaded ({error}); install again with: pip install ."
     else:
