@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image
 
 from stadx.core.errors import DataError
-from stadx.data.map_files import MapSet, open_map_set
+from stadx.data.maps import MapSet, open_map_set
 
 SCORES = np.random.default_rng(5).standard_normal((6, 9)).astype(np.float32)
 SPOT = np.zeros((6, 9), np.bool_)

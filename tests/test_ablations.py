@@ -19,7 +19,7 @@ from stadx import DataError, Detector
 from stadx.cli import app
 from stadx.cli_experiments import STUDIES as NAMES
 from stadx.core.progress import silent
-from stadx.data.demo import write_demo_set
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.layouts import open_category, training_images
 from stadx.data.source import ImageSource
 from stadx.evaluation import evaluate

@@ -17,7 +17,7 @@ from stadx.baselines import METHODS, DescriptorBaseline, OneClassSvmDetector
 from stadx.baselines.shallow import nearest, projected
 from stadx.cli import app
 from stadx.core.files import write_model
-from stadx.data.demo import write_demo_set
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import write_image
 from stadx.data.layouts import open_category, training_images
 from stadx.dense import dense_features

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from stadx import cli, detector, detector_file
 from stadx.core import files
-from stadx.data.demo import write_demo_set
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_map, write_image
 from stadx.networks import PatchNetwork
 from stadx.pretrained import PretrainedNetwork

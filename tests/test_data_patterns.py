@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from data_sets import draw_image, draw_mask, draw_mvtec
 from stadx import DataError, cli
 from stadx.data.layouts import training_images
-from stadx.data.patterns import list_patterns, matching_images
+from stadx.data.layouts.patterns import list_patterns, matching_images
 
 
 @pytest.fixture

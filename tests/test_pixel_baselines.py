@@ -18,7 +18,7 @@ from stadx import DataError, ModelFileError
 from stadx.baselines import METHODS, Baseline, PatchBaseline, feature_dictionary
 from stadx.cli import app
 from stadx.core.files import read_model, write_model
-from stadx.data.demo import write_demo_set
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.layouts import open_category, training_images
 from stadx.evaluation import evaluate
 from stadx.loading import load_model

@@ -92,7 +92,7 @@ def test_without_triplets_none_are_made(photos: Path, tmp_path: Path, monkeypatc
     def forbidden(*args: object) -> None:
         pytest.fail("made triplets")
 
-    monkeypatch.setattr("stadx.data.patches.PhotoPatches.triplets", forbidden)
+    monkeypatch.setattr("stadx.data.photos.patches.PhotoPatches.triplets", forbidden)
     pretrain(photos, replace(SETTINGS, steps=1), tmp_path / "t", network=P_NET)
 
 

@@ -17,7 +17,7 @@ from stadx.baselines import METHODS, Baseline
 from stadx.cli import app
 from stadx.core.files import read_model, write_model
 from stadx.core.progress import silent
-from stadx.data.demo import write_demo_set
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.labeled import read_labeled
 from stadx.experiments import categories, classes
 from stadx.experiments.one_class import zoomed

@@ -17,7 +17,7 @@ from data_sets import draw_mvtec
 from labeled_images import write_digits
 from stadx import DataError, Detector
 from stadx.cli import app
-from stadx.data.demo import write_demo_set
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_image
 from stadx.data.labeled import read_labeled
 from stadx.experiments import categories, classes, embedding, study_pages

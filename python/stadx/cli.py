@@ -171,7 +171,7 @@ def evaluate(
 
     from stadx.core.files import check_writable, write_bytes
     from stadx.data.layouts import open_category
-    from stadx.data.patterns import list_patterns
+    from stadx.data.layouts.patterns import list_patterns
 
     patterns = any(pattern is not None for pattern in (good, defects, masks))
     if patterns == (data is not None):

@@ -54,7 +54,7 @@ def check(
     from stadx.core.files import check_writable, write_bytes
     from stadx.data.checking import check_listing, check_set
     from stadx.data.layouts import training_images
-    from stadx.data.patterns import list_patterns
+    from stadx.data.layouts.patterns import list_patterns
 
     patterns = any(pattern is not None for pattern in (good, defects, masks))
     if json_file is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stadx.core.files import check_writable
 from stadx.core.progress import Progress, silent
-from stadx.data.demo import write_demo_set
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_image
 from stadx.data.layouts import open_category
 from stadx.detector import Detector

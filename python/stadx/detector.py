@@ -18,7 +18,8 @@ from stadx.core.devices import usable_device
 from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.source import ImageSize, ImageSource, check_images, resize
+from stadx.data.source import ImageSource
+from stadx.data.tensors import ImageSize, check_images, resize
 from stadx.dense import Method, check_stride
 from stadx.detector_checks import check_settings
 from stadx.detector_file import read_detector, write_detector

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from stadx.core.progress import Progress, silent
-from stadx.data.patches import PhotoPatches
-from stadx.data.photos import Photo
+from stadx.data.photos.patches import PhotoPatches
+from stadx.data.photos.reading import Photo
 from stadx.distillation import PatchGrid
 from stadx.networks import PatchNetwork, normalize_images
 from stadx.pretrain_settings import PretrainSettings

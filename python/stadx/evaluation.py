@@ -16,9 +16,9 @@ from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
-from stadx.data.category import GOOD, Category, read_mask
 from stadx.data.images import read_image
-from stadx.data.source import resize
+from stadx.data.layouts.category import GOOD, Category, read_mask
+from stadx.data.tensors import resize
 from stadx.metrics import FPR_LIMIT, PixelMetrics, ProCurve, auroc, evaluate_maps
 
 At = Literal["original", "model"] | int

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stadx.bands import upsample
-from stadx.data.source import ImageSize, resize
+from stadx.data.tensors import ImageSize, resize
 from stadx.gpu_scale import Scale, Target, scale_of, score_window
 from stadx.networks import IMAGENET_MEAN, IMAGENET_STD, padded_positions
 from stadx.scoring import Ensemble, Normalization, pieces

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
-from stadx.data.map_files import MapSet, open_map_set
+from stadx.data.maps import MapSet, open_map_set
 from stadx.metrics import Interval, PixelMetrics, Region, auroc, evaluate_maps
 
 
@@ -97,7 +97,7 @@ def evaluate_map_files(
     """Exact metrics of maps in files; memory holds some images and all defect pixels.
 
     Args:
-        maps, masks: as in `stadx.data.map_files.open_map_set`.
+        maps, masks: as in `stadx.data.maps.open_map_set`.
         limits: of AU-PRO; the first one also serves for everything that needs one.
         connectivity: 8 or 4, what makes defect pixels one region.
         compare: also compute what common shortcuts report.

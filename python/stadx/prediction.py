@@ -19,8 +19,8 @@ from stadx.core.files import check_writable, write_bytes
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.images import list_images, read_image, write_image, write_map
-from stadx.data.source import ImageSize
 from stadx.data.strips import open_rows
+from stadx.data.tensors import ImageSize
 from stadx.evaluation import Scorer
 from stadx.prediction_strips import BandScorer, check_finite, predict_rows
 from stadx.report.overlay import Scale, overlay, scale_for

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress
-from stadx.data.patches import PhotoPatches
+from stadx.data.photos.patches import PhotoPatches
 from stadx.distillation import PatchGrid, target_size
 from stadx.networks import PatchNetwork, normalize_images
 from stadx.pretrain_settings import PretrainSettings

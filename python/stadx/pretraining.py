@@ -16,9 +16,9 @@ from stadx.core.errors import DataError, StadxError
 from stadx.core.files import check_writable, file_hash, write_model
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.patch_stream import patch_stream
-from stadx.data.patches import PhotoPatches
-from stadx.data.photos import Photo, fingerprint_photos, list_photos
+from stadx.data.photos.patches import PhotoPatches
+from stadx.data.photos.reading import Photo, fingerprint_photos, list_photos
+from stadx.data.photos.stream import patch_stream
 from stadx.diagnostics import HeldOut
 from stadx.distillation import PatchGrid, patch_grid, target_size
 from stadx.feature_cache import FeatureCache

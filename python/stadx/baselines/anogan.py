@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stadx.data.source import ImageSize
+from stadx.data.tensors import ImageSize
 
 from .adversarial import AdversarialBaseline, cross_entropy, initialize
 

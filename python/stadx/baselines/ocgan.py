@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stadx.data.source import ImageSize
+from stadx.data.tensors import ImageSize
 
 from .adversarial import AdversarialBaseline, cross_entropy, initialize
 

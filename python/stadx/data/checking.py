@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 
-from .category import GOOD, Category, Listing, TestImage, read_mask
 from .images import list_images, read_image
 from .layouts import categories, list_category
+from .layouts.category import GOOD, Category, Listing, TestImage, read_mask
 
 _FEW = 10  # good images with which training is hardly worth it
 

@@ -16,9 +16,9 @@ from stadx.core.errors import DataError
 from stadx.core.files import check_writable, write_bytes
 from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
-from stadx.data.category import Category
 from stadx.data.layouts import open_category, training_images
-from stadx.data.photos import fingerprint_photos, list_photos
+from stadx.data.layouts.category import Category
+from stadx.data.photos.reading import fingerprint_photos, list_photos
 from stadx.data.source import ImageSource, fingerprint
 from stadx.detector import Detector
 from stadx.evaluation import Evaluation, evaluate

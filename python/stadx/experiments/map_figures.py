@@ -14,9 +14,9 @@ import numpy as np
 
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress
-from stadx.data.category import TestImage, read_mask
 from stadx.data.images import read_image
 from stadx.data.layouts import open_category, training_images
+from stadx.data.layouts.category import TestImage, read_mask
 from stadx.evaluation import evaluate
 
 from .categories import SCALES, all_categories, settings_of, train_detector

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stadx.data.source import resize
+from stadx.data.tensors import resize
 from stadx.detector import Detector
 
 

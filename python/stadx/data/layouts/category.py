@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from stadx.core.errors import DataError
 
-from .decode import decode_image, is_turned, is_wide_grey, to_rgba
-from .images import natural_key, visible
+from ..decode import decode_image, is_turned, is_wide_grey, to_rgba
+from ..images import natural_key, visible
 
 GOOD = "good"
 # Lossless only: a compressed mask has grey around its edges, and non-zero means defect.

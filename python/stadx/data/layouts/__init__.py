@@ -7,9 +7,9 @@ from pathlib import Path
 
 from stadx.core.errors import DataError
 
+from ..images import list_images, subfolders
 from . import mvtec, visa
 from .category import GOOD, Category, Listing
-from .images import list_images, subfolders
 from .patterns import is_pattern, matching_images
 
 GOOD_FOLDERS = frozenset({GOOD, mvtec.OK, visa.NORMAL})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .demo_drawing import Bool, Drawing, Float, bent_curve, distance_to_curve, grid, smooth_noise, smoothstep
+from .drawing import Bool, Drawing, Float, bent_curve, distance_to_curve, grid, smooth_noise, smoothstep
 
 NAME = "weave"
 DEFECTS = ("cut", "stain", "foreign")

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from stadx.core.errors import DataError
 
+from ..decode import open_file
+from ..images import natural_key
 from .category import GOOD, Category, Listing, TestImage, mask_files
-from .decode import open_file
-from .images import natural_key
 
 IMAGES = Path("Data", "Images")
 MASKS = Path("Data", "Masks")

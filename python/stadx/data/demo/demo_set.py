@@ -15,12 +15,12 @@ import numpy as np
 
 from stadx.core.errors import DataError, OutputError
 
-from . import demo_washer, demo_weave
-from .demo_drawing import OVERSAMPLING, Bool, UInt8, finish
-from .images import write_image
+from ..images import write_image
+from . import washer, weave
+from .drawing import OVERSAMPLING, Bool, UInt8, finish
 
 MARKER = "demo.json"
-_CATEGORIES: tuple[ModuleType, ...] = (demo_weave, demo_washer)
+_CATEGORIES: tuple[ModuleType, ...] = (weave, washer)
 _DRAWING_VERSION = 1  # raise it when the drawings change, so that older sets are drawn anew
 _MIN_SIZE = 48  # below it a washer's holes and a weave's threads blur away
 _SPLITS = ("train", "test_good", "test_defect")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from stadx.core.errors import DataError
 
+from ..images import IMAGE_SUFFIXES, list_images, natural_key
 from .category import GOOD, MASK_SUFFIXES, Category, Listing, TestImage
-from .images import IMAGE_SUFFIXES, list_images, natural_key
 
 _NAME, _FOLDER = "{name}", "{folder}"  # of a defect image, in the pattern of masks
 

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 
-from .decode import UInt8Array, decode_opened, open_file, to_rgb
-from .images import IMAGE_SUFFIXES, list_images, read_image
+from ..decode import UInt8Array, decode_opened, open_file, to_rgb
+from ..images import IMAGE_SUFFIXES, list_images, read_image
 
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 _AT_ONCE = 256  # photos between two words on how far it is

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stadx.core.errors import StadxError
 
-from .decode import UInt8Array
+from ..decode import UInt8Array
 from .patches import PhotoPatches
 
 

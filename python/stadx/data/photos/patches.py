@@ -13,8 +13,8 @@ from torch import Tensor
 
 from stadx.core.errors import DataError
 
-from .decode import UInt8Array
-from .photos import Photo, read_photo
+from ..decode import UInt8Array
+from .reading import Photo, read_photo
 
 
 class Draw(NamedTuple):

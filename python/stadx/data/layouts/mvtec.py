@@ -11,8 +11,8 @@ from pathlib import Path
 
 from stadx.core.errors import DataError
 
+from ..images import list_images, natural_key, subfolders
 from .category import GOOD, Category, Listing, TestImage, mask_files
-from .images import list_images, natural_key, subfolders
 
 OK = "ok"  # BTAD's word
 

@@ -15,10 +15,10 @@ from tifffile import TiffFile
 
 from stadx.core.errors import DataError
 
-from .category import GOOD, read_mask
 from .decode import damaged, decode_image, is_wide_grey, open_file, pixel_limit
 from .images import IMAGE_SUFFIXES, natural_key, subfolders, visible
 from .layouts import GOOD_FOLDERS, mask_folder
+from .layouts.category import GOOD, read_mask
 
 MAP_SUFFIXES = frozenset({".tif", ".tiff", ".npy", ".png"})
 # Lossless only: a compressed mask has grey around its edges, and non-zero means defect.

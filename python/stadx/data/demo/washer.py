@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .demo_drawing import Drawing, Float, bent_curve, distance_to_curve, grid, smooth_noise, smoothstep
+from .drawing import Drawing, Float, bent_curve, distance_to_curve, grid, smooth_noise, smoothstep
 
 NAME = "washer"
 DEFECTS = ("scratch", "dent", "chip")
