@@ -163,7 +163,8 @@ def _inside(x: Tensor) -> Tensor:
 def _pool_cases(place: torch.device, limits: Limits, side: int) -> Iterator[Case]:
     import torch
 
-    from stadx import ops, reference
+    from stadx import ops
+    from stadx.ops import reference
 
     for dtype in (torch.float32, torch.bfloat16):
         x = _inside(torch.randn(1, DESCRIPTOR, side + 28, side + 28, device=place).to(dtype))
@@ -179,7 +180,8 @@ def _pool_cases(place: torch.device, limits: Limits, side: int) -> Iterator[Case
 def _score_cases(place: torch.device, limits: Limits, side: int) -> Iterator[Case]:
     import torch
 
-    from stadx import ops, reference
+    from stadx import ops
+    from stadx.ops import reference
 
     for dtype in (torch.float32, torch.bfloat16):
         maps = [
@@ -274,8 +276,8 @@ def _plain_score(ensemble: Ensemble, normalization: Normalization, images: Tenso
     """What one would write in PyTorch: dense descriptors of all networks, then the equations."""
     import torch
 
-    from stadx import reference
     from stadx.networks import dense_features_padded, normalize_images, pad_images
+    from stadx.ops import reference
 
     padded = pad_images(normalize_images(images), ensemble.teacher.patch_size // 2)
     first, *others = (dense_features_padded(net, padded) for net in (ensemble.teacher, *ensemble.students))

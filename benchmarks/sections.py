@@ -21,8 +21,9 @@ from peers import (
     peak_bytes,
     phase_split_channels_last,
 )
-from stadx import PatchNetwork, ops, reference
+from stadx import PatchNetwork, ops
 from stadx.networks import channels_last
+from stadx.ops import reference
 from stadx.scoring import Ensemble
 from timing import Competitor, best_seconds
 
