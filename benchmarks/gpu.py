@@ -276,7 +276,8 @@ def _plain_score(ensemble: Ensemble, normalization: Normalization, images: Tenso
     """What one would write in PyTorch: dense descriptors of all networks, then the equations."""
     import torch
 
-    from stadx.networks import dense_features_padded, normalize_images, pad_images
+    from stadx.networks.padding import pad_images
+    from stadx.networks.patch_network import dense_features_padded, normalize_images
     from stadx.ops import reference
 
     padded = pad_images(normalize_images(images), ensemble.teacher.patch_size // 2)

@@ -22,7 +22,7 @@ from peers import (
     phase_split_channels_last,
 )
 from stadx import PatchNetwork, ops
-from stadx.networks import channels_last
+from stadx.networks.patch_network import channels_last
 from stadx.ops import reference
 from stadx.scoring import Ensemble
 from timing import Competitor, best_seconds

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from stadx import diagnostics, networks, pretrain_start
+from stadx import diagnostics, pretrain_start
+from stadx.networks import patch_network as networks
 from stadx.pretrain_settings import PretrainSettings
 from stadx.pretrained import PretrainedNetwork
 

@@ -20,12 +20,12 @@ from stadx.core.files import write_model
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import write_image
 from stadx.data.layouts import open_category, training_images
-from stadx.dense import dense_features
 from stadx.evaluation import evaluate
 from stadx.loading import load_model
-from stadx.networks import normalize_images
+from stadx.networks.dense import dense_features
+from stadx.networks.patch_network import normalize_images
+from stadx.networks.training import Checkpoint
 from stadx.teacher import TEACHER_VERSION
-from stadx.training import Checkpoint
 
 OneClassSVM = pytest.importorskip("sklearn.svm").OneClassSVM
 SMALL = {"knn": 300, "kmeans": 400, "ocsvm": 400, "l2-ae": 400, "vae": 400}

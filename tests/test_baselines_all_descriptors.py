@@ -15,10 +15,10 @@ from stadx.baselines import METHODS, AutoencoderDetector, DescriptorBaseline, al
 from stadx.baselines.all_descriptors import AllDescriptors
 from stadx.core.progress import silent
 from stadx.data.source import ImageSource
-from stadx.dense import dense_features
-from stadx.networks import normalize_images
+from stadx.networks.dense import dense_features
+from stadx.networks.patch_network import normalize_images
+from stadx.networks.training import Checkpoint
 from stadx.targets import TeacherTargets
-from stadx.training import Checkpoint
 
 ROOM = 2 * 8 * 20 * 24  # bytes of a map of one image
 

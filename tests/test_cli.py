@@ -20,7 +20,7 @@ from stadx import cli, detector, detector_file
 from stadx.core import files
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_map, write_image
-from stadx.networks import PatchNetwork
+from stadx.networks.patch_network import PatchNetwork
 from stadx.pretrained import PretrainedNetwork
 from stadx.teacher import TEACHER_VERSION, load_teacher
 

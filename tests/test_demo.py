@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from stadx import cli, demo, detector
 from stadx.core import files
 from stadx.data.images import read_map
-from stadx.networks import PatchNetwork
+from stadx.networks.patch_network import PatchNetwork
 from stadx.teacher import TEACHER_VERSION
 
 

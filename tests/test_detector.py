@@ -20,10 +20,10 @@ from stadx.data import strips
 from stadx.data.images import read_map
 from stadx.detector_file import DETECTOR_VERSION
 from stadx.metrics import auroc
+from stadx.networks.training import Checkpoint
+from stadx.networks.windows import TensorRows
 from stadx.prediction import predict_files
 from stadx.smoothing import smooth
-from stadx.training import Checkpoint
-from stadx.windows import TensorRows
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from torch import Tensor
 import stadx
 from small import good_images, random_teacher, teacher_file
 from stadx import Detector, PatchNetwork, gpu, metrics, ops
-from stadx.bands import Upsampler, upsample
 from stadx.calibration import normalizations_of
 from stadx.gpu import GpuScorer
 from stadx.metrics import inputs, ranks
+from stadx.networks.upsampling import Upsampler, upsample
 from stadx.scoring import Ensemble, Normalization, fuse
 
 # Of a map's values, which spread over some units: convolutions in another order, and in half precision.

@@ -17,11 +17,17 @@ from stadx.calibration import _maps_of_gpu, held_out_maps
 from stadx.cli import app
 from stadx.core.progress import silent
 from stadx.data.source import ImageSource
-from stadx.graphed_step import GraphedStep
+from stadx.networks.graphed_step import GraphedStep
+from stadx.networks.training import (
+    OptimizerName,
+    make_optimizer,
+    restore_training_state,
+    set_learning_rate,
+    training_state,
+)
 from stadx.pretrained import standardized
 from stadx.pretraining import pretrain
 from stadx.scoring import Ensemble
-from stadx.training import OptimizerName, make_optimizer, restore_training_state, set_learning_rate, training_state
 
 
 def _fitted(folder: Path, device: torch.device | str, checkpoint: Path | None = None) -> Detector:

@@ -12,7 +12,7 @@ from pretrain_photos import P_NET, SETTINGS, mean_colours
 from small import random_teacher
 from stadx.distillation import patch_grid
 from stadx.losses import compactness_loss, distillation_loss, triplet_loss
-from stadx.networks import normalize_images
+from stadx.networks.patch_network import normalize_images
 from stadx.objective import Averages, Objective
 
 GENERATOR = torch.Generator().manual_seed(0)

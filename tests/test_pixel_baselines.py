@@ -23,8 +23,8 @@ from stadx.data.layouts import open_category, training_images
 from stadx.evaluation import evaluate
 from stadx.loading import load_model
 from stadx.metrics import auroc
+from stadx.networks.training import Checkpoint
 from stadx.pretrained import PretrainedNetwork, as_pretrained
-from stadx.training import Checkpoint
 
 SMALL: dict[str, dict[str, Any]] = {
     "ssim-ae": {

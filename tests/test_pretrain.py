@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from pretrain_photos import P_NET, SETTINGS, TRIPLETS, make_cheap, write_photos
 from stadx import DataError, ModelFileError, OutputError
 from stadx.core.files import read_model
-from stadx.networks import PatchNetwork
+from stadx.networks.patch_network import PatchNetwork
+from stadx.networks.training import learning_rate_factor
 from stadx.pretraining import pretrain
 from stadx.teacher import load_teacher
-from stadx.training import learning_rate_factor
 
 
 @pytest.fixture

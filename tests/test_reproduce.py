@@ -26,7 +26,7 @@ from stadx.experiments.reproduce import ITEMS, reproduce
 from stadx.experiments.request import BUDGETS, Budget, Request
 from stadx.experiments.scales import OneScale, ScalesTogether
 from stadx.metrics import auroc
-from stadx.networks import normalize_images
+from stadx.networks.patch_network import normalize_images
 from stadx.teacher import TEACHER_VERSION, load_teacher, shipped_teacher
 
 pytest.importorskip("sklearn")

@@ -9,14 +9,15 @@ import torch
 import stadx.bands
 from small import good_images, random_teacher
 from stadx import PatchNetwork, dense_features, normalize_images
-from stadx.bands import Upsampler, score_bands
+from stadx.bands import score_bands
 from stadx.calibration import normalizations_of
-from stadx.dense import Method
-from stadx.networks import Padding, pad_images
+from stadx.networks.dense import Method
+from stadx.networks.padding import Padding, pad_images
+from stadx.networks.plan import buffer_sizes, layers_of
+from stadx.networks.upsampling import Upsampler
+from stadx.networks.windows import LastRows, TensorRows, padded_window, pieces
 from stadx.ops import reference
-from stadx.plan import buffer_sizes, layers_of
-from stadx.scoring import Ensemble, Normalization, fuse, pieces
-from stadx.windows import LastRows, TensorRows, padded_window
+from stadx.scoring import Ensemble, Normalization, fuse
 
 
 def make_ensemble(p: int, students: int) -> Ensemble:

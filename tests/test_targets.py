@@ -15,7 +15,7 @@ from stadx.batches import Batches
 from stadx.crops import Crop, random_crops
 from stadx.data.images import write_image
 from stadx.data.source import ImageSource
-from stadx.networks import Padding, pad_images
+from stadx.networks.padding import Padding, pad_images
 from stadx.students import StudentSettings, _random_patches, train_students
 from stadx.targets import TeacherTargets
 

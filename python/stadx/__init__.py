@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from . import metrics, ops
     from .calibrated import Prediction
     from .core.errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
-    from .dense import dense_features
     from .detector import Detector
-    from .networks import PatchNetwork, normalize_images
+    from .networks.dense import dense_features
+    from .networks.patch_network import PatchNetwork, normalize_images
 
 __all__ = [
     "DataError",
@@ -39,10 +39,10 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 _HOMES = {
     "calibrated": ("Prediction",),
-    "dense": ("dense_features",),
+    "networks.dense": ("dense_features",),
     "detector": ("Detector",),
     "core.errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
-    "networks": ("PatchNetwork", "normalize_images"),
+    "networks.patch_network": ("PatchNetwork", "normalize_images"),
 }
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from stadx.crops import Crop, Focus, random_crops
-from stadx.networks import PatchNetwork, dense_features_padded
+from stadx.networks.patch_network import PatchNetwork, dense_features_padded
+from stadx.networks.training import autocast
+from stadx.networks.winograd import training_grid
 from stadx.targets import TeacherTargets
-from stadx.training import autocast
-from stadx.winograd import training_grid
 
 if TYPE_CHECKING:
     from stadx.students import StudentSettings

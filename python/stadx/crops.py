@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stadx.networks import PatchNetwork
-from stadx.windows import TensorRows, padded_window
+from stadx.networks.patch_network import PatchNetwork
+from stadx.networks.windows import TensorRows, padded_window
 
 _CELL = 16  # pixels a side of what `Focus` tells apart
 

@@ -20,16 +20,16 @@ from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
 from stadx.data.tensors import ImageSize, check_images, resize
-from stadx.dense import Method, check_stride
 from stadx.detector_checks import check_settings
 from stadx.detector_file import read_detector, write_detector
 from stadx.gpu import GpuPrecision, GpuScorer
-from stadx.networks import Padding
+from stadx.networks.dense import Method, check_stride
+from stadx.networks.padding import Padding
+from stadx.networks.training import OptimizerName, Precision
+from stadx.networks.windows import ImageRows, TensorRows
 from stadx.smoothing import smooth_bands
 from stadx.students import StudentSettings, train_students
 from stadx.teacher import load_teachers
-from stadx.training import OptimizerName, Precision
-from stadx.windows import ImageRows, TensorRows
 
 
 class Detector(Calibrated):

@@ -8,8 +8,9 @@ from numbers import Integral
 from typing import Any, get_args
 
 from stadx.calibration import Terms
-from stadx.networks import PATCH_SIZES, Padding
-from stadx.training import OptimizerName, Precision
+from stadx.networks.padding import Padding
+from stadx.networks.patch_network import PATCH_SIZES
+from stadx.networks.training import OptimizerName, Precision
 
 _CHOICES = {
     "schedule": ("cosine", "constant"),

@@ -14,7 +14,7 @@ from torch import Tensor
 from stadx.calibrated import Calibrated
 from stadx.core.errors import ModelFileError
 from stadx.core.files import read_model, write_model
-from stadx.networks import PatchNetwork, channels_last, loaded_network
+from stadx.networks.patch_network import PatchNetwork, channels_last, loaded_network
 from stadx.scoring import Ensemble, Normalization
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stadx.core.errors import DataError
-from stadx.networks import PatchNetwork
+from stadx.networks.patch_network import PatchNetwork
+from stadx.networks.winograd import run_layers
 from stadx.pretrained import PretrainedNetwork, patch_features
-from stadx.winograd import run_layers
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stadx.bands import upsample
 from stadx.data.tensors import ImageSize, resize
 from stadx.gpu_scale import Scale, Target, scale_of, score_window
-from stadx.networks import IMAGENET_MEAN, IMAGENET_STD, padded_positions
-from stadx.scoring import Ensemble, Normalization, pieces
+from stadx.networks.padding import padded_positions
+from stadx.networks.patch_network import IMAGENET_MEAN, IMAGENET_STD
+from stadx.networks.upsampling import upsample
+from stadx.networks.windows import pieces
+from stadx.scoring import Ensemble, Normalization
 from stadx.smoothing import smooth
 
 GpuPrecision = Literal["tf32", "float32", "bfloat16", "float16"]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stadx import ops
-from stadx.plan import Layer, layers_of
+from stadx.networks.plan import Layer, layers_of
 from stadx.scoring import Ensemble, Normalization
 
 

@@ -11,10 +11,10 @@ from stadx import distributed
 from stadx.distillation import PatchGrid
 from stadx.feature_cache import FeatureCache
 from stadx.losses import compactness_loss, distillation_loss, triplet_loss
-from stadx.networks import PatchNetwork, normalize_images
+from stadx.networks.patch_network import PatchNetwork, normalize_images
+from stadx.networks.training import autocast
 from stadx.pretrain_settings import PretrainSettings
 from stadx.pretrained import PretrainedNetwork
-from stadx.training import autocast
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from stadx.losses import Reduction
-from stadx.networks import PATCH_SIZES, Padding
-from stadx.training import OptimizerName, Precision, Schedule
+from stadx.networks.padding import Padding
+from stadx.networks.patch_network import PATCH_SIZES
+from stadx.networks.training import OptimizerName, Precision, Schedule
 
 Targets = Literal["pooled", "dense"]
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stadx.core.errors import DataError, MissingExtraError
-from stadx.networks import channels_last, normalize_images
+from stadx.networks.patch_network import channels_last, normalize_images
 
 _DENSE_BLOCKS = 4, 10  # of EfficientNet-Lite0, the last at an eighth and at a sixteenth of the resolution
 _DENSE_CHANNELS = 40 + 112

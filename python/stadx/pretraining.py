@@ -22,14 +22,9 @@ from stadx.data.photos.stream import patch_stream
 from stadx.diagnostics import HeldOut
 from stadx.distillation import PatchGrid, patch_grid, target_size
 from stadx.feature_cache import FeatureCache
-from stadx.graphed_step import GraphedStep
-from stadx.networks import PatchNetwork, channels_last, normalize_images
-from stadx.objective import Averages, Objective
-from stadx.pretrain_settings import PretrainSettings
-from stadx.pretrain_start import TIMES_FIRST, decoder, first_crops, network_to_distil, start_from
-from stadx.pretrained import PretrainedNetwork, as_pretrained
-from stadx.teacher import TEACHER_VERSION
-from stadx.training import (
+from stadx.networks.graphed_step import GraphedStep
+from stadx.networks.patch_network import PatchNetwork, channels_last, normalize_images
+from stadx.networks.training import (
     Checkpoint,
     arithmetic,
     check_finite,
@@ -40,6 +35,11 @@ from stadx.training import (
     set_learning_rate,
     training_state,
 )
+from stadx.objective import Averages, Objective
+from stadx.pretrain_settings import PretrainSettings
+from stadx.pretrain_start import TIMES_FIRST, decoder, first_crops, network_to_distil, start_from
+from stadx.pretrained import PretrainedNetwork, as_pretrained
+from stadx.teacher import TEACHER_VERSION
 
 
 @keep_freed_memory()

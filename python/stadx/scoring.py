@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from stadx import ops
-from stadx.dense import Method, check_stride, engine_serves
-from stadx.engine import Engine, Workspace, engine_for, pad_channels
-from stadx.networks import PatchNetwork, dense_features_padded
-from stadx.plan import buffer_sizes, layers_of, plan_axis
-from stadx.windows import ImageRows, LastRows, TensorRows, padded_window
+from stadx.networks.dense import Method, check_stride, engine_serves
+from stadx.networks.engine import Engine, Workspace, engine_for, pad_channels
+from stadx.networks.patch_network import PatchNetwork, dense_features_padded
+from stadx.networks.plan import buffer_sizes, layers_of, plan_axis
+from stadx.networks.windows import ImageRows, LastRows, TensorRows, padded_window, pieces
 
 _WHOLE_BYTES, _TILE_BYTES = 105e6, 95e6  # what maps may take per network: of a small image at once, of a tile
 
@@ -151,14 +151,6 @@ def _score_directly(
     students = torch.stack([dense_features_padded(s, part)[:, :, ::stride, ::stride] for s in ensemble.students])
     e, v = ops.ensemble_score(students, teacher, ensemble.mean, ensemble.std)
     return e[0], v[0]
-
-
-def pieces(length: int, side: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Cut an axis into ranges of about `side` that begin at multiples of 8 and of `stride`."""
-    unit = max(8, stride)
-    side = max(-(-side // unit), 1) * unit
-    for begin in range(0, length, side):
-        yield begin, min(begin + side, length)
 
 
 @dataclass(frozen=True)

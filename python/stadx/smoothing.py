@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stadx.networks import padded_positions
+from stadx.networks.padding import padded_positions
 
 _REACH = 4  # standard deviations after which the Gaussian is cut off
 

@@ -16,11 +16,9 @@ from stadx.batches import Batches
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
-from stadx.graphed_step import GraphedStep
-from stadx.networks import PatchNetwork, channels_last
-from stadx.scoring import Ensemble
-from stadx.targets import TeacherTargets
-from stadx.training import (
+from stadx.networks.graphed_step import GraphedStep
+from stadx.networks.patch_network import PatchNetwork, channels_last
+from stadx.networks.training import (
     Checkpoint,
     OptimizerName,
     Precision,
@@ -32,7 +30,9 @@ from stadx.training import (
     set_learning_rate,
     training_state,
 )
-from stadx.windows import TensorRows, padded_window
+from stadx.networks.windows import TensorRows, padded_window
+from stadx.scoring import Ensemble
+from stadx.targets import TeacherTargets
 
 _CPU = torch.device("cpu")
 _INIT_PATCHES = 256

@@ -12,13 +12,12 @@ from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 from stadx.crops import Crop
 from stadx.data.source import ImageSource
-from stadx.dense import describe, engine_serves
-from stadx.engine import Workspace
-from stadx.networks import PatchNetwork, dense_features_padded
-from stadx.plan import buffer_sizes, layers_of
-from stadx.scoring import pieces
-from stadx.windows import TensorRows
-from stadx.winograd import training_grid
+from stadx.networks.dense import describe, engine_serves
+from stadx.networks.engine import Workspace
+from stadx.networks.patch_network import PatchNetwork, dense_features_padded
+from stadx.networks.plan import buffer_sizes, layers_of
+from stadx.networks.windows import TensorRows, pieces
+from stadx.networks.winograd import training_grid
 
 _WHOLE_PIXELS = 1 << 20  # of images whose statistics are taken at once, those of larger ones tile by tile
 _TILE = 384  # pixels a side

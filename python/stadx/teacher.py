@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stadx.core.errors import DataError, ModelFileError
 from stadx.core.files import read_model
-from stadx.networks import PatchNetwork, loaded_network
+from stadx.networks.patch_network import PatchNetwork, loaded_network
 
 TEACHER_VERSION = 1
 _SHIPPED = Path(__file__).parent / "teachers"

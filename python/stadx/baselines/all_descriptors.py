@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
-from stadx.networks import PatchNetwork
+from stadx.networks.patch_network import PatchNetwork
 from stadx.targets import TeacherTargets
 
 _MIXED_BYTES = 256 << 20

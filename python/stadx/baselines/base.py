@@ -20,10 +20,10 @@ from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
 from stadx.data.tensors import ImageSize, check_images, resize
-from stadx.dense import check_stride
 from stadx.detector_checks import check_fpr
 from stadx.detector_file import read_calibrated, write_calibrated
-from stadx.training import Checkpoint, arithmetic
+from stadx.networks.dense import check_stride
+from stadx.networks.training import Checkpoint, arithmetic
 
 BASELINE_VERSION = 1
 

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stadx.bands import upsample
 from stadx.core.errors import DataError
 from stadx.core.files import file_hash
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
-from stadx.dense import dense_features
 from stadx.detector_file import frozen_network, named
-from stadx.networks import PATCH_SIZES, channels_last, normalize_images
+from stadx.networks.dense import dense_features
+from stadx.networks.patch_network import PATCH_SIZES, channels_last, normalize_images
+from stadx.networks.training import Checkpoint
+from stadx.networks.upsampling import upsample
 from stadx.teacher import load_teachers, shipped_teacher
-from stadx.training import Checkpoint
 
 from .base import Baseline, samples_by_image
 

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stadx.bands import upsample
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
 from stadx.detector_file import named
-from stadx.networks import pad_images
+from stadx.networks.padding import pad_images
+from stadx.networks.training import Checkpoint
+from stadx.networks.upsampling import upsample
 from stadx.pretrained import PRETRAINED_NETWORKS, PretrainedNetwork, load_pretrained, patch_features
-from stadx.training import Checkpoint
 
 from .base import Baseline, samples_by_image
 from .shallow import check_variance, cluster_centers, principal_components, projected

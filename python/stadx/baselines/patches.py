@@ -18,8 +18,8 @@ from stadx.core.errors import DataError
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
 from stadx.detector_file import named
-from stadx.networks import loaded_network
-from stadx.training import Checkpoint, check_finite, restore_training_state, training_state
+from stadx.networks.patch_network import loaded_network
+from stadx.networks.training import Checkpoint, check_finite, restore_training_state, training_state
 
 from .base import Baseline, check_training
 

@@ -18,9 +18,9 @@ from stadx.core.files import read_model
 from stadx.core.progress import Progress
 from stadx.data.labeled import LabeledSet, read_labeled
 from stadx.metrics import auroc
-from stadx.networks import normalize_images
+from stadx.networks.patch_network import normalize_images
+from stadx.networks.winograd import run_layers
 from stadx.teacher import TEACHER_VERSION, load_teacher, shipped_teacher
-from stadx.winograd import run_layers
 
 from .categories import BASELINES, make_baseline, train_baseline
 from .one_class import OneClassEnsemble, OneClassSettings, fingerprint_labeled, zoomed

@@ -10,7 +10,7 @@ import torch
 
 from stadx import ops
 from stadx.core.version import versions
-from stadx.training import Precision, in_bfloat16
+from stadx.networks.training import Precision, in_bfloat16
 
 
 def environment(device: str, precision: Precision = "auto") -> dict[str, str]:

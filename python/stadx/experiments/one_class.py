@@ -23,13 +23,10 @@ from stadx.core.files import check_writable, file_hash, write_bytes
 from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
 from stadx.data.labeled import LabeledSet, read_labeled
-from stadx.graphed_step import GraphedStep
 from stadx.metrics import auroc
-from stadx.networks import PatchNetwork, channels_last, normalize_images
-from stadx.scoring import Normalization
-from stadx.targets import usable_deviations
-from stadx.teacher import load_teachers, shipped_teacher
-from stadx.training import (
+from stadx.networks.graphed_step import GraphedStep
+from stadx.networks.patch_network import PatchNetwork, channels_last, normalize_images
+from stadx.networks.training import (
     OptimizerName,
     Precision,
     autocast,
@@ -38,7 +35,10 @@ from stadx.training import (
     make_optimizer,
     set_learning_rate,
 )
-from stadx.winograd import run_layers
+from stadx.networks.winograd import run_layers
+from stadx.scoring import Normalization
+from stadx.targets import usable_deviations
+from stadx.teacher import load_teachers, shipped_teacher
 
 _AT_ONCE = 256
 _INIT_PATCHES = 256

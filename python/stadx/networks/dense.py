@@ -8,10 +8,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from stadx.engine import INPUT_LIMIT, Workspace, engine_for
-from stadx.networks import PatchNetwork, dense_features_padded, pad_images, padded_positions
-from stadx.plan import plan_axis
-from stadx.windows import ImageRows, padded_window
+from .engine import INPUT_LIMIT, Workspace, engine_for
+from .padding import pad_images, padded_positions
+from .patch_network import PatchNetwork, dense_features_padded
+from .plan import plan_axis
+from .windows import ImageRows, padded_window
 
 Method = Literal["auto", "winograd", "direct"]
 

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stadx import ops
-from stadx.networks import PatchNetwork, dense_features_padded, normalize_images
-from stadx.plan import CHANNEL_BLOCK, AxisPlan, Layer, buffer_of, layers_of, plan_axis
+
+from .patch_network import PatchNetwork, dense_features_padded, normalize_images
+from .plan import CHANNEL_BLOCK, AxisPlan, Layer, buffer_of, layers_of, plan_axis
 
 INPUT_LIMIT = 16.0  # normalised images lie within 2.7; rounding errors grow with the largest input nearby
 RMS_LIMIT, MAX_LIMIT = 1e-4, 1e-3  # of the error, in standard deviations of the descriptors

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from stadx import ops
-from stadx.networks import PatchNetwork
 from stadx.ops.reference import WINOGRAD_POINTS, winograd_matrices
+
+from .patch_network import PatchNetwork
 
 _KERNELS, _CHANNELS = (2, 4, 5), 16  # that the transforms serve; multiples of so many channels
 _OVERHEAD = 1.35  # of a multiplication here over one in PyTorch's convolution

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from stadx.core.errors import ModelFileError, StadxError
 from stadx.core.files import read_model, write_model
-from stadx.muon import Muon
+
+from .muon import Muon
 
 Precision = Literal["auto", "float32", "bfloat16"]
 OptimizerName = Literal["muon", "adam"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from stadx.networks import Padding, normalize_images, padded_positions
+from .padding import Padding, padded_positions
+from .patch_network import normalize_images
 
 
 class ImageRows(Protocol):
@@ -98,3 +100,11 @@ def padded_window(
     if padding == "zeros":  # after normalising: the mean colour
         window = window * ((row >= 0)[:, None] & (column >= 0)).to(window.device)
     return window.permute(1, 2, 0).contiguous()
+
+
+def pieces(length: int, side: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Cut an axis into ranges of about `side` that begin at multiples of 8 and of `stride`."""
+    unit = max(8, stride)
+    side = max(-(-side // unit), 1) * unit
+    for begin in range(0, length, side):
+        yield begin, min(begin + side, length)

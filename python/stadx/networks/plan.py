@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from stadx.networks import PatchNetwork
+from .patch_network import PatchNetwork
 
 CHANNEL_BLOCK = 16  # channels of maps are padded to a multiple of it
 _WINOGRAD_TILES = {5: 10, 4: 10, 2: 8}  # by kernel
