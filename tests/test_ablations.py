@@ -22,7 +22,7 @@ from stadx.core.progress import silent
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.layouts import open_category, training_images
 from stadx.data.source import ImageSource
-from stadx.evaluation import evaluate
+from stadx.evaluation.of_detector import evaluate
 from stadx.experiments import ablations
 from stadx.experiments.ablations import Row, Setup, run_study, table
 from stadx.experiments.studies import STUDIES

@@ -20,7 +20,7 @@ from stadx.core.files import write_model
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import write_image
 from stadx.data.layouts import open_category, training_images
-from stadx.evaluation import evaluate
+from stadx.evaluation.of_detector import evaluate
 from stadx.loading import load_model
 from stadx.networks.dense import dense_features
 from stadx.networks.patch_network import normalize_images

@@ -19,10 +19,10 @@ from stadx.core.files import read_model, write_model
 from stadx.data import strips
 from stadx.data.images import read_map
 from stadx.detector_file import DETECTOR_VERSION
+from stadx.evaluation.prediction import predict_files
 from stadx.metrics import auroc
 from stadx.networks.training import Checkpoint
 from stadx.networks.windows import TensorRows
-from stadx.prediction import predict_files
 from stadx.smoothing import smooth
 
 

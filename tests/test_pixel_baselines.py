@@ -20,7 +20,7 @@ from stadx.cli import app
 from stadx.core.files import read_model, write_model
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.layouts import open_category, training_images
-from stadx.evaluation import evaluate
+from stadx.evaluation.of_detector import evaluate
 from stadx.loading import load_model
 from stadx.metrics import auroc
 from stadx.networks.training import Checkpoint

@@ -112,8 +112,8 @@ def predict(
     device: Device = "cpu",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each."""
+    from stadx.evaluation.prediction import SCORES_FILE, collect_images, predict_files
     from stadx.loading import load_model
-    from stadx.prediction import SCORES_FILE, collect_images, predict_files
 
     paths = collect_images(images)
     detector = load_model(model)
@@ -180,7 +180,7 @@ def evaluate(
     for file in (json_file, report, worst):
         if file is not None:
             check_writable(file)
-    from stadx.evaluation import evaluate
+    from stadx.evaluation.of_detector import evaluate
     from stadx.loading import load_model
 
     detector = load_model(model)
@@ -198,12 +198,12 @@ def evaluate(
         write_bytes(json_file, (json.dumps(evaluation.to_json(), indent=2) + "\n").encode("ascii"))
         say(f"JSON: {json_file}")
     if report is not None:
-        from stadx.report.html import write_report
+        from stadx.evaluation.report.html import write_report
 
         write_report(report, [evaluation], title=f"stadx: {printable(evaluation.name)}")
         say(f"Report: {report.resolve()}")
     if worst is not None:
-        from stadx.report.worst import write_worst
+        from stadx.evaluation.report.worst import write_worst
 
         write_worst(worst, evaluation)
         say(f"Worst regions: {worst}")
@@ -244,7 +244,7 @@ def evaluate_maps(
         if file is not None:
             check_writable(file)
     from stadx.console import maps_table
-    from stadx.map_evaluation import evaluate_map_files, read_limits
+    from stadx.evaluation.of_maps import evaluate_map_files, read_limits
 
     numbers = read_limits(limits)
     with ShownProgress() as progress:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from stadx.baselines import Baseline
     from stadx.detector import Detector
-    from stadx.evaluation import Evaluation
+    from stadx.evaluation.of_detector import Evaluation
+    from stadx.evaluation.of_maps import MapEvaluation
     from stadx.experiments.published_tables import Reproduction
-    from stadx.map_evaluation import MapEvaluation
 
 BAD_INPUT = 2
 INTERRUPTED = 130

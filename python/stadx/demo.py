@@ -12,10 +12,10 @@ from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_image
 from stadx.data.layouts import open_category
 from stadx.detector import Detector
-from stadx.evaluation import Evaluation, evaluate
-from stadx.prediction import write_pictures
-from stadx.report.html import write_report
-from stadx.report.overlay import scale_for
+from stadx.evaluation.of_detector import Evaluation, evaluate
+from stadx.evaluation.prediction import write_pictures
+from stadx.evaluation.report.html import write_report
+from stadx.evaluation.report.overlay import scale_for
 
 PATCH_SIZE = 33
 IMAGE_SIZE = 128

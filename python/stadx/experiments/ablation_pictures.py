@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stadx.core.files import write_bytes
-from stadx.evaluation import Evaluation
-from stadx.report.plots import to_png
+from stadx.evaluation.of_detector import Evaluation
+from stadx.evaluation.report.plots import to_png
 
 from .panels import map_panel, outlined_panel, write_panels
 

@@ -21,7 +21,7 @@ from stadx.data.layouts.category import Category
 from stadx.data.photos.reading import fingerprint_photos, list_photos
 from stadx.data.source import ImageSource, fingerprint
 from stadx.detector import Detector
-from stadx.evaluation import Evaluation, evaluate
+from stadx.evaluation.of_detector import Evaluation, evaluate
 from stadx.networks.patch_network import PatchNetwork
 from stadx.pretrain_settings import PretrainSettings
 from stadx.pretraining import pretrain

@@ -21,7 +21,7 @@ from stadx.core.version import versions
 from stadx.data.layouts import categories, open_category, training_images
 from stadx.data.source import ImageSource, fingerprint
 from stadx.detector import Detector
-from stadx.evaluation import Scorer, evaluate
+from stadx.evaluation.of_detector import Scorer, evaluate
 from stadx.pretrained import load_pretrained
 from stadx.teacher import shipped_teacher
 

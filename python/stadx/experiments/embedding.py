@@ -20,8 +20,8 @@ from stadx.baselines.shallow import sklearn
 from stadx.core.files import write_bytes
 from stadx.core.progress import Progress
 from stadx.data.labeled import LabeledSet
+from stadx.evaluation.report.plots import DEFECT_COLOUR, GOOD_COLOUR, to_png
 from stadx.metrics import auroc
-from stadx.report.plots import DEFECT_COLOUR, GOOD_COLOUR, to_png
 from stadx.teacher import load_teacher, shipped_teacher
 
 from .classes import PATCH_SIZE

@@ -17,7 +17,7 @@ from stadx.core.progress import Progress
 from stadx.data.images import read_image
 from stadx.data.layouts import open_category, training_images
 from stadx.data.layouts.category import TestImage, read_mask
-from stadx.evaluation import evaluate
+from stadx.evaluation.of_detector import evaluate
 
 from .categories import SCALES, all_categories, settings_of, train_detector
 from .panels import Panel, image_panel, map_panel, truth_panel, write_panels

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from stadx.report.page import data_uri, settings_list, write_page
+from stadx.evaluation.report.page import data_uri, settings_list, write_page
 
 from .published_tables import Cell, Reproduction
 

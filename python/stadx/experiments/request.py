@@ -10,7 +10,7 @@ from typing import Any, Literal
 from stadx.baselines import Baseline, PatchBaseline
 from stadx.core.errors import DataError
 from stadx.detector import Detector
-from stadx.evaluation import At
+from stadx.evaluation.of_detector import At
 
 PAPERS_TEXTURES = ("Carpet", "Grid", "Leather", "Tile", "Wood")
 """Of MVTec AD."""

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stadx.diagnostics import Diagnosis
+from stadx.evaluation.report.page import data_uri, settings_list, write_page
 
-from .page import data_uri, settings_list, write_page
 from .teacher_plots import curves_plot, spectrum_plot
 
 _PATCH_SIDE = 72  # of a patch in the page, in pixels

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from .plots import CURVE_COLOUR, DEFECT_COLOUR, GOOD_COLOUR, INK, STYLE, new_figure, to_svg
+from stadx.evaluation.report.plots import CURVE_COLOUR, DEFECT_COLOUR, GOOD_COLOUR, INK, STYLE, new_figure, to_svg
 
 _COLOURS = (CURVE_COLOUR, DEFECT_COLOUR, GOOD_COLOUR)
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stadx.data.images import read_image
-from stadx.evaluation import DefectResult, Evaluation, TestScore
 
+from ..of_detector import DefectResult, Evaluation, TestScore
 from .overlay import COLOURS, PREDICTED, TRUTH, Scale, outline, overlay, resize_map, resize_mask, resize_to, scale_for
 from .page import data_uri, settings_list, write_page
 from .plots import image_histogram, pixel_histogram, pro_plot

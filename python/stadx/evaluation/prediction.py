@@ -21,9 +21,10 @@ from stadx.core.progress import Progress, silent
 from stadx.data.images import list_images, read_image, write_image, write_map
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
-from stadx.evaluation import Scorer
-from stadx.prediction_strips import BandScorer, check_finite, predict_rows
-from stadx.report.overlay import Scale, overlay, scale_for
+
+from .of_detector import Scorer
+from .prediction_strips import BandScorer, check_finite, predict_rows
+from .report.overlay import Scale, overlay, scale_for
 
 SCORES_FILE = "scores.jsonl"
 

@@ -17,7 +17,8 @@ from stadx.core.progress import Progress
 from stadx.data.images import write_image
 from stadx.data.strip_writer import RowWriter
 from stadx.data.strips import RowReader
-from stadx.report.overlay import Scale, overlay
+
+from .report.overlay import Scale, overlay
 
 OVERLAY_SIDE = 2048
 

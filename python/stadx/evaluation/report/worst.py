@@ -13,9 +13,9 @@ from PIL import Image
 from stadx.core.errors import DataError
 from stadx.core.files import write_bytes
 from stadx.data.images import read_image
-from stadx.evaluation import Evaluation
 from stadx.metrics import evaluate_maps
 
+from ..of_detector import Evaluation
 from .overlay import TRUTH, outline, overlay, scale_for
 from .plots import to_png
 
