@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stadx import PatchNetwork
 from stadx.core.files import write_model
-from stadx.teacher import TEACHER_VERSION
+from stadx.teachers.teacher_files import TEACHER_VERSION
 
 
 def random_teacher(p: int = 17, seed: int = 0) -> PatchNetwork:

@@ -27,7 +27,7 @@ from stadx.experiments import ablations
 from stadx.experiments.ablations import Row, Setup, run_study, table
 from stadx.experiments.studies import STUDIES
 from stadx.experiments.variants import HeldOut
-from stadx.pretrain_settings import PretrainSettings
+from stadx.teachers.settings import PretrainSettings
 
 
 @pytest.fixture(scope="module")

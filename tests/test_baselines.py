@@ -25,7 +25,7 @@ from stadx.loading import load_model
 from stadx.networks.dense import dense_features
 from stadx.networks.patch_network import normalize_images
 from stadx.networks.training import Checkpoint
-from stadx.teacher import TEACHER_VERSION
+from stadx.teachers.teacher_files import TEACHER_VERSION
 
 OneClassSVM = pytest.importorskip("sklearn.svm").OneClassSVM
 SMALL = {"knn": 300, "kmeans": 400, "ocsvm": 400, "l2-ae": 400, "vae": 400}

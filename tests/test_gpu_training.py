@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pretrain_photos import P_NET, SETTINGS, make_cheap, write_photos
 from small import good_images, random_teacher, teacher_file
-from stadx import DataError, Detector, StadxError, distributed, pretraining
+from stadx import DataError, Detector, StadxError
 from stadx.calibration import _maps_of_gpu, held_out_maps
 from stadx.cli import app
 from stadx.core.progress import silent
@@ -25,9 +25,10 @@ from stadx.networks.training import (
     set_learning_rate,
     training_state,
 )
-from stadx.pretrained import standardized
-from stadx.pretraining import pretrain
 from stadx.scoring import Ensemble
+from stadx.teachers import distributed, pretraining
+from stadx.teachers.pretrained import standardized
+from stadx.teachers.pretraining import pretrain
 
 
 def _fitted(folder: Path, device: torch.device | str, checkpoint: Path | None = None) -> Detector:

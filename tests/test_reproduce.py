@@ -27,7 +27,7 @@ from stadx.experiments.request import BUDGETS, Budget, Request
 from stadx.experiments.scales import OneScale, ScalesTogether
 from stadx.metrics import auroc
 from stadx.networks.patch_network import normalize_images
-from stadx.teacher import TEACHER_VERSION, load_teacher, shipped_teacher
+from stadx.teachers.teacher_files import TEACHER_VERSION, load_teacher, shipped_teacher
 
 pytest.importorskip("sklearn")
 TINY = Budget(

@@ -11,7 +11,7 @@ import typer
 from stadx.console import ShownProgress, check_device, say
 
 if TYPE_CHECKING:
-    from stadx.pretrain_settings import PretrainSettings
+    from stadx.teachers.settings import PretrainSettings
 
 # None: the preset decides; what it says by default is shown in the help.
 
@@ -176,9 +176,9 @@ def pretrain(
     for file in (out, report):
         if file is not None and os.environ.get("RANK", "0") == "0":  # of torchrun's processes the first writes
             check_writable(file)
-    from stadx.distributed import is_first, process_group
-    from stadx.pretrain_settings import PRESETS, PretrainSettings
-    from stadx.pretraining import pretrain
+    from stadx.teachers.distributed import is_first, process_group
+    from stadx.teachers.pretraining import pretrain
+    from stadx.teachers.settings import PRESETS, PretrainSettings
 
     given = {name: value for name, value in given.items() if value is not None}
     chosen = {**PRESETS[preset], **given}

@@ -29,7 +29,7 @@ from stadx.networks.training import OptimizerName, Precision
 from stadx.networks.windows import ImageRows, TensorRows
 from stadx.smoothing import smooth_bands
 from stadx.students import StudentSettings, train_students
-from stadx.teacher import load_teachers
+from stadx.teachers.teacher_files import load_teachers
 
 
 class Detector(Calibrated):

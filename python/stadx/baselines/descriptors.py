@@ -21,7 +21,7 @@ from stadx.networks.dense import dense_features
 from stadx.networks.patch_network import PATCH_SIZES, channels_last, normalize_images
 from stadx.networks.training import Checkpoint
 from stadx.networks.upsampling import upsample
-from stadx.teacher import load_teachers, shipped_teacher
+from stadx.teachers.teacher_files import load_teachers, shipped_teacher
 
 from .base import Baseline, samples_by_image
 

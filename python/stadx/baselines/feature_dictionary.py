@@ -17,7 +17,7 @@ from stadx.detector_file import named
 from stadx.networks.padding import pad_images
 from stadx.networks.training import Checkpoint
 from stadx.networks.upsampling import upsample
-from stadx.pretrained import PRETRAINED_NETWORKS, PretrainedNetwork, load_pretrained, patch_features
+from stadx.teachers.pretrained import PRETRAINED_NETWORKS, PretrainedNetwork, load_pretrained, patch_features
 
 from .base import Baseline, samples_by_image
 from .shallow import check_variance, cluster_centers, principal_components, projected

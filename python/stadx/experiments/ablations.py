@@ -23,9 +23,9 @@ from stadx.data.source import ImageSource, fingerprint
 from stadx.detector import Detector
 from stadx.evaluation.of_detector import Evaluation, evaluate
 from stadx.networks.patch_network import PatchNetwork
-from stadx.pretrain_settings import PretrainSettings
-from stadx.pretraining import pretrain
-from stadx.teacher import load_teachers
+from stadx.teachers.pretraining import pretrain
+from stadx.teachers.settings import PretrainSettings
+from stadx.teachers.teacher_files import load_teachers
 
 from .ablation_pictures import write_maps, write_scores
 from .request import pick

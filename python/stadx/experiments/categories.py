@@ -22,8 +22,8 @@ from stadx.data.layouts import categories, open_category, training_images
 from stadx.data.source import ImageSource, fingerprint
 from stadx.detector import Detector
 from stadx.evaluation.of_detector import Scorer, evaluate
-from stadx.pretrained import load_pretrained
-from stadx.teacher import shipped_teacher
+from stadx.teachers.pretrained import load_pretrained
+from stadx.teachers.teacher_files import shipped_teacher
 
 from .panels import write_extremes
 from .request import Budget, Request

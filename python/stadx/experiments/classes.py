@@ -20,7 +20,7 @@ from stadx.data.labeled import LabeledSet, read_labeled
 from stadx.metrics import auroc
 from stadx.networks.patch_network import normalize_images
 from stadx.networks.winograd import run_layers
-from stadx.teacher import TEACHER_VERSION, load_teacher, shipped_teacher
+from stadx.teachers.teacher_files import TEACHER_VERSION, load_teacher, shipped_teacher
 
 from .categories import BASELINES, make_baseline, train_baseline
 from .one_class import OneClassEnsemble, OneClassSettings, fingerprint_labeled, zoomed

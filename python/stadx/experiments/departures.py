@@ -9,7 +9,7 @@ from typing import Any
 
 from stadx.core.files import read_model
 from stadx.detector import Detector
-from stadx.teacher import TEACHER_VERSION, shipped_teacher
+from stadx.teachers.teacher_files import TEACHER_VERSION, shipped_teacher
 
 from .one_class import OneClassSettings
 from .request import BUDGETS, Budget

@@ -22,7 +22,7 @@ from stadx.core.progress import Progress
 from stadx.data.labeled import LabeledSet
 from stadx.evaluation.report.plots import DEFECT_COLOUR, GOOD_COLOUR, to_png
 from stadx.metrics import auroc
-from stadx.teacher import load_teacher, shipped_teacher
+from stadx.teachers.teacher_files import load_teacher, shipped_teacher
 
 from .classes import PATCH_SIZE
 from .one_class import OneClassEnsemble, OneClassSettings, zoomed

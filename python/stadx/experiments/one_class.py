@@ -38,7 +38,7 @@ from stadx.networks.training import (
 from stadx.networks.winograd import run_layers
 from stadx.scoring import Normalization
 from stadx.targets import usable_deviations
-from stadx.teacher import load_teachers, shipped_teacher
+from stadx.teachers.teacher_files import load_teachers, shipped_teacher
 
 _AT_ONCE = 256
 _INIT_PATCHES = 256

@@ -11,7 +11,7 @@ from stadx.core.files import read_model
 from stadx.networks.patch_network import PatchNetwork, loaded_network
 
 TEACHER_VERSION = 1
-_SHIPPED = Path(__file__).parent / "teachers"
+_SHIPPED = Path(__file__).parent / "weights"
 
 
 def load_teacher(path: str | os.PathLike[str]) -> PatchNetwork:

@@ -11,7 +11,8 @@ from torch import Tensor
 from stadx.core.errors import DataError
 from stadx.networks.patch_network import PatchNetwork
 from stadx.networks.winograd import run_layers
-from stadx.pretrained import PretrainedNetwork, patch_features
+
+from .pretrained import PretrainedNetwork, patch_features
 
 
 @dataclass(frozen=True)

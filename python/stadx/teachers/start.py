@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress
 from stadx.data.photos.patches import PhotoPatches
-from stadx.distillation import PatchGrid, target_size
 from stadx.networks.patch_network import PatchNetwork, normalize_images
 from stadx.networks.training import autocast
-from stadx.pretrain_settings import PretrainSettings
-from stadx.pretrained import PretrainedNetwork, load_pretrained, standardized
-from stadx.teacher import load_teacher
+
+from .distillation import PatchGrid, target_size
+from .pretrained import PretrainedNetwork, load_pretrained, standardized
+from .settings import PretrainSettings
+from .teacher_files import load_teacher
 
 FIRST_PATCHES = 256  # on which weights are initialised
 TIMES_FIRST = 8  # so many more for the scale of dense targets, and for D if the teacher goes on from another

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from stadx import distributed
-from stadx.distillation import PatchGrid
-from stadx.feature_cache import FeatureCache
-from stadx.losses import compactness_loss, distillation_loss, triplet_loss
 from stadx.networks.patch_network import PatchNetwork, normalize_images
 from stadx.networks.training import autocast
-from stadx.pretrain_settings import PretrainSettings
-from stadx.pretrained import PretrainedNetwork
+
+from . import distributed
+from .distillation import PatchGrid
+from .feature_cache import FeatureCache
+from .losses import compactness_loss, distillation_loss, triplet_loss
+from .pretrained import PretrainedNetwork
+from .settings import PretrainSettings
 
 
 @dataclass(frozen=True)

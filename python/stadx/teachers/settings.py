@@ -6,10 +6,11 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from stadx.losses import Reduction
 from stadx.networks.padding import Padding
 from stadx.networks.patch_network import PATCH_SIZES
 from stadx.networks.training import OptimizerName, Precision, Schedule
+
+from .losses import Reduction
 
 Targets = Literal["pooled", "dense"]
 

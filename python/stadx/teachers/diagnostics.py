@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from stadx.core.progress import Progress, silent
 from stadx.data.photos.patches import PhotoPatches
 from stadx.data.photos.reading import Photo
-from stadx.distillation import PatchGrid
 from stadx.networks.patch_network import PatchNetwork, normalize_images
 from stadx.networks.training import autocast
-from stadx.pretrain_settings import PretrainSettings
-from stadx.pretrained import PretrainedNetwork
+
+from .distillation import PatchGrid
+from .pretrained import PretrainedNetwork
+from .settings import PretrainSettings
 
 HELD_OUT_PATCHES = 2048
 _AT_ONCE = 64

@@ -12,10 +12,10 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-from stadx.diagnostics import Diagnosis
 from stadx.evaluation.report.page import data_uri, settings_list, write_page
 
-from .teacher_plots import curves_plot, spectrum_plot
+from .diagnostics import Diagnosis
+from .plots import curves_plot, spectrum_plot
 
 _PATCH_SIDE = 72  # of a patch in the page, in pixels
 _CORRELATION_SIDE = 384

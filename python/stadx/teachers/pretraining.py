@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stadx import distributed
 from stadx.core.devices import usable_device
 from stadx.core.errors import DataError, StadxError
 from stadx.core.files import check_writable, file_hash, write_model
@@ -19,9 +18,6 @@ from stadx.core.progress import Progress, silent
 from stadx.data.photos.patches import PhotoPatches
 from stadx.data.photos.reading import Photo, fingerprint_photos, list_photos
 from stadx.data.photos.stream import patch_stream
-from stadx.diagnostics import HeldOut
-from stadx.distillation import PatchGrid, patch_grid, target_size
-from stadx.feature_cache import FeatureCache
 from stadx.networks.graphed_step import GraphedStep
 from stadx.networks.patch_network import PatchNetwork, channels_last, normalize_images
 from stadx.networks.training import (
@@ -35,11 +31,16 @@ from stadx.networks.training import (
     set_learning_rate,
     training_state,
 )
-from stadx.objective import Averages, Objective
-from stadx.pretrain_settings import PretrainSettings
-from stadx.pretrain_start import TIMES_FIRST, decoder, first_crops, network_to_distil, start_from
-from stadx.pretrained import PretrainedNetwork, as_pretrained
-from stadx.teacher import TEACHER_VERSION
+
+from . import distributed
+from .diagnostics import HeldOut
+from .distillation import PatchGrid, patch_grid, target_size
+from .feature_cache import FeatureCache
+from .objective import Averages, Objective
+from .pretrained import PretrainedNetwork, as_pretrained
+from .settings import PretrainSettings
+from .start import TIMES_FIRST, decoder, first_crops, network_to_distil, start_from
+from .teacher_files import TEACHER_VERSION
 
 
 @keep_freed_memory()
@@ -276,7 +277,7 @@ def _look(
     progress: Progress,
 ) -> None:
     """Measure on held-out patches, note it in the last entry of the history, and write the page."""
-    from stadx.report.teacher_page import write_teacher_page
+    from .page import write_teacher_page
 
     net = modules["net"]
     assert isinstance(net, PatchNetwork)
