@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from stadx.gpu import GpuPrecision
-    from stadx.scoring import Ensemble, Normalization
+    from stadx.detectors.student_teacher.ensemble import Ensemble
+    from stadx.detectors.student_teacher.gpu import GpuPrecision
+    from stadx.detectors.student_teacher.normalization import Normalization
     from timing import Competitor
 
 STUDENTS, DESCRIPTOR = 3, 128
@@ -247,8 +248,9 @@ def _detector_cases(place: torch.device, side: int) -> Iterator[Case]:
     import torch
 
     from stadx import PatchNetwork
-    from stadx.gpu import GpuScorer
-    from stadx.scoring import Ensemble, Normalization
+    from stadx.detectors.student_teacher.ensemble import Ensemble
+    from stadx.detectors.student_teacher.gpu import GpuScorer
+    from stadx.detectors.student_teacher.normalization import Normalization
 
     cuda = place.type == "cuda"
     normalization = Normalization(0.0, 1.0, 0.0, 1.0, strength=0.5)  # as detectors have by default

@@ -22,9 +22,9 @@ from peers import (
     phase_split_channels_last,
 )
 from stadx import PatchNetwork, ops
+from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.networks.patch_network import channels_last
 from stadx.ops import reference
-from stadx.scoring import Ensemble
 from timing import Competitor, best_seconds
 
 PATCHES = 512  # in the sample of patch by patch: all 65,536 take minutes

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from stadx.baselines import METHODS
 from stadx.data.layouts import open_category, training_images
+from stadx.detectors.baselines import METHODS
 from stadx.evaluation.of_detector import evaluate
 
 pytest.importorskip("sklearn")

@@ -16,10 +16,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from stadx import cli, detector, detector_file
+from stadx import cli
 from stadx.core import files
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_map, write_image
+from stadx.detectors.student_teacher import detector
+from stadx.detectors.student_teacher import model_file as detector_file
 from stadx.networks.patch_network import PatchNetwork
 from stadx.teachers.pretrained import PretrainedNetwork
 from stadx.teachers.teacher_files import TEACHER_VERSION, load_teacher

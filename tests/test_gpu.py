@@ -12,12 +12,14 @@ from torch import Tensor
 
 import stadx
 from small import good_images, random_teacher, teacher_file
-from stadx import Detector, PatchNetwork, gpu, metrics, ops
-from stadx.calibration import normalizations_of
-from stadx.gpu import GpuScorer
+from stadx import Detector, PatchNetwork, metrics, ops
+from stadx.detectors.student_teacher import gpu
+from stadx.detectors.student_teacher.calibration import normalizations_of
+from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.student_teacher.gpu import GpuScorer
+from stadx.detectors.student_teacher.normalization import Normalization, fuse
 from stadx.metrics import inputs, ranks
 from stadx.networks.upsampling import Upsampler, upsample
-from stadx.scoring import Ensemble, Normalization, fuse
 
 # Of a map's values, which spread over some units: convolutions in another order, and in half precision.
 TOLERANCE = {"float32": 1e-4, "tf32": 5e-2, "bfloat16": 0.3, "float16": 5e-2}

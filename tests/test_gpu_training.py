@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 from pretrain_photos import P_NET, SETTINGS, make_cheap, write_photos
 from small import good_images, random_teacher, teacher_file
 from stadx import DataError, Detector, StadxError
-from stadx.calibration import _maps_of_gpu, held_out_maps
 from stadx.cli import app
 from stadx.core.progress import silent
 from stadx.data.source import ImageSource
+from stadx.detectors.student_teacher.calibration import _maps_of_gpu, held_out_maps
+from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.networks.graphed_step import GraphedStep
 from stadx.networks.training import (
     OptimizerName,
@@ -25,7 +26,6 @@ from stadx.networks.training import (
     set_learning_rate,
     training_state,
 )
-from stadx.scoring import Ensemble
 from stadx.teachers import distributed, pretraining
 from stadx.teachers.pretrained import standardized
 from stadx.teachers.pretraining import pretrain

@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 
 from small import good_images
 from stadx import DataError, ModelFileError
-from stadx.baselines import METHODS, Baseline, PatchBaseline, feature_dictionary
 from stadx.cli import app
 from stadx.core.files import read_model, write_model
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.layouts import open_category, training_images
+from stadx.detectors.baselines import METHODS, Baseline, PatchBaseline, feature_dictionary
+from stadx.detectors.registry import load_model
 from stadx.evaluation.of_detector import evaluate
-from stadx.loading import load_model
 from stadx.metrics import auroc
 from stadx.networks.training import Checkpoint
 from stadx.teachers.pretrained import PretrainedNetwork, as_pretrained

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 from labeled_images import write_digits
 from stadx import DataError, Detector
-from stadx.baselines import METHODS, Baseline
 from stadx.cli import app
 from stadx.core.files import read_model, write_model
 from stadx.core.progress import silent
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.labeled import read_labeled
+from stadx.detectors.baselines import METHODS, Baseline
 from stadx.experiments import categories, classes
 from stadx.experiments.one_class import zoomed
 from stadx.experiments.published_tables import TABLES, PublishedTable

@@ -16,7 +16,7 @@ from labeled_images import write_digits
 from stadx import DataError, MissingExtraError
 from stadx.cli import app
 from stadx.data.images import write_image
-from stadx.detector import Detector
+from stadx.detectors.student_teacher.detector import Detector
 from stadx.experiments import categories, classes, departures, environment, one_class, tables
 from stadx.experiments.reproduce import Outcome, reproduce
 from stadx.experiments.request import BUDGETS, Request, pick

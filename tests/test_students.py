@@ -13,10 +13,10 @@ import torch
 
 from small import good_images, random_teacher
 from stadx import ModelFileError, StadxError
-from stadx.crops import Crop, Focus, random_crops
 from stadx.data.source import ImageSource
+from stadx.detectors.student_teacher.crops import Crop, Focus, random_crops
+from stadx.detectors.student_teacher.students import StudentSettings, train_students
 from stadx.networks.training import Checkpoint
-from stadx.students import StudentSettings, train_students
 
 SETTINGS = StudentSettings(students=2, steps=6, batch=1, precision="float32")
 

@@ -10,7 +10,7 @@ import pytest
 
 from small import good_images
 from stadx.data.source import ImageSource
-from stadx.students import StudentSettings, train_students
+from stadx.detectors.student_teacher.students import StudentSettings, train_students
 from stadx.teachers.teacher_files import load_teachers
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")

@@ -10,9 +10,9 @@ from .core.version import package_version
 
 if TYPE_CHECKING:
     from . import metrics, ops
-    from .calibrated import Prediction
     from .core.errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
-    from .detector import Detector
+    from .detectors.base import Prediction
+    from .detectors.student_teacher.detector import Detector
     from .networks.dense import dense_features
     from .networks.patch_network import PatchNetwork, normalize_images
 
@@ -38,9 +38,9 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
-    "calibrated": ("Prediction",),
+    "detectors.base": ("Prediction",),
     "networks.dense": ("dense_features",),
-    "detector": ("Detector",),
+    "detectors.student_teacher.detector": ("Detector",),
     "core.errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
     "networks.patch_network": ("PatchNetwork", "normalize_images"),
 }

@@ -112,8 +112,8 @@ def predict(
     device: Device = "cpu",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each."""
+    from stadx.detectors.registry import load_model
     from stadx.evaluation.prediction import SCORES_FILE, collect_images, predict_files
-    from stadx.loading import load_model
 
     paths = collect_images(images)
     detector = load_model(model)
@@ -180,8 +180,8 @@ def evaluate(
     for file in (json_file, report, worst):
         if file is not None:
             check_writable(file)
+    from stadx.detectors.registry import load_model
     from stadx.evaluation.of_detector import evaluate
-    from stadx.loading import load_model
 
     detector = load_model(model)
     move(detector, device)

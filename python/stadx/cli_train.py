@@ -169,7 +169,7 @@ def train(
     if method != "student-teacher":
         _train_baseline(context, method, sizes, images, out)
         return
-    from stadx.detector import Detector
+    from stadx.detectors.student_teacher.detector import Detector
 
     settings: dict[str, Any] = {
         "steps": steps,
@@ -236,7 +236,7 @@ def _check_options(context: typer.Context, method: str, sizes: tuple[int, ...]) 
     if method == "student-teacher":
         known = set(context.params) - {"epochs", "texture"}
     else:
-        from stadx.baselines import METHODS
+        from stadx.detectors.baselines import METHODS
         from stadx.experiments.request import BUDGETS
 
         settings = inspect.signature(METHODS[method]).parameters
@@ -256,7 +256,7 @@ def _check_options(context: typer.Context, method: str, sizes: tuple[int, ...]) 
 def _train_baseline(
     context: typer.Context, method: str, sizes: tuple[int, ...], images: Sequence[Path], out: Path
 ) -> None:
-    from stadx.baselines import METHODS, PatchBaseline
+    from stadx.detectors.baselines import METHODS, PatchBaseline
     from stadx.experiments.request import BUDGETS
 
     options, given = context.params, given_options(context)

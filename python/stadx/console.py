@@ -28,8 +28,8 @@ from stadx.core.errors import StadxError
 if TYPE_CHECKING:
     import torch
 
-    from stadx.baselines import Baseline
-    from stadx.detector import Detector
+    from stadx.detectors.baselines import Baseline
+    from stadx.detectors.student_teacher.detector import Detector
     from stadx.evaluation.of_detector import Evaluation
     from stadx.evaluation.of_maps import MapEvaluation
     from stadx.experiments.published_tables import Reproduction

@@ -11,7 +11,7 @@ from stadx.core.progress import Progress, silent
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_image
 from stadx.data.layouts import open_category
-from stadx.detector import Detector
+from stadx.detectors.student_teacher.detector import Detector
 from stadx.evaluation.of_detector import Evaluation, evaluate
 from stadx.evaluation.prediction import write_pictures
 from stadx.evaluation.report.html import write_report

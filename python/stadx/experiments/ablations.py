@@ -20,7 +20,7 @@ from stadx.data.layouts import open_category, training_images
 from stadx.data.layouts.category import Category
 from stadx.data.photos.reading import fingerprint_photos, list_photos
 from stadx.data.source import ImageSource, fingerprint
-from stadx.detector import Detector
+from stadx.detectors.student_teacher.detector import Detector
 from stadx.evaluation.of_detector import Evaluation, evaluate
 from stadx.networks.patch_network import PatchNetwork
 from stadx.teachers.pretraining import pretrain

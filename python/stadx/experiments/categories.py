@@ -12,15 +12,15 @@ from typing import Any
 
 from torch import Tensor
 
-from stadx.baselines import METHODS, Baseline, DescriptorBaseline, FeatureDictionaryDetector
-from stadx.baselines.shallow import sklearn
 from stadx.core.errors import DataError
 from stadx.core.files import file_hash
 from stadx.core.progress import Progress
 from stadx.core.version import versions
 from stadx.data.layouts import categories, open_category, training_images
 from stadx.data.source import ImageSource, fingerprint
-from stadx.detector import Detector
+from stadx.detectors.baselines import METHODS, Baseline, DescriptorBaseline, FeatureDictionaryDetector
+from stadx.detectors.baselines.shallow import sklearn
+from stadx.detectors.student_teacher.detector import Detector
 from stadx.evaluation.of_detector import Scorer, evaluate
 from stadx.teachers.pretrained import load_pretrained
 from stadx.teachers.teacher_files import shipped_teacher

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stadx.baselines import METHODS, Baseline, DescriptorBaseline
 from stadx.core.errors import DataError
 from stadx.core.files import read_model
 from stadx.core.progress import Progress
 from stadx.data.labeled import LabeledSet, read_labeled
+from stadx.detectors.baselines import METHODS, Baseline, DescriptorBaseline
 from stadx.metrics import auroc
 from stadx.networks.patch_network import normalize_images
 from stadx.networks.winograd import run_layers

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stadx.core.files import read_model
-from stadx.detector import Detector
+from stadx.detectors.student_teacher.detector import Detector
 from stadx.teachers.teacher_files import TEACHER_VERSION, shipped_teacher
 
 from .one_class import OneClassSettings

@@ -16,10 +16,10 @@ from matplotlib.patches import Circle
 from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
-from stadx.baselines.shallow import sklearn
 from stadx.core.files import write_bytes
 from stadx.core.progress import Progress
 from stadx.data.labeled import LabeledSet
+from stadx.detectors.baselines.shallow import sklearn
 from stadx.evaluation.report.plots import DEFECT_COLOUR, GOOD_COLOUR, to_png
 from stadx.metrics import auroc
 from stadx.teachers.teacher_files import load_teacher, shipped_teacher

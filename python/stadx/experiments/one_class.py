@@ -16,13 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stadx import ops
-from stadx.calibration import split
 from stadx.core.devices import usable_device
 from stadx.core.errors import DataError
 from stadx.core.files import check_writable, file_hash, write_bytes
 from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
 from stadx.data.labeled import LabeledSet, read_labeled
+from stadx.detectors.student_teacher.normalization import Normalization
+from stadx.detectors.student_teacher.targets import usable_deviations
+from stadx.detectors.thresholds import split
 from stadx.metrics import auroc
 from stadx.networks.graphed_step import GraphedStep
 from stadx.networks.patch_network import PatchNetwork, channels_last, normalize_images
@@ -36,8 +38,6 @@ from stadx.networks.training import (
     set_learning_rate,
 )
 from stadx.networks.winograd import run_layers
-from stadx.scoring import Normalization
-from stadx.targets import usable_deviations
 from stadx.teachers.teacher_files import load_teachers, shipped_teacher
 
 _AT_ONCE = 256

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from stadx.baselines import Baseline, PatchBaseline
 from stadx.core.errors import DataError
-from stadx.detector import Detector
+from stadx.detectors.baselines import Baseline, PatchBaseline
+from stadx.detectors.student_teacher.detector import Detector
 from stadx.evaluation.of_detector import At
 
 PAPERS_TEXTURES = ("Carpet", "Grid", "Leather", "Tile", "Wood")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stadx.data.tensors import resize
-from stadx.detector import Detector
+from stadx.detectors.student_teacher.detector import Detector
 
 
 class OneScale:

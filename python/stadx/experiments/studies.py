@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stadx.detector import Detector
+from stadx.detectors.student_teacher.detector import Detector
 
 
 class Change(NamedTuple):

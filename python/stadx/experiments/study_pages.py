@@ -13,7 +13,7 @@ from typing import Any
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress
 from stadx.data.layouts import open_category, training_images
-from stadx.detector import Detector
+from stadx.detectors.student_teacher.detector import Detector
 
 from .ablations import Row, Setup, run_study, table
 from .environment import environment

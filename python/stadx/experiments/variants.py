@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from stadx.calibration import Maps, Terms, fused_scores, held_out_maps, normalizations_of, split
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
-from stadx.detector import Detector
-from stadx.scoring import Ensemble
+from stadx.detectors.student_teacher.calibration import Maps, Terms, fused_scores, held_out_maps, normalizations_of
+from stadx.detectors.student_teacher.detector import Detector
+from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.thresholds import split
 
 
 class HeldOut:

@@ -16,13 +16,13 @@ from stadx.core.errors import DataError
 from stadx.core.files import file_hash
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
-from stadx.detector_file import frozen_network, named
 from stadx.networks.dense import dense_features
 from stadx.networks.patch_network import PATCH_SIZES, channels_last, normalize_images
 from stadx.networks.training import Checkpoint
 from stadx.networks.upsampling import upsample
 from stadx.teachers.teacher_files import load_teachers, shipped_teacher
 
+from ..model_files import frozen_network, named
 from .base import Baseline, samples_by_image
 
 _AT_ONCE = 4096  # descriptors scored together

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
-from stadx.crops import Crop
 from stadx.data.source import ImageSource
 from stadx.networks.dense import describe, engine_serves
 from stadx.networks.engine import Workspace
@@ -18,6 +17,8 @@ from stadx.networks.patch_network import PatchNetwork, dense_features_padded
 from stadx.networks.plan import buffer_sizes, layers_of
 from stadx.networks.windows import TensorRows, pieces
 from stadx.networks.winograd import training_grid
+
+from .crops import Crop
 
 _WHOLE_PIXELS = 1 << 20  # of images whose statistics are taken at once, those of larger ones tile by tile
 _TILE = 384  # pixels a side

@@ -9,14 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stadx.crops import Crop, Focus, random_crops
 from stadx.networks.patch_network import PatchNetwork, dense_features_padded
 from stadx.networks.training import autocast
 from stadx.networks.winograd import training_grid
-from stadx.targets import TeacherTargets
+
+from .crops import Crop, Focus, random_crops
+from .targets import TeacherTargets
 
 if TYPE_CHECKING:
-    from stadx.students import StudentSettings
+    from .students import StudentSettings
 
 _HELD_OUT_CROPS = 8  # in the loss on held-out images
 

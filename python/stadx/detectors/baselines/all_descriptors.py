@@ -12,7 +12,8 @@ from torch import Tensor
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
 from stadx.networks.patch_network import PatchNetwork
-from stadx.targets import TeacherTargets
+
+from ..student_teacher.targets import TeacherTargets
 
 _MIXED_BYTES = 256 << 20
 

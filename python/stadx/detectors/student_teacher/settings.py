@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import Any, get_args
 
-from stadx.calibration import Terms
 from stadx.networks.padding import Padding
 from stadx.networks.patch_network import PATCH_SIZES
 from stadx.networks.training import OptimizerName, Precision
+
+from ..thresholds import check_fpr
+from .calibration import Terms
 
 _CHOICES = {
     "schedule": ("cosine", "constant"),
@@ -52,13 +54,3 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} is {settings[name]!r}; choose one of {choices}")
     for name in ("target_fpr", "image_fpr"):
         check_fpr(settings[name], name)
-
-
-def check_fpr(fpr: float, name: str = "target_fpr") -> None:
-    """Check a false-positive rate.
-
-    Raises:
-        ValueError: if it does not lie between 0 and 1.
-    """
-    if not 0 <= fpr <= 1:
-        raise ValueError(f"{name} is {fpr}; it must lie between 0 and 1")

@@ -11,7 +11,9 @@ from stadx.networks.dense import Method, check_stride
 from stadx.networks.engine import Workspace
 from stadx.networks.upsampling import Upsampler
 from stadx.networks.windows import ImageRows, pieces
-from stadx.scoring import LEVEL_STRIDE, Ensemble, Normalization, fuse
+
+from .ensemble import Ensemble
+from .normalization import LEVEL_STRIDE, Normalization, fuse
 
 _KEPT_PIXELS = 1 << 22  # whose errors are kept until the level of all is known
 _LEVEL_BANDS = 16

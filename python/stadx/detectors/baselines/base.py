@@ -12,18 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stadx.calibrated import Calibrated, Prediction
-from stadx.calibration import split
 from stadx.core.devices import usable_device
 from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
 from stadx.data.tensors import ImageSize, check_images, resize
-from stadx.detector_checks import check_fpr
-from stadx.detector_file import read_calibrated, write_calibrated
 from stadx.networks.dense import check_stride
 from stadx.networks.training import Checkpoint, arithmetic
+
+from ..base import Calibrated, Prediction
+from ..model_files import read_calibrated, write_calibrated
+from ..thresholds import check_fpr, split
 
 BASELINE_VERSION = 1
 

@@ -11,25 +11,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stadx.bands import score_bands
-from stadx.calibrated import Calibrated, Prediction
-from stadx.calibration import Terms, calibrate, split
 from stadx.core.devices import usable_device
 from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
 from stadx.data.tensors import ImageSize, check_images, resize
-from stadx.detector_checks import check_settings
-from stadx.detector_file import read_detector, write_detector
-from stadx.gpu import GpuPrecision, GpuScorer
 from stadx.networks.dense import Method, check_stride
 from stadx.networks.padding import Padding
 from stadx.networks.training import OptimizerName, Precision
 from stadx.networks.windows import ImageRows, TensorRows
-from stadx.smoothing import smooth_bands
-from stadx.students import StudentSettings, train_students
 from stadx.teachers.teacher_files import load_teachers
+
+from ..base import Calibrated, Prediction
+from ..thresholds import split
+from .bands import score_bands
+from .calibration import Terms, calibrate
+from .gpu import GpuPrecision, GpuScorer
+from .model_file import read_detector, write_detector
+from .settings import check_settings
+from .smoothing import smooth_bands
+from .students import StudentSettings, train_students
 
 
 class Detector(Calibrated):

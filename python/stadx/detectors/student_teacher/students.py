@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stadx.batches import Batches
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
@@ -31,8 +30,10 @@ from stadx.networks.training import (
     training_state,
 )
 from stadx.networks.windows import TensorRows, padded_window
-from stadx.scoring import Ensemble
-from stadx.targets import TeacherTargets
+
+from .batches import Batches
+from .ensemble import Ensemble
+from .targets import TeacherTargets
 
 _CPU = torch.device("cpu")
 _INIT_PATCHES = 256

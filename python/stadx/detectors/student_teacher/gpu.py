@@ -18,13 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stadx.data.tensors import ImageSize, resize
-from stadx.gpu_scale import Scale, Target, scale_of, score_window
 from stadx.networks.padding import padded_positions
 from stadx.networks.patch_network import IMAGENET_MEAN, IMAGENET_STD
 from stadx.networks.upsampling import upsample
 from stadx.networks.windows import pieces
-from stadx.scoring import Ensemble, Normalization
-from stadx.smoothing import smooth
+
+from .ensemble import Ensemble
+from .gpu_scale import Scale, Target, scale_of, score_window
+from .normalization import Normalization
+from .smoothing import smooth
 
 GpuPrecision = Literal["tf32", "float32", "bfloat16", "float16"]
 _DTYPES = {"tf32": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -17,8 +17,8 @@ from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
 from stadx.networks.patch_network import SLOPE, loaded_network
 from stadx.networks.training import Checkpoint, check_finite, restore_training_state, training_state
-from stadx.targets import usable_deviations
 
+from ..student_teacher.targets import usable_deviations
 from .all_descriptors import AllDescriptors
 from .base import check_training
 from .descriptors import DescriptorBaseline

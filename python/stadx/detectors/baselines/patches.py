@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
-from stadx.detector_file import named
 from stadx.networks.patch_network import loaded_network
 from stadx.networks.training import Checkpoint, check_finite, restore_training_state, training_state
 
+from ..model_files import named
 from .base import Baseline, check_training
 
 _AT_ONCE = 16  # patches scored together

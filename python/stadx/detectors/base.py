@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stadx.calibration import highest_scores, image_threshold_at, threshold_at, threshold_levels
 from stadx.core.errors import DataError
-from stadx.detector_checks import check_fpr
+
+from .thresholds import check_fpr, highest_scores, image_threshold_at, threshold_at, threshold_levels
 
 Self = TypeVar("Self", bound="Calibrated")
 

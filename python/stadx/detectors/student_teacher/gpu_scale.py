@@ -12,7 +12,9 @@ from torch import Tensor
 
 from stadx import ops
 from stadx.networks.plan import Layer, layers_of
-from stadx.scoring import Ensemble, Normalization
+
+from .ensemble import Ensemble
+from .normalization import Normalization
 
 
 @dataclass

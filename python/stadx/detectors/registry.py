@@ -6,10 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 from stadx.core.files import model_kind
-from stadx.detector import Detector
+
+from .student_teacher.detector import Detector
 
 if TYPE_CHECKING:
-    from stadx.baselines import Baseline
+    from .baselines import Baseline
 
 
 def load_model(path: str | os.PathLike[str]) -> Detector | Baseline:
@@ -19,7 +20,7 @@ def load_model(path: str | os.PathLike[str]) -> Detector | Baseline:
         ModelFileError: if the file is missing, damaged, of another version or something else.
     """
     if model_kind(path) == "baseline":
-        from stadx.baselines import Baseline
+        from .baselines import Baseline
 
         return Baseline.load(path)
     return Detector.load(path)

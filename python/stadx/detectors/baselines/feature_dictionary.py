@@ -13,12 +13,12 @@ from torch import Tensor
 
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
-from stadx.detector_file import named
 from stadx.networks.padding import pad_images
 from stadx.networks.training import Checkpoint
 from stadx.networks.upsampling import upsample
 from stadx.teachers.pretrained import PRETRAINED_NETWORKS, PretrainedNetwork, load_pretrained, patch_features
 
+from ..model_files import named
 from .base import Baseline, samples_by_image
 from .shallow import check_variance, cluster_centers, principal_components, projected
 
