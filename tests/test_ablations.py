@@ -23,10 +23,10 @@ from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.layouts import open_category, training_images
 from stadx.data.source import ImageSource
 from stadx.evaluation.of_detector import evaluate
-from stadx.experiments import ablations
-from stadx.experiments.ablations import Row, Setup, run_study, table
-from stadx.experiments.studies import STUDIES
-from stadx.experiments.variants import HeldOut
+from stadx.experiments.ablations import study as ablations
+from stadx.experiments.ablations.studies import STUDIES
+from stadx.experiments.ablations.study import Row, Setup, run_study, table
+from stadx.experiments.ablations.variants import HeldOut
 from stadx.teachers.settings import PretrainSettings
 
 

@@ -18,8 +18,8 @@ from stadx.data.layouts import categories, list_category, open_category, trainin
 from stadx.data.layouts.category import read_mask
 from stadx.data.maps import open_map_set
 from stadx.data.source import ImageSource
-from stadx.experiments import categories as module
 from stadx.experiments.reproduce import Request, reproduce
+from stadx.experiments.tables import categories as module
 
 
 @pytest.fixture

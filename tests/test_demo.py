@@ -9,10 +9,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from stadx import cli, demo
+from stadx import cli
 from stadx.core import files
 from stadx.data.images import read_map
 from stadx.detectors.student_teacher import detector
+from stadx.experiments import demo
 from stadx.networks.patch_network import PatchNetwork
 from stadx.teachers.teacher_files import TEACHER_VERSION
 

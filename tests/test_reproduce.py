@@ -19,12 +19,12 @@ from stadx.core.progress import silent
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.labeled import read_labeled
 from stadx.detectors.baselines import METHODS, Baseline
-from stadx.experiments import categories, classes
 from stadx.experiments.one_class import zoomed
-from stadx.experiments.published_tables import TABLES, PublishedTable
 from stadx.experiments.reproduce import ITEMS, reproduce
 from stadx.experiments.request import BUDGETS, Budget, Request
-from stadx.experiments.scales import OneScale, ScalesTogether
+from stadx.experiments.tables import categories, classes
+from stadx.experiments.tables.published_tables import TABLES, PublishedTable
+from stadx.experiments.tables.scales import OneScale, ScalesTogether
 from stadx.metrics import auroc
 from stadx.networks.patch_network import normalize_images
 from stadx.teachers.teacher_files import TEACHER_VERSION, load_teacher, shipped_teacher

@@ -17,9 +17,10 @@ from stadx import DataError, MissingExtraError
 from stadx.cli import app
 from stadx.data.images import write_image
 from stadx.detectors.student_teacher.detector import Detector
-from stadx.experiments import categories, classes, departures, environment, one_class, tables
+from stadx.experiments import environment, one_class
 from stadx.experiments.reproduce import Outcome, reproduce
 from stadx.experiments.request import BUDGETS, Request, pick
+from stadx.experiments.tables import categories, classes, departures, tables
 
 pytest.importorskip("sklearn")
 QUICK = BUDGETS["quick"]

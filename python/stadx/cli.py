@@ -75,7 +75,7 @@ def demo(
     from stadx.core.files import check_writable
 
     check_writable(out / "report.html")
-    from stadx.demo import FULL, QUICK, REPORT, run_demo
+    from stadx.experiments.demo import FULL, QUICK, REPORT, run_demo
 
     with ShownProgress() as progress:
         evaluations = run_demo(out, QUICK if quick else FULL, progress=progress)

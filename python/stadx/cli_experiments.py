@@ -51,7 +51,7 @@ def ablate(
     """Change one thing at a time and write what it does to AU-PRO. A stopped study goes on when run again."""
     sizes = patch_sizes(scales)
     _check_options(context, study)
-    from stadx.experiments.ablations import Setup, run_study, table
+    from stadx.experiments.ablations.study import Setup, run_study, table
 
     check_device(device)
     shared = {"batch": batch, "crop": crop or None, "focus": focus, "optimizer": optimizer, "teachers": teacher or ()}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from stadx.detectors.student_teacher.detector import Detector
     from stadx.evaluation.of_detector import Evaluation
     from stadx.evaluation.of_maps import MapEvaluation
-    from stadx.experiments.published_tables import Reproduction
+    from stadx.experiments.tables.published_tables import Reproduction
 
 BAD_INPUT = 2
 INTERRUPTED = 130

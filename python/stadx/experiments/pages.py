@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stadx.evaluation.report.page import data_uri, settings_list, write_page
 
-from .published_tables import Cell, Reproduction
+from .tables.published_tables import Cell, Reproduction
 
 _STYLE = """
 td.cell { line-height: 1.3; } td.cell small { display: block; color: var(--soft); }

@@ -19,11 +19,11 @@ from stadx.data.layouts import open_category, training_images
 from stadx.data.layouts.category import TestImage, read_mask
 from stadx.evaluation.of_detector import evaluate
 
-from .categories import SCALES, all_categories, settings_of, train_detector
-from .panels import Panel, image_panel, map_panel, truth_panel, write_panels
-from .parallel import run_tasks
-from .request import Request, pick
-from .result_store import attempt
+from ..panels import Panel, image_panel, map_panel, truth_panel, write_panels
+from ..parallel import run_tasks
+from ..request import Request, pick
+from ..result_store import attempt
+from ..tables.categories import SCALES, all_categories, settings_of, train_detector
 
 _ACROSS = 8  # images in a row
 Sized = tuple[int, TestImage]  # pixels of the defect, and its image

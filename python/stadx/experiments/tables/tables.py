@@ -12,12 +12,12 @@ from stadx.core.errors import DataError
 from stadx.core.files import file_hash
 from stadx.core.progress import Progress
 
+from ..environment import environment, environment_lines
+from ..parallel import run_tasks
+from ..request import PAPERS_TEXTURES, Request, pick
+from ..result_store import Identity, ResultStore, matching, reason
 from . import categories, classes, departures
-from .environment import environment, environment_lines
-from .parallel import run_tasks
 from .published_tables import Cell, PublishedTable, Reproduction
-from .request import PAPERS_TEXTURES, Request, pick
-from .result_store import Identity, ResultStore, matching, reason
 
 ON_CATEGORIES = ("table1", "table3")
 FOR_REFERENCE = {"OCGAN": "with its authors' settings a class takes more than a day of CPU time"}

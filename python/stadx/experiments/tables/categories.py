@@ -25,10 +25,10 @@ from stadx.evaluation.of_detector import Scorer, evaluate
 from stadx.teachers.pretrained import load_pretrained
 from stadx.teachers.teacher_files import shipped_teacher
 
-from .panels import write_extremes
-from .request import Budget, Request
+from ..ablations.variants import HeldOut
+from ..panels import write_extremes
+from ..request import Budget, Request
 from .scales import OneScale, ScalesTogether
-from .variants import HeldOut
 
 SCALES = {"Ours p = 65": (65,), "p = 17": (17,), "p = 33": (33,), "p = 65": (65,), "Multiscale": (17, 33, 65)}
 """The columns that are the paper's own system, and their receptive fields."""

@@ -22,10 +22,10 @@ from stadx.networks.patch_network import normalize_images
 from stadx.networks.winograd import run_layers
 from stadx.teachers.teacher_files import TEACHER_VERSION, load_teacher, shipped_teacher
 
+from ..one_class import OneClassEnsemble, OneClassSettings, fingerprint_labeled, zoomed
+from ..request import Budget, Request
 from .categories import BASELINES, make_baseline, train_baseline
-from .one_class import OneClassEnsemble, OneClassSettings, fingerprint_labeled, zoomed
 from .published_tables import PublishedTable
-from .request import Budget, Request
 
 PATCH_SIZE = 33
 OURS = "Ours (1, 0, 1)"  # the teachers that come with stadx have no triplets

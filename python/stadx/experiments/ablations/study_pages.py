@@ -15,13 +15,13 @@ from stadx.core.progress import Progress
 from stadx.data.layouts import open_category, training_images
 from stadx.detectors.student_teacher.detector import Detector
 
-from .ablations import Row, Setup, run_study, table
-from .environment import environment
-from .pages import picture, plain_table
-from .parallel import run_tasks
-from .request import Budget, Request, pick
-from .result_store import Identity, ResultStore, matching
+from ..environment import environment
+from ..pages import picture, plain_table
+from ..parallel import run_tasks
+from ..request import Budget, Request, pick
+from ..result_store import Identity, ResultStore, matching
 from .studies import STUDIES
+from .study import Row, Setup, run_study, table
 
 TITLE = "Ablations"
 CAPTION = "One thing changed at a time, and what it does to AU-PRO@0.3."

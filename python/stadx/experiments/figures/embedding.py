@@ -24,9 +24,9 @@ from stadx.evaluation.report.plots import DEFECT_COLOUR, GOOD_COLOUR, to_png
 from stadx.metrics import auroc
 from stadx.teachers.teacher_files import load_teacher, shipped_teacher
 
-from .classes import PATCH_SIZE
-from .one_class import OneClassEnsemble, OneClassSettings, zoomed
-from .request import Request
+from ..one_class import OneClassEnsemble, OneClassSettings, zoomed
+from ..request import Request
+from ..tables.classes import PATCH_SIZE
 
 TITLE = "Figure 4: embedding of descriptors and predictions"
 CAPTION = (

@@ -12,7 +12,7 @@ from stadx.core.files import write_bytes
 from stadx.evaluation.of_detector import Evaluation
 from stadx.evaluation.report.plots import to_png
 
-from .panels import map_panel, outlined_panel, write_panels
+from ..panels import map_panel, outlined_panel, write_panels
 
 _SHOWN = 6  # images in a picture of maps
 

@@ -27,8 +27,8 @@ from stadx.teachers.pretraining import pretrain
 from stadx.teachers.settings import PretrainSettings
 from stadx.teachers.teacher_files import load_teachers
 
-from .ablation_pictures import write_maps, write_scores
-from .request import pick
+from ..request import pick
+from .pictures import write_maps, write_scores
 from .studies import STUDIES, Change
 from .variants import HeldOut
 

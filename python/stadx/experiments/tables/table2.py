@@ -8,9 +8,9 @@ from dataclasses import replace
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress
 
+from ..request import Request, pick
 from . import classes
 from .published_tables import Cell, PublishedTable, Reproduction
-from .request import Request, pick
 from .tables import TableRun, reproduce_table
 
 SETS = {"table6": "MNIST", "table7": "CIFAR-10"}
