@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stadx.console import fail, reported
+from stadx.cli.console import fail, reported
 
 if TYPE_CHECKING:
     import torch

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from stadx.console import ShownProgress, reported, say
+from stadx.cli.console import ShownProgress, reported, say
 from stadx.core.progress import Progress
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from pretrain_photos import write_photos
 from small import teacher_file
 from stadx import DataError, Detector
-from stadx.cli import app
-from stadx.cli_experiments import STUDIES as NAMES
+from stadx.cli.app import app
+from stadx.cli.experiments import STUDIES as NAMES
 from stadx.core.progress import silent
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.layouts import open_category, training_images

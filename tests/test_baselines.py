@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from small import good_images, random_teacher, teacher_file
 from stadx import DataError, ModelFileError
-from stadx.cli import app
+from stadx.cli.app import app
 from stadx.core.files import write_model
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import write_image

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from stadx import cli
+from stadx.cli import app as cli
 from stadx.core import files
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_map, write_image

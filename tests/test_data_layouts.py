@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from data_sets import draw_btad, draw_image, draw_mask, draw_mvtec, draw_visa
-from stadx import DataError, cli
+from stadx import DataError
+from stadx.cli import app as cli
 from stadx.data.checking import CheckedCategory, check_set
 from stadx.data.images import write_map
 from stadx.data.layouts import categories, list_category, open_category, training_images

@@ -9,7 +9,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from stadx import cli
+from stadx.cli import app as cli
 from stadx.core import files
 from stadx.data.images import read_map
 from stadx.detectors.student_teacher import detector

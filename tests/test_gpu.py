@@ -248,7 +248,7 @@ def test_images_on_several_devices_are_named() -> None:
 def test_the_command_line_takes_a_device(detector: Detector, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from stadx.cli import app
+    from stadx.cli.app import app
 
     model = tmp_path / "model.safetensors"
     detector.save(model)

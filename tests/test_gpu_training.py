@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from pretrain_photos import P_NET, SETTINGS, make_cheap, write_photos
 from small import good_images, random_teacher, teacher_file
 from stadx import DataError, Detector, StadxError
-from stadx.cli import app
+from stadx.cli.app import app
 from stadx.core.progress import silent
 from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.calibration import _maps_of_gpu, held_out_maps

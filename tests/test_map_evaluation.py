@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import integrate, ndimage
 from typer.testing import CliRunner
 
-from stadx import cli
+from stadx.cli import app as cli
 from stadx.core.errors import DataError
 from stadx.data.images import write_image, write_map
 from stadx.evaluation.of_maps import evaluate_map_files, read_limits

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from small import random_teacher, teacher_file
 from stadx import DataError
-from stadx.cli import app
+from stadx.cli.app import app
 from stadx.data.images import write_image
 from stadx.experiments import one_class
 from stadx.experiments.one_class import OneClassEnsemble, OneClassResult, OneClassSettings, run_one_class, table, zoomed

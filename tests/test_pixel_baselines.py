@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from small import good_images
 from stadx import DataError, ModelFileError
-from stadx.cli import app
+from stadx.cli.app import app
 from stadx.core.files import read_model, write_model
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.layouts import open_category, training_images

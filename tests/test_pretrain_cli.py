@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pretrain_photos import make_cheap, write_photos
-from stadx import cli
+from stadx.cli import app as cli
 from stadx.teachers.settings import PRESETS, PretrainSettings
 
 Given = dict[str, Any]

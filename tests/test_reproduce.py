@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from labeled_images import write_digits
 from stadx import DataError, Detector
-from stadx.cli import app
+from stadx.cli.app import app
 from stadx.core.files import read_model, write_model
 from stadx.core.progress import silent
 from stadx.data.demo.demo_set import write_demo_set
@@ -272,6 +272,6 @@ def test_teachers_have_the_weights_of_their_column(tmp_path: Path) -> None:
 def test_the_command_knows_all_items() -> None:
     from typing import get_args
 
-    from stadx.cli_experiments import Item
+    from stadx.cli.experiments import Item
 
     assert get_args(Item) == ITEMS

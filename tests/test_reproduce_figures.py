@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from data_sets import draw_mvtec
 from labeled_images import write_digits
 from stadx import DataError, Detector
-from stadx.cli import app
+from stadx.cli.app import app
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_image
 from stadx.data.labeled import read_labeled

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from data_sets import draw_mvtec
 from labeled_images import write_digits
 from stadx import DataError, MissingExtraError
-from stadx.cli import app
+from stadx.cli.app import app
 from stadx.data.images import write_image
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.experiments import environment, one_class

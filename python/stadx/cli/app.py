@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from stadx.cli_data import DefectPattern, GoodPattern, MaskPattern, data_app
-from stadx.cli_experiments import ablate, one_class, reproduce
-from stadx.cli_pretrain import pretrain
-from stadx.cli_train import train
-from stadx.console import RESUMABLE, ShownProgress, fail, metrics_table, move, printable, reported, say, show
 from stadx.core.version import package_version
+
+from .console import RESUMABLE, ShownProgress, fail, metrics_table, move, printable, reported, say, show
+from .data import DefectPattern, GoodPattern, MaskPattern, data_app
+from .experiments import ablate, one_class, reproduce
+from .pretrain import pretrain
+from .train import train
 
 # What a command needs is imported inside it: torch takes seconds, and help should not.
 
@@ -243,8 +244,9 @@ def evaluate_maps(
     for file in (json_file, regions):
         if file is not None:
             check_writable(file)
-    from stadx.console import maps_table
     from stadx.evaluation.of_maps import evaluate_map_files, read_limits
+
+    from .console import maps_table
 
     numbers = read_limits(limits)
     with ShownProgress() as progress:
@@ -270,7 +272,8 @@ def evaluate_maps(
 @reported()
 def info() -> None:
     """Print versions, the instruction set in use, compiled CUDA architectures, and devices."""
-    from stadx.console import facts_table
     from stadx.core.devices import facts
+
+    from .console import facts_table
 
     show(facts_table(facts()))

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from stadx.cli_train import given_options, patch_sizes
-from stadx.console import BAD_INPUT, ShownProgress, check_device, fail, say, show_lines, show_reproduction
+from .console import BAD_INPUT, ShownProgress, check_device, fail, say, show_lines, show_reproduction
+from .train import given_options, patch_sizes
 
 # of experiments.studies, which would import torch: help should not take seconds
 STUDIES = (

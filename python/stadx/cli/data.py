@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stadx.console import ShownProgress, printable, reported, say
+from .console import ShownProgress, printable, reported, say
 
 GoodPattern = Annotated[
     str | None,

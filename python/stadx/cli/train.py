@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from stadx.console import ShownProgress, move, say
+from .console import ShownProgress, move, say
 
 
 def train(

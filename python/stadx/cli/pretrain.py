@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from stadx.console import ShownProgress, check_device, say
+from .console import ShownProgress, check_device, say
 
 if TYPE_CHECKING:
     from stadx.teachers.settings import PretrainSettings
