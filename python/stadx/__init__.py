@@ -6,6 +6,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .core import aliases
 from .core.version import package_version
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "ops",
 ]
 __version__ = package_version()
+aliases.install()
 
 # PyTorch's OpenMP (libgomp) reads this when it is loaded. By default a thread spins for milliseconds until the others
 # come, which costs several times the work when another program has their core, and gains nothing when none has.

@@ -11,7 +11,7 @@ import pytest
 from gpu_backends import load_simt, no_simt, simt_folder
 from simt import host as simt_host
 
-TESTS = Path(__file__).parent
+HERE = Path(__file__).parent
 CHOICE = (
     "simt-reversed and (sizes or layouts or far_apart or region_sums or score_cut or phase_score or empty or random)"
 )
@@ -40,14 +40,13 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
         "STADX_SIMT_ADDRESS": "1",
         "PYTEST_ADDOPTS": "",  # in one process, however the tests themselves run
     }
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=TESTS, env=environment, capture_output=True, text=True, check=False
-    )
+    command, folder = [sys.executable, *arguments], HERE.parent / "support"
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @needs_sanitizer
 def test_kernels_keep_within_their_memory() -> None:
-    files = [str(TESTS / name) for name in ("test_gpu_kernels.py", "test_gpu_labels.py")]
+    files = [str(HERE / name) for name in ("test_gpu_kernels.py", "test_gpu_labels.py")]
     result = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", CHOICE)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     assert " passed" in result.stdout

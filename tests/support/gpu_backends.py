@@ -119,7 +119,7 @@ def _run_without_barrier(line: int, module: str, check: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "ops")]
     # The module that the checks import from is this one, not a second copy that would register operators again.
     sys.modules["gpu_backends"] = sys.modules["__main__"]
     sys.exit(_run_without_barrier(int(sys.argv[1]), sys.argv[2], sys.argv[3]))
