@@ -1,6 +1,6 @@
 """Compose docs/demo.png from what `stadx demo` wrote: python docs/demo_picture.py stadx-demo docs/demo.png
 
-The first good test image and the first one of every kind of defect: image, ground truth, anomaly map, overlay with the mask.
+The first good test image and the first one of every kind of defect: image, truth, anomaly map, and mask over the image.
 """
 
 from __future__ import annotations

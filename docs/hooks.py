@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,15 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     """Put the commands where reference/commands.md asks for them; links from outside docs/ lead to its pages."""
     if page.file.src_uri in OUTSIDE:
         return markdown.replace("](docs/", "](")
-    return markdown.replace("<!-- commands -->", "\n".join(_commands())) if "<!-- commands -->" in markdown else markdown
+    return (
+        markdown.replace("<!-- commands -->", "\n".join(_commands())) if "<!-- commands -->" in markdown else markdown
+    )
 
 
 def _commands() -> list[str]:
     sys.path.insert(0, str(ROOT / "python"))
     import typer
+
     from stadx.cli import app
 
     lines: list[str] = []
@@ -44,18 +48,33 @@ def _commands() -> list[str]:
 def _command(name: str, command: Any) -> list[str]:
     """Usage, help, example and a table of all arguments and options."""
     context = command.make_context(name, [], resilient_parsing=True)
-    usage = " ".join([name, *command.collect_usage_pieces(context)])
+    usage = re.sub(r"[{}]", "", " ".join(command.collect_usage_pieces(context)).upper())
     example = re.search(r"\[bold\](.*?)\[/bold\]", command.epilog or "")
-    lines = [f"## {name}", "", command.help or "", "", "```sh", usage]
-    lines += [f"# {example[1]}"] if example else []
+    lines = [f"## {name}", "", command.help or "", "", "```sh", f"{name} {usage}".strip()]
+    lines += [f"{example[1]}    # for example"] if example and example[1] != name else []
     lines += ["```", ""]
-    rows = [_row(*record) for p in command.params if (record := p.get_help_record(context)) and p.name != "help"]
-    return lines + (["| argument or option | what it does | default, limits |", "|---|---|---|", *rows, ""] if rows else [])
+    rows = [
+        _row(p.param_type_name, *record)
+        for p in command.params
+        if (record := p.get_help_record(context)) and p.name != "help"
+    ]
+    heading = ["| argument or option | what it does | default; limits |", "|---|---|---|"]
+    return lines + ([*heading, *rows, ""] if rows else [])
 
 
-def _row(names: str, text: str) -> str:
-    """A table row from what --help prints: "--steps <int>", "Optimiser steps.  [default: 1500; x>=1]"."""
+def _row(kind: str, names: str, text: str) -> str:
+    """A table row from what --help prints: "--steps <int range>", "Optimiser steps.  [default: 1500; x>=1]"."""
     extra = re.search(r"  \[([^\]]*)\]$", text)
     text = text[: extra.start()] if extra else text
     limits = extra[1].removeprefix("default: ") if extra else ""
-    return "| " + " | ".join([f"`{names}`".replace("|", "\\|"), text.replace("|", "\\|"), limits.strip("()")]) + " |"
+    limits = re.sub(r"^\((.*)\)(?=;|$)", r"\1", limits).replace("x>=", "≥ ").replace("<=x<=", " … ")
+    names = re.sub(r" range(?=>)|list\[(\w+)\]", lambda found: (found[1] or "").lower(), names)
+    if kind == "argument":
+        name, _, rest = names.partition(" ")
+        names = f"{name.upper()} {rest}"
+    return f"| <code>{_cell(names)}</code> | {_cell(text)} | {_cell(limits)} |"
+
+
+def _cell(text: str) -> str:
+    """Text as it stands, in a table: code marked by backticks, no pipes and no tags."""
+    return escape(text, quote=False).replace("|", "&#124;")
