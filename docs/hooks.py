@@ -27,9 +27,9 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     """Put the commands where reference/commands.md asks for them; links from outside docs/ lead to its pages."""
     if page.file.src_uri in OUTSIDE:
         return markdown.replace("](docs/", "](")
-    return (
-        markdown.replace("<!-- commands -->", "\n".join(_commands())) if "<!-- commands -->" in markdown else markdown
-    )
+    if page.file.src_uri == "reference/commands.md":
+        return markdown.replace("<!-- commands -->", "\n".join(_commands()))
+    return markdown
 
 
 def _commands() -> list[str]:
