@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from stadx.data.map_files import MapSet, open_map_set
-from stadx.errors import DataError
+from stadx.core.errors import DataError
+from stadx.data.maps import MapSet, open_map_set
 
 SCORES = np.random.default_rng(5).standard_normal((6, 9)).astype(np.float32)
 SPOT = np.zeros((6, 9), np.bool_)

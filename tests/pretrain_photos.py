@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from stadx import diagnostics, networks, pretrain_start
-from stadx.pretrain_settings import PretrainSettings
-from stadx.pretrained import PretrainedNetwork
+from stadx.networks import patch_network as networks
+from stadx.teachers import diagnostics
+from stadx.teachers import start as pretrain_start
+from stadx.teachers.pretrained import PretrainedNetwork
+from stadx.teachers.settings import PretrainSettings
 
 
 def mean_colours(images: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from stadx import PatchNetwork
-from stadx.files import write_model
-from stadx.teacher import TEACHER_VERSION
+from stadx.core.files import write_model
+from stadx.teachers.teacher_files import TEACHER_VERSION
 
 
 def random_teacher(p: int = 17, seed: int = 0) -> PatchNetwork:

@@ -16,18 +16,18 @@ from typer.testing import CliRunner
 from pretrain_photos import write_photos
 from small import teacher_file
 from stadx import DataError, Detector
-from stadx.cli import app
-from stadx.cli_experiments import STUDIES as NAMES
-from stadx.data.demo import write_demo_set
+from stadx.cli.app import app
+from stadx.cli.experiments import STUDIES as NAMES
+from stadx.core.progress import silent
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.layouts import open_category, training_images
 from stadx.data.source import ImageSource
-from stadx.evaluation import evaluate
-from stadx.experiments import ablations
-from stadx.experiments.ablations import Row, Setup, run_study, table
-from stadx.experiments.studies import STUDIES
-from stadx.experiments.variants import HeldOut
-from stadx.pretrain_settings import PretrainSettings
-from stadx.progress import silent
+from stadx.evaluation.of_detector import evaluate
+from stadx.experiments.ablations import study as ablations
+from stadx.experiments.ablations.studies import STUDIES
+from stadx.experiments.ablations.study import Row, Setup, run_study, table
+from stadx.experiments.ablations.variants import HeldOut
+from stadx.teachers.settings import PretrainSettings
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from small import good_images
-from stadx.baselines import METHODS, OcganDetector, PatchBaseline
+from stadx.detectors.baselines import METHODS, OcganDetector, PatchBaseline
 
 
 def test_anogan_finds_what_its_generator_makes() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stadx import PatchNetwork, dense_features
-from stadx.allocation import keep_freed_memory
+from stadx.core.memory import keep_freed_memory
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tunes glibc, of Linux")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from stadx.baselines import METHODS, PatchBaseline
+from stadx.detectors.baselines import METHODS, PatchBaseline
 
 
 def test_patches_cover_the_image_and_overlaps_are_averaged(monkeypatch: pytest.MonkeyPatch) -> None:

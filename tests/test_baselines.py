@@ -13,19 +13,19 @@ from typer.testing import CliRunner
 
 from small import good_images, random_teacher, teacher_file
 from stadx import DataError, ModelFileError
-from stadx.baselines import METHODS, DescriptorBaseline, OneClassSvmDetector
-from stadx.baselines.shallow import nearest, projected
-from stadx.cli import app
-from stadx.data.demo import write_demo_set
+from stadx.cli.app import app
+from stadx.core.files import write_model
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import write_image
 from stadx.data.layouts import open_category, training_images
-from stadx.dense import dense_features
-from stadx.evaluation import evaluate
-from stadx.files import write_model
-from stadx.loading import load_model
-from stadx.networks import normalize_images
-from stadx.teacher import TEACHER_VERSION
-from stadx.training import Checkpoint
+from stadx.detectors.baselines import METHODS, DescriptorBaseline, OneClassSvmDetector
+from stadx.detectors.baselines.shallow import nearest, projected
+from stadx.detectors.registry import load_model
+from stadx.evaluation.of_detector import evaluate
+from stadx.networks.dense import dense_features
+from stadx.networks.patch_network import normalize_images
+from stadx.networks.training import Checkpoint
+from stadx.teachers.teacher_files import TEACHER_VERSION
 
 OneClassSVM = pytest.importorskip("sklearn.svm").OneClassSVM
 SMALL = {"knn": 300, "kmeans": 400, "ocsvm": 400, "l2-ae": 400, "vae": 400}

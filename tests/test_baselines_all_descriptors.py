@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from small import good_images, random_teacher, teacher_file
-from stadx.baselines import METHODS, AutoencoderDetector, DescriptorBaseline, all_descriptors
-from stadx.baselines.all_descriptors import AllDescriptors
+from stadx.core.progress import silent
 from stadx.data.source import ImageSource
-from stadx.dense import dense_features
-from stadx.networks import normalize_images
-from stadx.progress import silent
-from stadx.targets import TeacherTargets
-from stadx.training import Checkpoint
+from stadx.detectors.baselines import METHODS, AutoencoderDetector, DescriptorBaseline, all_descriptors
+from stadx.detectors.baselines.all_descriptors import AllDescriptors
+from stadx.detectors.student_teacher.targets import TeacherTargets
+from stadx.networks.dense import dense_features
+from stadx.networks.patch_network import normalize_images
+from stadx.networks.training import Checkpoint
 
 ROOM = 2 * 8 * 20 * 24  # bytes of a map of one image
 

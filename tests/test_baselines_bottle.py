@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from stadx.baselines import METHODS
 from stadx.data.layouts import open_category, training_images
-from stadx.evaluation import evaluate
+from stadx.detectors.baselines import METHODS
+from stadx.evaluation.of_detector import evaluate
 
 pytest.importorskip("sklearn")
 SMALL: dict[str, Any] = {"image_size": 128, "patch_size": 33}

@@ -8,18 +8,12 @@ import torch
 
 from small import good_images, random_teacher
 from stadx import StadxError
-from stadx.calibration import (
-    Terms,
-    calibrate,
-    fused_scores,
-    held_out_maps,
-    normalizations_of,
-    threshold_at,
-    threshold_levels,
-)
+from stadx.core.progress import silent
 from stadx.data.source import ImageSource
-from stadx.progress import silent
-from stadx.scoring import Ensemble, Normalization
+from stadx.detectors.student_teacher.calibration import Terms, calibrate, fused_scores, held_out_maps, normalizations_of
+from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.student_teacher.normalization import Normalization
+from stadx.detectors.thresholds import threshold_at, threshold_levels
 
 
 @pytest.mark.parametrize("scales", [(17,), (17, 33, 33)], ids=str)

@@ -16,12 +16,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from stadx import cli, detector, detector_file, files
-from stadx.data.demo import write_demo_set
+from stadx.cli import app as cli
+from stadx.core import files
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_map, write_image
-from stadx.networks import PatchNetwork
-from stadx.pretrained import PretrainedNetwork
-from stadx.teacher import TEACHER_VERSION, load_teacher
+from stadx.detectors.student_teacher import detector
+from stadx.detectors.student_teacher import model_file as detector_file
+from stadx.networks.patch_network import PatchNetwork
+from stadx.teachers.pretrained import PretrainedNetwork
+from stadx.teachers.teacher_files import TEACHER_VERSION, load_teacher
 
 # typer brings its own copy of click or uses the one that is installed
 Result: TypeAlias = Any
@@ -99,7 +102,7 @@ def test_pretrain_writes_a_teacher_and_says_how_good_it_is(
     category: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = PretrainedNetwork("colour", 3, "none", lambda images: images.mean((2, 3)))
-    monkeypatch.setattr("stadx.pretrain_start.load_pretrained", lambda name: network)
+    monkeypatch.setattr("stadx.teachers.start.load_pretrained", lambda name: network)
     out = tmp_path / "t.safetensors"
     options = ("--patch-size", 17, "--steps", 2, "--batch", 4, "--targets", "pooled")
     result = stadx("pretrain", category, *options, "--out", out)

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from small import good_images
 from stadx import DataError, Detector
-from stadx.baselines import METHODS
-from stadx.cli import app
+from stadx.cli.app import app
 from stadx.data.images import write_image
+from stadx.detectors.baselines import METHODS
 from stadx.experiments.request import BUDGETS
 
 

@@ -8,8 +8,8 @@ import pytest
 import typer
 from rich.console import Console
 
-from stadx import console
-from stadx.console import ShownProgress
+from stadx.cli import console
+from stadx.cli.console import ShownProgress
 
 
 def shown(*, terminal: bool) -> tuple[ShownProgress, io.StringIO]:

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from image_files import PICTURE, check_error, png
+from stadx.core.errors import DataError
 from stadx.data import images
-from stadx.errors import DataError
 
 
 def test_missing_image(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from data_sets import draw_visa
-from stadx import DataError, cli
+from stadx import DataError
+from stadx.cli import app as cli
 from stadx.data.checking import CheckedCategory, check_set
 from stadx.data.layouts import open_category
 

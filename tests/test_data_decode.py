@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from image_files import PICTURE, check_error, png, png_chunk, quarters, read_saved
+from stadx.core.errors import DataError
 from stadx.data import images
 from stadx.data.decode import to_rgb
-from stadx.errors import DataError
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 

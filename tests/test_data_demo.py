@@ -13,12 +13,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from stadx.data import demo, demo_washer, demo_weave
-from stadx.data.category import read_mask
-from stadx.data.demo_drawing import Drawing, finish
+from stadx.core.errors import DataError, OutputError
+from stadx.data.demo import demo_set as demo
+from stadx.data.demo import washer as demo_washer
+from stadx.data.demo import weave as demo_weave
+from stadx.data.demo.drawing import Drawing, finish
 from stadx.data.images import read_image
 from stadx.data.layouts import open_category
-from stadx.errors import DataError, OutputError
+from stadx.data.layouts.category import read_mask
 
 MODULES = [demo_weave, demo_washer]
 SMALL = {"size": 48, "train": 3, "test_good": 2, "test_defect": 4}

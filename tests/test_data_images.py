@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from image_files import PICTURE, check_error
+from stadx.core.errors import DataError, OutputError
 from stadx.data import images
-from stadx.errors import DataError, OutputError
 
 # Listing
 

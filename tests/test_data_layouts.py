@@ -11,15 +11,16 @@ import pytest
 from typer.testing import CliRunner
 
 from data_sets import draw_btad, draw_image, draw_mask, draw_mvtec, draw_visa
-from stadx import DataError, cli
-from stadx.data.category import read_mask
+from stadx import DataError
+from stadx.cli import app as cli
 from stadx.data.checking import CheckedCategory, check_set
 from stadx.data.images import write_map
 from stadx.data.layouts import categories, list_category, open_category, training_images
-from stadx.data.map_files import open_map_set
+from stadx.data.layouts.category import read_mask
+from stadx.data.maps import open_map_set
 from stadx.data.source import ImageSource
-from stadx.experiments import categories as module
 from stadx.experiments.reproduce import Request, reproduce
+from stadx.experiments.tables import categories as module
 
 
 @pytest.fixture

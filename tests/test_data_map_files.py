@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from map_files_on_disk import SCORES, SPOT, check_refused, one, same, save_map, save_mask, write_maps, write_masks
+from stadx.core.errors import DataError
 from stadx.data.images import write_image, write_map
-from stadx.data.map_files import MapItem, open_map_set
-from stadx.errors import DataError
+from stadx.data.maps import MapItem, open_map_set
 
 
 @pytest.fixture

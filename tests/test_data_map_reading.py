@@ -13,8 +13,8 @@ import tifffile
 from PIL import Image
 
 from map_files_on_disk import SCORES, SPOT, check_refused, one, same, save_map, save_mask, write_maps, write_masks
-from stadx.data.map_files import MapItem, open_map_set
-from stadx.errors import DataError
+from stadx.core.errors import DataError
+from stadx.data.maps import MapItem, open_map_set
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stadx.data.category import read_mask
+from stadx.core.errors import DataError
 from stadx.data.images import list_images, read_image
 from stadx.data.layouts import open_category, training_images
-from stadx.errors import DataError
+from stadx.data.layouts.category import read_mask
 
 
 def save(path: Path, size: tuple[int, int] = (12, 8), spot: bool = False) -> Path:

@@ -9,9 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from data_sets import draw_image, draw_mask, draw_mvtec
-from stadx import DataError, cli
+from stadx import DataError
+from stadx.cli import app as cli
 from stadx.data.layouts import training_images
-from stadx.data.patterns import list_patterns, matching_images
+from stadx.data.layouts.patterns import list_patterns, matching_images
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import torch
 from small import good_images
 from stadx import DataError
 from stadx.data.images import write_image
-from stadx.data.source import ImageSource, resize
+from stadx.data.source import ImageSource
+from stadx.data.tensors import resize
 
 
 def test_resize_is_antialiased_and_keeps_the_dtype() -> None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tifffile
 
+from stadx.core.errors import DataError, OutputError
 from stadx.data import strip_writer, strips
 from stadx.data.images import read_image, read_map
 from stadx.data.strip_writer import RowWriter
 from stadx.data.strips import open_rows
-from stadx.errors import DataError, OutputError
 
 HEIGHT, WIDTH = 75, 53
 

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from image_files import check_error
+from stadx.core.errors import DataError
 from stadx.data import strips
 from stadx.data.images import read_image
 from stadx.data.strips import RowReader, open_rows
-from stadx.errors import DataError
 
 HEIGHT, WIDTH = 75, 53
 NOISE = np.random.default_rng(5).integers(0, 2**16, (HEIGHT, WIDTH, 3), dtype=np.uint16)

@@ -9,10 +9,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from stadx import cli, demo, detector, files
+from stadx.cli import app as cli
+from stadx.core import files
 from stadx.data.images import read_map
-from stadx.networks import PatchNetwork
-from stadx.teacher import TEACHER_VERSION
+from stadx.detectors.student_teacher import detector
+from stadx.experiments import demo
+from stadx.networks.patch_network import PatchNetwork
+from stadx.teachers.teacher_files import TEACHER_VERSION
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     net.init_from_data(torch.randn(64, 3, 33, 33, generator=generator), generator)
     path = tmp_path / "teacher33.safetensors"
     files.write_model(path, "teacher", TEACHER_VERSION, {"network": net.settings, "card": {}}, net.state_dict())
-    monkeypatch.setattr("stadx.teacher.shipped_teacher", lambda _: path)
+    monkeypatch.setattr("stadx.teachers.teacher_files.shipped_teacher", lambda _: path)
     monkeypatch.setattr(demo, "IMAGE_SIZE", 48)
     tiny = demo.DemoSettings(train=3, test_good=1, test_defect=1, students=1, steps=2)
     monkeypatch.setattr(demo, "QUICK", tiny)

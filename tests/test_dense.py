@@ -11,10 +11,10 @@ from torch import Tensor
 
 from small import good_images
 from stadx import PatchNetwork, dense_features, normalize_images, ops
-from stadx.dense import Method
-from stadx.engine import MAX_LIMIT, RMS_LIMIT, engine_for
-from stadx.networks import PATCH_SIZES
-from stadx.teacher import load_teacher, shipped_teacher
+from stadx.networks.dense import Method
+from stadx.networks.engine import MAX_LIMIT, RMS_LIMIT, engine_for
+from stadx.networks.patch_network import PATCH_SIZES
+from stadx.teachers.teacher_files import load_teacher, shipped_teacher
 from test_networks import make_network, patches_at
 
 SIZES = [(1, 1), (2, 9), (7, 64), (65, 33)]

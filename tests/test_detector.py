@@ -13,17 +13,18 @@ from PIL import Image
 from torch import Tensor
 
 from small import good_images, teacher_file
-from stadx import DataError, Detector, ModelFileError, OutputError, scoring
-from stadx.calibration import split
+from stadx import DataError, Detector, ModelFileError, OutputError
+from stadx.core.files import read_model, write_model
 from stadx.data import strips
 from stadx.data.images import read_map
-from stadx.detector_file import DETECTOR_VERSION
-from stadx.files import read_model, write_model
+from stadx.detectors.student_teacher import ensemble as scoring
+from stadx.detectors.student_teacher.model_file import DETECTOR_VERSION
+from stadx.detectors.student_teacher.smoothing import smooth
+from stadx.detectors.thresholds import split
+from stadx.evaluation.prediction import predict_files
 from stadx.metrics import auroc
-from stadx.prediction import predict_files
-from stadx.smoothing import smooth
-from stadx.training import Checkpoint
-from stadx.windows import TensorRows
+from stadx.networks.training import Checkpoint
+from stadx.networks.windows import TensorRows
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from torch import Tensor
 from pretrain_photos import P_NET
 from small import random_teacher
 from stadx import DataError
-from stadx.diagnostics import effective_rank
-from stadx.distillation import PatchGrid, patch_grid, target_size
-from stadx.pretrained import PretrainedNetwork, patch_features
+from stadx.teachers.diagnostics import effective_rank
+from stadx.teachers.distillation import PatchGrid, patch_grid, target_size
+from stadx.teachers.pretrained import PretrainedNetwork, patch_features
 
 
 @pytest.mark.parametrize("p, step", [(17, 4), (33, 8), (65, 16)])

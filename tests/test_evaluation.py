@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from stadx.core.errors import DataError
 from stadx.data.images import read_image, write_image
 from stadx.data.layouts import open_category
-from stadx.data.patterns import list_patterns
-from stadx.data.source import resize
-from stadx.errors import DataError
-from stadx.evaluation import evaluate
+from stadx.data.layouts.patterns import list_patterns
+from stadx.data.tensors import resize
+from stadx.evaluation.of_detector import evaluate
+from stadx.evaluation.report.html import write_report
 from stadx.metrics import au_pro, auroc
-from stadx.report.html import write_report
 
 
 class Brightness:

@@ -13,8 +13,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from stadx import ModelFileError, OutputError, files
-from stadx.files import check_writable, read_model, replacement, write_bytes, write_model
+from stadx import ModelFileError, OutputError
+from stadx.core import files
+from stadx.core.files import check_writable, read_model, replacement, write_bytes, write_model
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ from torch import Tensor
 
 import stadx
 from small import good_images, random_teacher, teacher_file
-from stadx import Detector, PatchNetwork, gpu, metrics, ops
-from stadx.bands import Upsampler, upsample
-from stadx.calibration import normalizations_of
-from stadx.gpu import GpuScorer
+from stadx import Detector, PatchNetwork, metrics, ops
+from stadx.detectors.student_teacher import gpu
+from stadx.detectors.student_teacher.calibration import normalizations_of
+from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.student_teacher.gpu import GpuScorer
+from stadx.detectors.student_teacher.normalization import Normalization, fuse
 from stadx.metrics import inputs, ranks
-from stadx.scoring import Ensemble, Normalization, fuse
+from stadx.networks.upsampling import Upsampler, upsample
 
 # Of a map's values, which spread over some units: convolutions in another order, and in half precision.
 TOLERANCE = {"float32": 1e-4, "tf32": 5e-2, "bfloat16": 0.3, "float16": 5e-2}
@@ -229,24 +231,24 @@ def test_au_pro_by_the_gpus_steps(limit: float, monkeypatch: pytest.MonkeyPatch)
 def test_maps_and_masks_on_a_gpu_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inputs, "on_gpu", lambda item: isinstance(item, Tensor))
     ones = torch.ones(2, 3)
-    with pytest.raises(stadx.errors.DataError, match=r"have shape \(2, 3\) but masks \(3, 2\)"):
+    with pytest.raises(stadx.core.errors.DataError, match=r"have shape \(2, 3\) but masks \(3, 2\)"):
         metrics.au_pro([ones], [torch.ones(3, 2, dtype=torch.bool)])
-    with pytest.raises(stadx.errors.DataError, match="give bool or integers"):
+    with pytest.raises(stadx.core.errors.DataError, match="give bool or integers"):
         metrics.au_pro([ones], [ones])
-    with pytest.raises(stadx.errors.DataError, match="give real numbers"):
+    with pytest.raises(stadx.core.errors.DataError, match="give real numbers"):
         metrics.au_pro([ones.to(torch.complex64)], [ones > 0])
 
 
 def test_images_on_several_devices_are_named() -> None:
     here, there = torch.zeros(2, 3), torch.zeros(2, 3, device="meta")
-    with pytest.raises(stadx.errors.DataError, match="some images are on cpu, others on meta"):
+    with pytest.raises(stadx.core.errors.DataError, match="some images are on cpu, others on meta"):
         list(inputs.groups([(here, here > 0), (there, there > 0)]))
 
 
 def test_the_command_line_takes_a_device(detector: Detector, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from stadx.cli import app
+    from stadx.cli.app import app
 
     model = tmp_path / "model.safetensors"
     detector.save(model)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gpu_backends import Gpu, barriers_of, fails_without_barrier, load_simt, no_simt
-from stadx import reference
+from stadx.ops import reference
 
 # One rounding of the result; sums in float32 of some hundred terms.
 ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 8e-3, torch.float16: 1e-3}

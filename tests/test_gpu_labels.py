@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gpu_backends import Gpu, barriers_of, fails_without_barrier, load_simt, no_simt
 from mask_patterns import comb, snake, spiral
-from stadx import reference
+from stadx.ops import reference
 
 STRUCTURE = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
 DTYPES = [torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]

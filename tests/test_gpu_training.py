@@ -12,22 +12,23 @@ from typer.testing import CliRunner
 
 from pretrain_photos import P_NET, SETTINGS, make_cheap, write_photos
 from small import good_images, random_teacher, teacher_file
-from stadx import DataError, Detector, StadxError, distributed, pretraining
-from stadx.calibration import _maps_of_gpu, held_out_maps
-from stadx.cli import app
+from stadx import DataError, Detector, StadxError
+from stadx.cli.app import app
+from stadx.core.progress import silent
 from stadx.data.source import ImageSource
-from stadx.graphed_step import GraphedStep
-from stadx.pretrained import standardized
-from stadx.pretraining import pretrain
-from stadx.progress import silent
-from stadx.scoring import Ensemble
-from stadx.training import (
+from stadx.detectors.student_teacher.calibration import _maps_of_gpu, held_out_maps
+from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.networks.graphed_step import GraphedStep
+from stadx.networks.training import (
     OptimizerName,
     make_optimizer,
     restore_training_state,
     set_learning_rate,
     training_state,
 )
+from stadx.teachers import distributed, pretraining
+from stadx.teachers.pretrained import standardized
+from stadx.teachers.pretraining import pretrain
 
 
 def _fitted(folder: Path, device: torch.device | str, checkpoint: Path | None = None) -> Detector:

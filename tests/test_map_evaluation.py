@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy import integrate, ndimage
 from typer.testing import CliRunner
 
-from stadx import cli
+from stadx.cli import app as cli
+from stadx.core.errors import DataError
 from stadx.data.images import write_image, write_map
-from stadx.errors import DataError
-from stadx.map_evaluation import evaluate_map_files, read_limits
+from stadx.evaluation.of_maps import evaluate_map_files, read_limits
 from stadx.metrics import au_pro, aupimo, aupr, auroc, evaluate_maps, f1_max
 
 Set = tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]], list[str]]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stadx.errors import DataError
+from stadx.core.errors import DataError
 from stadx.metrics import au_pro, aupr, auroc, evaluate_maps, f1_max, pro_curve
 
 Arrays = list[NDArray[Any]]

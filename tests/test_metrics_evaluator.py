@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from map_sets import MAPS, MASKS, figures, figures_of, part
-from stadx.errors import DataError, OutputError
+from stadx.core.errors import DataError, OutputError
 from stadx.metrics import ProEvaluator, au_pro
 
 

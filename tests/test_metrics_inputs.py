@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from stadx.errors import DataError
+from stadx.core.errors import DataError
 from stadx.metrics import au_pro, aupimo, aupr, auroc, evaluator, f1_max, pro_curve
 
 Made = Callable[[NDArray[Any]], Any]

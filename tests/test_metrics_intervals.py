@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from map_sets import MAPS, MASKS, Arrays, part
-from stadx.errors import DataError
+from stadx.core.errors import DataError
 from stadx.metrics import Interval, ProEvaluator, au_pro, aupimo, evaluate_maps
 
 

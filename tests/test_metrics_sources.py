@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from map_sets import MAPS, MASKS, TYPES, Arrays, figures, figures_of, images, part
-from stadx.errors import DataError
+from stadx.core.errors import DataError
 from stadx.metrics import ProEvaluator, evaluate_maps, f1_max
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from stadx.muon import Muon, orthogonalize
-from stadx.training import restore_training_state, training_state
+from stadx.networks.muon import Muon, orthogonalize
+from stadx.networks.training import restore_training_state, training_state
 
 
 @pytest.mark.parametrize("shape", [(256, 3200), (128, 75), (75, 128), (128, 128), (1, 9), (5, 1)])

@@ -10,10 +10,10 @@ from torch import nn
 
 from pretrain_photos import P_NET, SETTINGS, mean_colours
 from small import random_teacher
-from stadx.distillation import patch_grid
-from stadx.losses import compactness_loss, distillation_loss, triplet_loss
-from stadx.networks import normalize_images
-from stadx.objective import Averages, Objective
+from stadx.networks.patch_network import normalize_images
+from stadx.teachers.distillation import patch_grid
+from stadx.teachers.losses import compactness_loss, distillation_loss, triplet_loss
+from stadx.teachers.objective import Averages, Objective
 
 GENERATOR = torch.Generator().manual_seed(0)
 TRIPLETS = torch.randint(0, 256, (3, 20, 3, 17, 17), generator=GENERATOR, dtype=torch.uint8)

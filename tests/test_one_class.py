@@ -13,18 +13,11 @@ from typer.testing import CliRunner
 
 from small import random_teacher, teacher_file
 from stadx import DataError
-from stadx.cli import app
+from stadx.cli.app import app
 from stadx.data.images import write_image
 from stadx.experiments import one_class
-from stadx.experiments.one_class import (
-    OneClassEnsemble,
-    OneClassResult,
-    OneClassSettings,
-    run_one_class,
-    table,
-    zoomed,
-)
-from stadx.networks import normalize_images
+from stadx.experiments.one_class import OneClassEnsemble, OneClassResult, OneClassSettings, run_one_class, table, zoomed
+from stadx.networks.patch_network import normalize_images
 
 SETTINGS = OneClassSettings(17, students=2, steps=15, batch=8, precision="float32")
 

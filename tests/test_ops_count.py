@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from stadx import ops, reference
+from stadx import ops
+from stadx.ops import reference
 
 DTYPES = [torch.float32, torch.float64]
 # 2048 scores are gathered at a time, 2^17 are one work item

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stadx import ops, reference
+from stadx import ops
+from stadx.ops import reference
 
 WINOGRAD = [(5, 10), (4, 10), (2, 8)]  # kernel, tile
 DIRECT = [(1, 0), (5, 0), (6, 0), (4, 0)]

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stadx import ops, reference
+from stadx import ops
+from stadx.ops import reference
 
 # Both dtypes are accumulated in float32, so the bound against the float64 twin on the same inputs is the same:
 # a few hundred roundings of 6e-8, none of them amplified, since all terms of the sums are positive.

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mask_patterns import comb, snake, spiral
-from stadx import ops, reference
+from stadx import ops
+from stadx.ops import reference
 
 STRUCTURE = {4: ndimage.generate_binary_structure(2, 1), 8: ndimage.generate_binary_structure(2, 2)}
 

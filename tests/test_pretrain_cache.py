@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pretrain_photos import P_NET, SETTINGS, make_cheap, mean_colours, write_photos
 from stadx import ModelFileError, OutputError, StadxError
-from stadx.feature_cache import FeatureCache
-from stadx.files import read_model
-from stadx.pretraining import pretrain
+from stadx.core.files import read_model
+from stadx.teachers.feature_cache import FeatureCache
+from stadx.teachers.pretraining import pretrain
 
 FEATURES = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 

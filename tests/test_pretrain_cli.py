@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pretrain_photos import make_cheap, write_photos
-from stadx import cli
-from stadx.pretrain_settings import PRESETS, PretrainSettings
+from stadx.cli import app as cli
+from stadx.teachers.settings import PRESETS, PretrainSettings
 
 Given = dict[str, Any]
 
@@ -29,7 +29,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> Given:
         seen.update(photos=photos, out=out, settings=settings, **more)
         return {"explained_held_out": None if settings.distillation_weight == 0 else 0.25}
 
-    monkeypatch.setattr("stadx.pretraining.pretrain", pretrain)
+    monkeypatch.setattr("stadx.teachers.pretraining.pretrain", pretrain)
     return seen
 
 
@@ -155,7 +155,7 @@ def test_memory_that_does_not_suffice(tmp_path: Path, monkeypatch: pytest.Monkey
     def pretrain(*arguments: object, **more: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("stadx.pretraining.pretrain", pretrain)
+    monkeypatch.setattr("stadx.teachers.pretraining.pretrain", pretrain)
     result = stadx(tmp_path, "--out", tmp_path / "t")
     assert result.exit_code == 2
     assert "out of memory; use a smaller --batch or --pretrained-input, or fewer --workers" in result.stderr

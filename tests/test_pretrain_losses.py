@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from stadx.losses import compactness_loss, distillation_loss, triplet_loss
+from stadx.teachers.losses import compactness_loss, distillation_loss, triplet_loss
 
 GENERATOR = torch.Generator().manual_seed(0)
 

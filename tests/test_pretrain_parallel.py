@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from pretrain_photos import write_photos
-from stadx import StadxError, distributed
-from stadx.files import read_model
+from stadx import StadxError
+from stadx.core.files import read_model
+from stadx.teachers import distributed
 from train_in_parallel import train
 
 SCRIPT = Path(__file__).with_name("train_in_parallel.py")
@@ -58,7 +59,7 @@ def test_two_processes_are_one(targets: str, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_batch_that_cannot_be_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stadx.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("stadx.teachers.distributed.world_size", lambda: 2)
     assert distributed.own_part(16) == slice(0, 8)
     with pytest.raises(StadxError, match=r"a batch of 15 cannot be .* evenly to 2 processes; give a multiple of 2"):
         distributed.own_part(15)

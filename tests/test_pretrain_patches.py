@@ -16,9 +16,9 @@ from PIL import Image
 from pretrain_photos import write_photos
 from stadx import DataError, StadxError
 from stadx.data.images import read_image
-from stadx.data.patch_stream import patch_stream
-from stadx.data.patches import PhotoPatches
-from stadx.data.photos import Photo, fingerprint_photos, list_photos, read_photo
+from stadx.data.photos.patches import PhotoPatches
+from stadx.data.photos.reading import Photo, fingerprint_photos, list_photos, read_photo
+from stadx.data.photos.stream import patch_stream
 
 
 @pytest.fixture(scope="module")
@@ -249,8 +249,8 @@ def test_listing_and_looking_tell_how_far_they_are(
     make_tar(tmp_path / "a.tar", folder)
     (tmp_path / "in").mkdir()
     make_tar(tmp_path / "in" / "b.tar", folder)
-    monkeypatch.setattr("stadx.data.photos._AT_ONCE", 20)
-    monkeypatch.setattr("stadx.data.photos._MEGABYTE", 20_000)
+    monkeypatch.setattr("stadx.data.photos.reading._AT_ONCE", 20)
+    monkeypatch.setattr("stadx.data.photos.reading._MEGABYTE", 20_000)
     told: dict[str, list[tuple[int, int]]] = {}
 
     def progress(stage: str, done: int, total: int, figures: object) -> None:

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from pretrain_photos import P_NET, SETTINGS, TRIPLETS, make_cheap, write_photos
-from stadx import ModelFileError, StadxError, pretraining
-from stadx.files import read_model, write_model
-from stadx.pretrain_settings import PretrainSettings
-from stadx.pretraining import pretrain
-from stadx.progress import Progress
-from stadx.training import Checkpoint, arithmetic
+from stadx import ModelFileError, StadxError
+from stadx.core.files import read_model, write_model
+from stadx.core.progress import Progress
+from stadx.networks.training import Checkpoint, arithmetic
+from stadx.teachers import pretraining
+from stadx.teachers.pretraining import pretrain
+from stadx.teachers.settings import PretrainSettings
 
 
 @pytest.fixture
@@ -104,9 +105,9 @@ def test_a_checkpoint_of_another_precision_is_refused(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, settings = tmp_path / "t", replace(SETTINGS, precision="auto")
-    monkeypatch.setattr("stadx.training._has_bfloat16", lambda device: False)
+    monkeypatch.setattr("stadx.networks.training._has_bfloat16", lambda device: False)
     begin(photos, settings, out)
-    monkeypatch.setattr("stadx.training._has_bfloat16", lambda device: True)
+    monkeypatch.setattr("stadx.networks.training._has_bfloat16", lambda device: True)
     with pytest.raises(
         ModelFileError, match=r"t\.part: .*float32 on device cpu, this one has .*bfloat16 on .*delete it"
     ):

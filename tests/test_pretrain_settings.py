@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stadx.pretrain_settings import PRESETS, PretrainSettings
+from stadx.teachers.settings import PRESETS, PretrainSettings
 
 NAN, INFINITY = float("nan"), float("inf")
 

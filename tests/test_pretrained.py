@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from stadx import DataError, MissingExtraError
-from stadx.pretrained import PRETRAINED_NETWORKS, as_pretrained, load_pretrained, patch_features
+from stadx.teachers.pretrained import PRETRAINED_NETWORKS, as_pretrained, load_pretrained, patch_features
 
 
 def test_efficientnet_offers_a_vector_and_a_map() -> None:

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stadx.core.errors import DataError, OutputError
 from stadx.data.images import write_image
-from stadx.errors import DataError, OutputError
-from stadx.evaluation import DefectResult, Evaluation, TestScore
-from stadx.metrics import ProCurve, evaluate_maps, pro_curve
-from stadx.report import plots
-from stadx.report.html import write_report
-from stadx.report.overlay import (
+from stadx.evaluation.of_detector import DefectResult, Evaluation, TestScore
+from stadx.evaluation.report import plots
+from stadx.evaluation.report.html import write_report
+from stadx.evaluation.report.overlay import (
     PREDICTED,
     TRUTH,
     Scale,
@@ -31,7 +30,8 @@ from stadx.report.overlay import (
     resize_to,
     scale_for,
 )
-from stadx.report.worst import write_worst
+from stadx.evaluation.report.worst import write_worst
+from stadx.metrics import ProCurve, evaluate_maps, pro_curve
 
 
 def photo(shape: tuple[int, int] = (20, 30)) -> np.ndarray:

@@ -13,21 +13,21 @@ from typer.testing import CliRunner
 
 from labeled_images import write_digits
 from stadx import DataError, Detector
-from stadx.baselines import METHODS, Baseline
-from stadx.cli import app
-from stadx.data.demo import write_demo_set
+from stadx.cli.app import app
+from stadx.core.files import read_model, write_model
+from stadx.core.progress import silent
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.labeled import read_labeled
-from stadx.experiments import categories, classes
+from stadx.detectors.baselines import METHODS, Baseline
 from stadx.experiments.one_class import zoomed
-from stadx.experiments.published_tables import TABLES, PublishedTable
 from stadx.experiments.reproduce import ITEMS, reproduce
 from stadx.experiments.request import BUDGETS, Budget, Request
-from stadx.experiments.scales import OneScale, ScalesTogether
-from stadx.files import read_model, write_model
+from stadx.experiments.tables import categories, classes
+from stadx.experiments.tables.published_tables import TABLES, PublishedTable
+from stadx.experiments.tables.scales import OneScale, ScalesTogether
 from stadx.metrics import auroc
-from stadx.networks import normalize_images
-from stadx.progress import silent
-from stadx.teacher import TEACHER_VERSION, load_teacher, shipped_teacher
+from stadx.networks.patch_network import normalize_images
+from stadx.teachers.teacher_files import TEACHER_VERSION, load_teacher, shipped_teacher
 
 pytest.importorskip("sklearn")
 TINY = Budget(
@@ -272,6 +272,6 @@ def test_teachers_have_the_weights_of_their_column(tmp_path: Path) -> None:
 def test_the_command_knows_all_items() -> None:
     from typing import get_args
 
-    from stadx.cli_experiments import Item
+    from stadx.cli.experiments import Item
 
     assert get_args(Item) == ITEMS

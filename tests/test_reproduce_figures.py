@@ -16,14 +16,16 @@ from typer.testing import CliRunner
 from data_sets import draw_mvtec
 from labeled_images import write_digits
 from stadx import DataError, Detector
-from stadx.cli import app
-from stadx.data.demo import write_demo_set
+from stadx.cli.app import app
+from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_image
 from stadx.data.labeled import read_labeled
-from stadx.experiments import categories, classes, embedding, study_pages
-from stadx.experiments.ablations import run_study, table
+from stadx.experiments.ablations import study_pages
+from stadx.experiments.ablations.study import run_study, table
+from stadx.experiments.figures import embedding
 from stadx.experiments.reproduce import reproduce
 from stadx.experiments.request import BUDGETS, Budget, Request
+from stadx.experiments.tables import categories, classes
 from stadx.metrics import auroc
 
 pytest.importorskip("sklearn")

@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 from data_sets import draw_mvtec
 from labeled_images import write_digits
 from stadx import DataError, MissingExtraError
-from stadx.cli import app
+from stadx.cli.app import app
 from stadx.data.images import write_image
-from stadx.detector import Detector
-from stadx.experiments import categories, classes, departures, environment, one_class, tables
+from stadx.detectors.student_teacher.detector import Detector
+from stadx.experiments import environment, one_class
 from stadx.experiments.reproduce import Outcome, reproduce
 from stadx.experiments.request import BUDGETS, Request, pick
+from stadx.experiments.tables import categories, classes, departures, tables
 
 pytest.importorskip("sklearn")
 QUICK = BUDGETS["quick"]

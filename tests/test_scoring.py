@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-import stadx.bands
+import stadx.detectors.student_teacher.bands
 from small import good_images, random_teacher
-from stadx import PatchNetwork, dense_features, normalize_images, reference
-from stadx.bands import Upsampler, score_bands
-from stadx.calibration import normalizations_of
-from stadx.dense import Method
-from stadx.networks import Padding, pad_images
-from stadx.plan import buffer_sizes, layers_of
-from stadx.scoring import Ensemble, Normalization, fuse, pieces
-from stadx.windows import LastRows, TensorRows, padded_window
+from stadx import PatchNetwork, dense_features, normalize_images
+from stadx.detectors.student_teacher.bands import score_bands
+from stadx.detectors.student_teacher.calibration import normalizations_of
+from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.student_teacher.normalization import Normalization, fuse
+from stadx.networks.dense import Method
+from stadx.networks.padding import Padding, pad_images
+from stadx.networks.plan import buffer_sizes, layers_of
+from stadx.networks.upsampling import Upsampler
+from stadx.networks.windows import LastRows, TensorRows, padded_window, pieces
+from stadx.ops import reference
 
 
 def make_ensemble(p: int, students: int) -> Ensemble:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from stadx.smoothing import smooth, smooth_bands
+from stadx.detectors.student_teacher.smoothing import smooth, smooth_bands
 
 SIZES = [(40, 31), (3, 50), (1, 1), (17, 2)]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from stadx.baselines.ssim_autoencoder import _autoencoder, ssim
+from stadx.detectors.baselines.ssim_autoencoder import _autoencoder, ssim
 
 
 def test_ssim_is_that_of_the_definition() -> None:

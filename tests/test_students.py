@@ -13,10 +13,10 @@ import torch
 
 from small import good_images, random_teacher
 from stadx import ModelFileError, StadxError
-from stadx.crops import Crop, Focus, random_crops
 from stadx.data.source import ImageSource
-from stadx.students import StudentSettings, train_students
-from stadx.training import Checkpoint
+from stadx.detectors.student_teacher.crops import Crop, Focus, random_crops
+from stadx.detectors.student_teacher.students import StudentSettings, train_students
+from stadx.networks.training import Checkpoint
 
 SETTINGS = StudentSettings(students=2, steps=6, batch=1, precision="float32")
 
@@ -180,10 +180,10 @@ def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
 def test_a_run_does_not_go_on_in_another_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher, source, file = random_teacher(), ImageSource(good_images(), None), str(tmp_path / "c")
     settings = replace(SETTINGS, steps=1, precision="auto")
-    monkeypatch.setattr("stadx.training._has_bfloat16", lambda device: False)
+    monkeypatch.setattr("stadx.networks.training._has_bfloat16", lambda device: False)
     train_students(teacher, source, range(5), settings, checkpoint_path=file)
     train_students(teacher, source, range(5), replace(settings, precision="auto"), checkpoint_path=file)
-    monkeypatch.setattr("stadx.training._has_bfloat16", lambda device: True)
+    monkeypatch.setattr("stadx.networks.training._has_bfloat16", lambda device: True)
     with pytest.raises(ModelFileError, match=r"c: .*in float32 on device cpu, this one has .*in bfloat16 on device"):
         train_students(teacher, source, range(5), settings, checkpoint_path=file)
 

@@ -10,9 +10,9 @@ from statistics import stdev
 import pytest
 from rich.console import Console
 
-from stadx.console import show_reproduction
-from stadx.experiments.published_tables import Cell, PublishedTable, Reproduction
-from stadx.experiments.table_files import latex, markdown, to_csv
+from stadx.cli.console import show_reproduction
+from stadx.experiments.tables.published_tables import Cell, PublishedTable, Reproduction
+from stadx.experiments.tables.table_files import latex, markdown, to_csv
 
 
 def made(

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-import stadx.targets
+import stadx.detectors.student_teacher.targets
 from small import good_images, random_teacher
 from stadx import DataError, dense_features, normalize_images
-from stadx.batches import Batches
-from stadx.crops import Crop, random_crops
 from stadx.data.images import write_image
 from stadx.data.source import ImageSource
-from stadx.networks import Padding, pad_images
-from stadx.students import StudentSettings, _random_patches, train_students
-from stadx.targets import TeacherTargets
+from stadx.detectors.student_teacher.batches import Batches
+from stadx.detectors.student_teacher.crops import Crop, random_crops
+from stadx.detectors.student_teacher.students import StudentSettings, _random_patches, train_students
+from stadx.detectors.student_teacher.targets import TeacherTargets
+from stadx.networks.padding import Padding, pad_images
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 30])

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from stadx import DataError, ModelFileError
-from stadx.files import read_model, write_model
-from stadx.networks import PATCH_SIZES
-from stadx.teacher import load_teacher, shipped_teacher
+from stadx.core.files import read_model, write_model
+from stadx.networks.patch_network import PATCH_SIZES
+from stadx.teachers.teacher_files import load_teacher, shipped_teacher
 
 
 @pytest.mark.parametrize("p", PATCH_SIZES)
@@ -30,7 +30,7 @@ def test_the_shipped_teachers_are_complete(p: int) -> None:
 
 
 def test_a_teacher_that_does_not_come_with_stadx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("stadx.teacher._SHIPPED", tmp_path)
+    monkeypatch.setattr("stadx.teachers.teacher_files._SHIPPED", tmp_path)
     (tmp_path / "p33.safetensors").touch()
     with pytest.raises(DataError, match=r"no teacher for p = 17 comes with stadx \(it has p33\); train one with"):
         shipped_teacher(17)

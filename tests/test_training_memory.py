@@ -10,8 +10,8 @@ import pytest
 
 from small import good_images
 from stadx.data.source import ImageSource
-from stadx.students import StudentSettings, train_students
-from stadx.teacher import load_teachers
+from stadx.detectors.student_teacher.students import StudentSettings, train_students
+from stadx.teachers.teacher_files import load_teachers
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stadx import PatchNetwork, winograd
-from stadx.networks import dense_features_padded
-from stadx.winograd import convolve, run_layers, training_grid
+from stadx import PatchNetwork
+from stadx.networks import winograd
+from stadx.networks.patch_network import dense_features_padded
+from stadx.networks.winograd import convolve, run_layers, training_grid
 
 
 def _case(n: int, c: int, o: int, h: int, w: int, r: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

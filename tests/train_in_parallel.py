@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pretrain_photos import P_NET, SETTINGS, make_cheap
-from stadx import pretraining
+from stadx.teachers import pretraining
 
 
 def train(photos: Path, out: Path, targets: str, patch: pytest.MonkeyPatch) -> None:

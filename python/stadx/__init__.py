@@ -6,15 +6,15 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .version import package_version
+from .core.version import package_version
 
 if TYPE_CHECKING:
     from . import metrics, ops
-    from .calibrated import Prediction
-    from .dense import dense_features
-    from .detector import Detector
-    from .errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
-    from .networks import PatchNetwork, normalize_images
+    from .core.errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
+    from .detectors.base import Prediction
+    from .detectors.student_teacher.detector import Detector
+    from .networks.dense import dense_features
+    from .networks.patch_network import PatchNetwork, normalize_images
 
 __all__ = [
     "DataError",
@@ -38,11 +38,11 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
-    "calibrated": ("Prediction",),
-    "dense": ("dense_features",),
-    "detector": ("Detector",),
-    "errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
-    "networks": ("PatchNetwork", "normalize_images"),
+    "detectors.base": ("Prediction",),
+    "networks.dense": ("dense_features",),
+    "detectors.student_teacher.detector": ("Detector",),
+    "core.errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
+    "networks.patch_network": ("PatchNetwork", "normalize_images"),
 }
 
 

@@ -1,0 +1,1 @@
+"""Patch networks: their layers, their dense form on a CPU, and what training them takes."""
