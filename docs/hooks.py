@@ -36,7 +36,7 @@ def _commands() -> list[str]:
     sys.path.insert(0, str(ROOT / "python"))
     import typer
 
-    from stadx.cli import app
+    from stadx.cli.app import app
 
     lines: list[str] = []
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
