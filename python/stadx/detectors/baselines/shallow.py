@@ -98,7 +98,7 @@ def nearest(vectors: Tensor, others: Tensor) -> Tensor:
 def _from_squares(vectors: Tensor, others: Tensor) -> Iterator[Tensor]:
     """‖y‖² − 2 x · y for vectors x [n, k] and others y [m, k]: [64, m] at a time, each in the place of the last.
 
-    One product, which stays in the cache: faster than torch.cdist and faiss (docs/performance.md).
+    One product, which stays in the cache: faster than torch.cdist and faiss (docs/records/performance.md).
     """
     right = torch.cat([-2 * others, others.square().sum(1, keepdim=True)], 1).T.contiguous()
     left = torch.cat([vectors, vectors.new_ones(len(vectors), 1)], 1)
@@ -145,7 +145,7 @@ class OneClassSvmDetector(_Shallow):
 
     nu: largest share of the training descriptors outside, above 0, at most 1.
     gamma: of the kernel exp(−γ ‖x − y‖²): "auto", 1 / k for k components; "scale", 1 / (k · variance), which is far
-        too wide for descriptors of some objects (docs/reproduced.md); or a number above 0.
+        too wide for descriptors of some objects (docs/records/reproduced.md); or a number above 0.
     """
 
     nu: float = 0.5
