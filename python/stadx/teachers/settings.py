@@ -38,7 +38,7 @@ _RATES: dict[OptimizerName, float] = {"muon": 2e-3, "adam": 1.2e-3}  # Adam's is
 class PretrainSettings:
     """How a teacher is trained (Bergmann et al. 2020, section 3.1 and 4).
 
-    The paper: `PRESETS["paper"]`. The defaults are what found most defects (docs/records/accuracy.md), and fit into some hours
+    The paper: `PRESETS["paper"]`. The defaults are what gave the highest AU-PRO (docs/records/accuracy.md), and fit into hours
     of a processor without a GPU.
 
     Attributes:
