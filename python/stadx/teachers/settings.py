@@ -38,8 +38,8 @@ _RATES: dict[OptimizerName, float] = {"muon": 2e-3, "adam": 1.2e-3}  # Adam's is
 class PretrainSettings:
     """How a teacher is trained (Bergmann et al. 2020, section 3.1 and 4).
 
-    The paper: `PRESETS["paper"]`. The defaults are what gave the highest AU-PRO (docs/records/accuracy.md), and fit into hours
-    of a processor without a GPU.
+    The paper: `PRESETS["paper"]`. The defaults are what gave the highest AU-PRO (docs/records/accuracy.md), and fit
+    into some hours of a processor without a GPU.
 
     Attributes:
         patch_size: p, side of the receptive field in pixels.
