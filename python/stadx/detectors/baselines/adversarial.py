@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,8 +12,29 @@ from torch import Tensor, nn
 from .patches import PatchBaseline
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AdversarialBaseline(PatchBaseline):
-    """Base of the detectors with such networks: pixels lie in [-1, 1], as a hyperbolic tangent makes them."""
+    """Base of the detectors with such networks: pixels lie in [-1, 1], as a hyperbolic tangent makes them.
+
+    Args as `PatchBaseline`, and:
+
+    latent: length of the code.
+    width: channels of the widest layer of pixels.
+    """
+
+    step: int | None = None
+    latent: int = 64
+    width: int = 64
+
+    @abstractmethod
+    def _networks(self) -> dict[str, nn.Module]:
+        """New networks by name, as PyTorch begins them."""
+
+    def _made(self) -> dict[str, nn.Module]:
+        networks = self._networks()
+        for network in networks.values():
+            network.apply(initialize)
+        return networks
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.Adam(network.parameters(), self.learning_rate, betas=(0.5, 0.999))

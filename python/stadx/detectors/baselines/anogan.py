@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,8 @@ from torch import Tensor, nn
 
 from stadx.data.tensors import ImageSize
 
-from .adversarial import AdversarialBaseline, cross_entropy, initialize
+from .adversarial import AdversarialBaseline, cross_entropy
+from .patches import Training
 
 _SLOPE = 0.2
 _HALVINGS = 4
@@ -31,22 +31,20 @@ class AnoGanDetector(AdversarialBaseline):
     """
 
     image_size: ImageSize = 128
-    step: int | None = None
     epochs: int = 50
     batch: int = 64
-    latent: int = 64
-    width: int = 64
     search_steps: int = 300
     search_rate: float = 0.02
     feature_weight: float = 0.1
 
     method = "anogan"
+    paper_name = "AnoGAN"
     label = "AnoGAN"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self._side % 2**_HALVINGS:
-            raise ValueError(f"patch is {self.patch}; it must be a multiple of {2**_HALVINGS}")
+            raise ValueError(f"patch is {self._side}; it must be a multiple of {2**_HALVINGS}")
         if min(self.latent, self.width, self.search_steps) < 1:
             raise ValueError(
                 f"latent = {self.latent}, width = {self.width}, search_steps = {self.search_steps} must be at least 1"
@@ -56,22 +54,14 @@ class AnoGanDetector(AdversarialBaseline):
                 f"search_rate = {self.search_rate} must be above 0, feature_weight = {self.feature_weight} in [0, 1]"
             )
 
-    def _made(self) -> dict[str, nn.Module]:
-        networks = {
+    def _networks(self) -> dict[str, nn.Module]:
+        return {
             "generator": _Generator(self._side, self.latent, self.width),
             "discriminator": _Discriminator(self._side, self.width),
         }
-        for network in networks.values():
-            network.apply(initialize)
-        return networks
 
-    def _train_step(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        x: Tensor,
-        step: int,
-    ) -> dict[str, float]:
+    def _train_step(self, training: Training, x: Tensor, step: int) -> dict[str, float]:
+        networks, optimizers = training
         generator, discriminator = networks["generator"], networks["discriminator"]
         made = generator(self._codes(len(x), [8, step]).to(x.device))
         caught = cross_entropy(discriminator(x), 1) + cross_entropy(discriminator(made.detach()), 0)

@@ -20,7 +20,7 @@ from stadx.teachers.pretrained import PRETRAINED_NETWORKS, PretrainedNetwork, lo
 
 from ..model_files import named
 from .base import Baseline, samples_by_image
-from .shallow import check_variance, cluster_centers, principal_components, projected
+from .shallow import check_variance, cluster_centers, principal_components, projected, sklearn
 
 _AT_ONCE = 64  # patches in one pass
 
@@ -64,6 +64,7 @@ class FeatureDictionaryDetector(Baseline):
     neighbors: int = 1
 
     method = "feature-dictionary"
+    paper_name = "CNN-Feature Dictionary"
     texture_settings = {"image_size": 512}  # noqa: RUF012 (a ClassVar of the base)
     on_gpu = True
 
@@ -84,6 +85,11 @@ class FeatureDictionaryDetector(Baseline):
                 "each must be at least 1, and none above the next"
             )
         check_variance(self.variance)
+
+    @classmethod
+    def check_extras(cls) -> None:
+        sklearn("decomposition")
+        load_pretrained(cls.network)
 
     @property
     def _input_size(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 
 from stadx.data.tensors import ImageSize
 
-from .adversarial import AdversarialBaseline, cross_entropy, initialize
+from .adversarial import AdversarialBaseline, cross_entropy
+from .patches import Training
 
 _SIDES = 29, 61
 _SLOPE = 0.2
@@ -44,14 +44,12 @@ class OcganDetector(AdversarialBaseline):
     """
 
     image_size: ImageSize = 61
-    step: int | None = None
     samples: int = 6_000
     rotation: float = 0.0
     shift: float = 0.0
     epochs: int = 201
     batch: int = 512
     latent: int = 16
-    width: int = 64
     discriminator_width: int = 12
     noise: float = 0.2
     reconstruction_weight: float = 10.0
@@ -59,13 +57,14 @@ class OcganDetector(AdversarialBaseline):
     mining_rate: float = 0.1
 
     method = "ocgan"
+    paper_name = "OCGAN"
     label = "OCGAN"
     texture_settings = {}  # noqa: RUF012 (a ClassVar of the base)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self._side not in _SIDES:
-            raise ValueError(f"patch is {self.patch}; choose one of {_SIDES}")
+            raise ValueError(f"patch is {self._side}; choose one of {_SIDES}")
         if min(self.latent, self.width, self.discriminator_width) < 1 or self.mining_steps < 0:
             raise ValueError(
                 f"latent = {self.latent}, width = {self.width}, discriminator_width = {self.discriminator_width} must "
@@ -77,25 +76,17 @@ class OcganDetector(AdversarialBaseline):
                 f"mining_rate = {self.mining_rate} must be above it"
             )
 
-    def _made(self) -> dict[str, nn.Module]:
-        networks: dict[str, nn.Module] = {
+    def _networks(self) -> dict[str, nn.Module]:
+        return {
             "encoder": nn.Sequential(_convolutions(self._side, self.width, self.latent), nn.Tanh()),
             "decoder": _decoder(self._side, self.width, self.latent),
             "latent_discriminator": _latent_discriminator(self.latent),
             "visual_discriminator": _convolutions(self._side, self.discriminator_width, 1),
             "classifier": _convolutions(self._side, self.width, 1),
         }
-        for network in networks.values():
-            network.apply(initialize)
-        return networks
 
-    def _train_step(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        x: Tensor,
-        step: int,
-    ) -> dict[str, float]:
+    def _train_step(self, training: Training, x: Tensor, step: int) -> dict[str, float]:
+        networks, optimizers = training
         seed = int(np.random.SeedSequence([self.seed, 10, step]).generate_state(1)[0])
         generator = torch.Generator(x.device).manual_seed(seed)
         noise = torch.randn(x.shape, generator=generator, device=x.device)

@@ -43,6 +43,10 @@ class _Shallow(DescriptorBaseline):
         if self.samples is None:
             raise ValueError(f"samples is None; {self.method} cannot learn from all descriptors, give a number")
 
+    @classmethod
+    def check_extras(cls) -> None:
+        sklearn("decomposition")
+
     def _learn(self, descriptors: Tensor, progress: Progress) -> dict[str, Tensor]:
         stage = f"{self.label}, {len(descriptors):,} descriptors"
         progress(stage, 0, 0, {})  # scikit-learn does not tell how far it is
@@ -114,6 +118,7 @@ class NearestNeighborDetector(_Shallow):
     samples: int = 5_000
 
     method = "knn"
+    paper_name = "1-NN"
     label = "Nearest neighbours"
 
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:
@@ -127,6 +132,7 @@ class KMeansDetector(_Shallow):
     """K-Means: the distance to the nearest of ten centres."""
 
     method = "kmeans"
+    paper_name = "K-Means"
     label = "K-Means"
 
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:
@@ -152,6 +158,7 @@ class OneClassSvmDetector(_Shallow):
     gamma: float | Literal["auto", "scale"] = "auto"
 
     method = "ocsvm"
+    paper_name = "OC-SVM"
     label = "One-class SVM"
 
     def __post_init__(self) -> None:

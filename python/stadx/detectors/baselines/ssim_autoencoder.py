@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .base import check_training
-from .patches import PatchBaseline
+from .patches import PatchBaseline, Training
 
 _SIDES = 32, 64, 128, 256, 512
 _SLOPE = 0.2
@@ -39,12 +38,13 @@ class SsimAutoencoderDetector(PatchBaseline):
     weight_decay: float = 1e-5
 
     method = "ssim-ae"
+    paper_name = "SSIM-AE"
     label = "SSIM autoencoder"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self._side not in _SIDES:
-            raise ValueError(f"patch is {self.patch}; choose one of {_SIDES}")
+            raise ValueError(f"patch is {self._side}; choose one of {_SIDES}")
         if self.latent < 1 or self.window % 2 == 0 or not 0 < self.window <= self._side:
             raise ValueError(f"latent = {self.latent} must be at least 1, window = {self.window} odd, up to the patch")
         check_training(self.epochs, self.batch, self.learning_rate, self.weight_decay)
@@ -55,17 +55,11 @@ class SsimAutoencoderDetector(PatchBaseline):
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.Adam(network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
 
-    def _train_step(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        x: Tensor,
-        step: int,
-    ) -> dict[str, float]:
-        loss = 1 - ssim(x, networks["autoencoder"](x), self.window).mean()
-        optimizers["autoencoder"].zero_grad()
+    def _train_step(self, training: Training, x: Tensor, step: int) -> dict[str, float]:
+        loss = 1 - ssim(x, training.networks["autoencoder"](x), self.window).mean()
+        training.optimizers["autoencoder"].zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizers["autoencoder"].step()
+        training.optimizers["autoencoder"].step()
         return {"loss": loss.item()}
 
     def _pixels(self, image: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from stadx.core.devices import usable_device
 from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.source import ImageSource
+from stadx.data.source import ImageInput, ImageSource, read_batch
 from stadx.data.tensors import ImageSize, check_images, resize
 from stadx.networks.dense import Method, check_stride
 from stadx.networks.padding import Padding
@@ -80,6 +80,9 @@ class Detector(Calibrated):
         ValueError: for a setting that cannot be.
     """
 
+    method = "student-teacher"
+    on_gpu = True
+
     def __init__(
         self,
         scales: Sequence[int] = (33,),
@@ -138,7 +141,7 @@ class Detector(Calibrated):
 
     def fit(
         self,
-        data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor,
+        data: ImageInput,
         *,
         progress: Progress = silent,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -198,7 +201,7 @@ class Detector(Calibrated):
         self._gpu_scorer = None
         how, where = (self.terms, self.level, self.smoothing), (self.device, self.gpu_precision)
         self.normalizations_, maps = calibrate(self.ensembles_, source, held_out, progress, *how, *where)
-        self._calibrate(maps)
+        self.calibrate(maps)
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
 
@@ -219,7 +222,7 @@ class Detector(Calibrated):
             DataError: if `images` are something else.
             ValueError: for an unknown stride or method, or one that the device does not have.
         """
-        self._check_fitted()
+        self.check_fitted()
         check_images(images)
         device = images.device if images.is_cuda else self.device
         if device.type == "cuda":
@@ -281,17 +284,25 @@ class Detector(Calibrated):
         Returns:
             Bands of rows from top to bottom, float32 [rows, width]; the engine's have the bits of `score` at that size.
         """
-        self._check_fitted()
+        self.check_fitted()
         return self._bands(image, stride, method)
 
     def _bands(self, image: ImageRows, stride: int, method: Method) -> Iterator[Tensor]:
         bands = score_bands(self.ensembles_, self.normalizations_, image, stride, method)
         return smooth_bands(bands, image.height, self.smoothing)
 
-    def predict(self, images: Tensor, *, stride: int = 1, method: Method = "auto") -> Prediction:
-        """Anomaly map, image score and mask at the threshold of each image; arguments as in `score`."""
-        maps = self.score(images, stride=stride, method=method)
-        return self._predicted(maps)
+    def predict(self, images: ImageInput, *, stride: int = 1, method: Method = "auto") -> Prediction:
+        """Anomaly map, image score and mask at the threshold of each image.
+
+        Args:
+            images: image files, folders of them or patterns such as "photos/*_left.png", one or several; or a tensor as
+                in `score`.
+            stride, method: as in `score`.
+
+        Raises:
+            DataError: if an image cannot be read, or files differ in size.
+        """
+        return self._predicted(self.score(read_batch(images), stride=stride, method=method))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the detector to one safetensors file.
@@ -299,7 +310,7 @@ class Detector(Calibrated):
         Raises:
             OutputError: if it cannot be written.
         """
-        self._check_fitted()
+        self.check_fitted()
         write_detector(self, path)
         for checkpoint in self._checkpoints:
             checkpoint.unlink(missing_ok=True)
