@@ -23,7 +23,7 @@ from stadx.networks.training import Checkpoint, arithmetic
 from ..base import Calibrated
 from ..model_files import read_calibrated, write_calibrated
 from ..registry import detector_class
-from ..thresholds import check_fpr, split
+from ..thresholds import split
 
 BASELINE_VERSION = 1
 
@@ -70,11 +70,8 @@ class Baseline(Calibrated):
     def __post_init__(self) -> None:
         if isinstance(self.image_size, list):
             self.image_size = tuple(self.image_size)
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out = {self.held_out} must lie between 0 and 1")
-        for name in ("target_fpr", "image_fpr"):
-            check_fpr(getattr(self, name), name)
-            setattr(self, name, float(getattr(self, name)))
+        self.check_shared_settings()
+        self.target_fpr, self.image_fpr = float(self.target_fpr), float(self.image_fpr)
         self._checkpoint: Checkpoint | None = None
 
     @abstractmethod
@@ -123,8 +120,6 @@ class Baseline(Calibrated):
             DataError, MissingExtraError, ModelFileError, OutputError: as their messages say.
         """
         source = ImageSource(data, self.image_size)
-        if len(source) < 2:
-            raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
         held_in, held_out = split(len(source), self.held_out, self.seed)
         settings: dict[str, Any] = {"method": self.method, **self.settings, **self._file_hashes()}
         settings["data"] = source.fingerprint()

@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stadx.core.devices import usable_device
-from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageInput, ImageSource, read_batch
@@ -164,8 +163,6 @@ class Detector(Calibrated):
         for teacher in teachers:
             teacher.padding = self.padding or teacher.padding
         source = ImageSource(data, self.image_size)
-        if len(source) < 2:
-            raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
         held_in, held_out = split(len(source), self.held_out, self.seed)
         settings = StudentSettings(
             students=self.students,
