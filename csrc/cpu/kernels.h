@@ -58,7 +58,7 @@ struct DefectPixels {
   int32_t first_region;
 };
 
-// Thresholds e_0 < e_1 < … as ordered keys (kernels/score_key.h), with a table that leads to them: bucket k
+// Thresholds e_0 < e_1 < … as ordered keys (common/score_key.h), with a table that leads to them: bucket k
 // holds those from base + (k << shift) on.
 struct ThresholdTable {
   const void* keys;      // [size + kThresholdPad] of the scores' width; the pad is the largest key

@@ -2,7 +2,7 @@
 // region.
 #pragma once
 
-#include "cuda/count_scores.cuh"
+#include "cuda/count_above.cuh"
 
 namespace stadx::cuda {
 

@@ -11,7 +11,7 @@
 #include <tuple>
 #include <vector>
 
-#include "kernels/score_key.h"
+#include "common/score_key.h"
 
 namespace stadx {
 namespace {

@@ -5,7 +5,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include "cpu/kernels.h"
-#include "kernels/winograd.h"
+#include "cpu/winograd.h"
 
 namespace stadx {
 namespace {

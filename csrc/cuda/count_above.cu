@@ -1,4 +1,4 @@
-#include "cuda/count_scores.cuh"
+#include "cuda/count_above.cuh"
 
 #include <algorithm>
 

@@ -1,12 +1,12 @@
 // Winograd convolution on phase maps: F(6×6, 5×5) and F(7×7, 4×4) as 100 matrix products, F(7×7, 2×2) as 64.
 // A work item is a block of tiles: transform them, multiply point by point, transform back, all within the
 // cache.
-#include "kernels/winograd.h"
-
+#include "cpu/compiler.h"
 #include "cpu/dense.h"
-#include "cpu/gemm.h"
-#include "cpu/score_pixels.h"
+#include "cpu/dense_gemm.h"
+#include "cpu/dense_score.h"
 #include "cpu/vec.h"
+#include "cpu/winograd.h"
 
 namespace stadx::STADX_ISA {
 namespace {
@@ -33,7 +33,7 @@ inline int64_t tile_count(const DenseLayer& a) {
 }
 
 template <bool Pool>
-inline __attribute__((always_inline)) FloatVec read(const float* p, int64_t row, int64_t column) {
+STADX_ALWAYS_INLINE FloatVec read(const float* p, int64_t row, int64_t column) {
   if constexpr (!Pool) return load_vec(p);
   return max_vec(max_vec(load_vec(p), load_vec(p + column)),
                  max_vec(load_vec(p + row), load_vec(p + row + column)));

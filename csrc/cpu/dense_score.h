@@ -2,8 +2,8 @@
 #pragma once
 
 #include "cpu/dense.h"
+#include "cpu/ensemble_math.h"
 #include "cpu/vec.h"
-#include "kernels/ensemble_math.h"
 
 namespace stadx::STADX_ISA {
 namespace {

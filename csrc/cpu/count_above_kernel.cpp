@@ -1,9 +1,9 @@
 // How many scores lie at and between given thresholds: one pass over the scores, no sort. Those below the
 // lowest threshold, most of them, only pass a comparison.
+#include "common/score_key.h"
 #include "cpu/isa.h"
 #include "cpu/kernels.h"
 #include "cpu/vec.h"
-#include "kernels/score_key.h"
 
 namespace stadx::STADX_ISA {
 namespace {

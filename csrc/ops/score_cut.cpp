@@ -1,0 +1,5 @@
+// stadx::score_cut: the schema. It has a kernel for a GPU alone; elsewhere the plain-PyTorch reference
+// serves.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) { m.def("score_cut(Tensor[] scores, int wanted) -> Tensor"); }
