@@ -22,8 +22,7 @@ struct Rows {
 };
 
 // sums = A B for `Count` rows and kWidth columns, whose rows follow each other at `b`. Every sum is taken
-// in the order of B's rows, in the same way whatever Count is: results do not depend on how rows are
-// grouped.
+// in the order of B's rows whatever Count is: results do not depend on how rows are grouped.
 template <int Count, bool Prefetch>
 STADX_ALWAYS_INLINE void multiply(const Rows& a, const float* __restrict b, int64_t ahead,
                                   FloatVec (&sums)[Count][kVectors]) {

@@ -1,4 +1,4 @@
-// e and v of descriptors that lie in the cache, one pixel after another.
+// The two parts of the anomaly score, e and v, from the dense engine's descriptors in the cache.
 #pragma once
 
 #include "cpu/dense.h"

@@ -1,6 +1,5 @@
 // Winograd convolution on phase maps: F(6×6, 5×5) and F(7×7, 4×4) as 100 matrix products, F(7×7, 2×2) as 64.
-// A work item is a block of tiles: transform them, multiply point by point, transform back, all within the
-// cache.
+// A work item is a block of tiles that stays in the cache: transformed, multiplied point by point, and back.
 #include "cpu/compiler.h"
 #include "cpu/dense.h"
 #include "cpu/dense_gemm.h"
@@ -106,8 +105,8 @@ inline void transform_output_rows(const float* in, float* out, int64_t count, in
 }
 
 // The other half of Aᵀ m A for one tile and the channels [first, end), bias and leaky ReLU: the first rows ×
-// columns outputs, (i, j) at out + i·row + j·column. Entry (i, j) of the half transformed is at half + (i·M +
-// j)·point.
+// columns outputs, (i, j) at out + i·row + j·column. Entry (i, j) of the half transformed is at
+// half + (i·M + j)·point.
 template <int N, int M, bool Stream>
 inline void transform_output_columns(const DenseLayer& a, int64_t first, int64_t end, const float* half,
                                      int64_t point, float* out, int64_t row, int64_t column, int64_t rows,

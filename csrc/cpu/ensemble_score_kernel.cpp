@@ -1,4 +1,5 @@
-// e = ‖mean_i Sᵢ − (T − µ)/σ‖² and v = mean_i ‖Sᵢ − mean_j Sⱼ‖² of every pixel, in one pass over memory.
+// The ensemble score of every pixel, e = ‖mean_i Sᵢ − (T − µ)/σ‖² and v = mean_i ‖Sᵢ − mean_j Sⱼ‖², in one
+// pass over memory.
 #include "common/half.h"
 #include "cpu/ensemble_math.h"
 #include "cpu/kernels.h"

@@ -1,6 +1,5 @@
 // Winograd's transforms between maps and tiles, and their transposes, for training; the products between them
-// are PyTorch's. One cache line of channels at a time, so that every stream of tiles is written in whole
-// lines.
+// are PyTorch's. Takes one cache line of channels at a time: all tiles are written in whole lines.
 #include "cpu/compiler.h"
 #include "cpu/kernels.h"
 #include "cpu/vec.h"
@@ -12,7 +11,7 @@ namespace {
 constexpr int kLine = 16;  // floats of a cache line
 constexpr int kParts = kLine / kLanes;
 
-// 16 channels.
+// A cache line: 16 channels.
 struct Line {
   FloatVec part[kParts];
 };

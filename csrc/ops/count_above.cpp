@@ -1,5 +1,4 @@
-// stadx::count_above: how many scores of a set lie above each of many thresholds, and how many are equal to
-// it.
+// stadx::count_above: how many scores of a set are above each of many thresholds, and how many equal it.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>

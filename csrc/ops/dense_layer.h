@@ -1,5 +1,4 @@
-// What dense_layer and dense_score share: the checks of a layer, where its outputs go, the loop over its
-// work.
+// What dense_layer and dense_score share: the checks of a layer, where its outputs go, the loop over blocks.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>

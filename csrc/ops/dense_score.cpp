@@ -1,5 +1,4 @@
-// stadx::dense_score: the last convolution of teacher and students over all phases of an image, to the
-// ensemble score.
+// stadx::dense_score: the last convolution of teacher and students over all phases of an image, with scores.
 #include <torch/csrc/stable/library.h>
 
 #include <tuple>

@@ -10,7 +10,7 @@ inline void check_network_count(int64_t networks) {
                   " students on a GPU, but there are ", networks - 1);
 }
 
-// Whether a dimension's stride is 1, or of no matter.
+// Whether a dimension's stride is 1, or irrelevant.
 inline bool is_innermost(const torch::stable::Tensor& t, int64_t dim) {
   return t.size(dim) == 1 || t.stride(dim) == 1;
 }

@@ -1,5 +1,4 @@
-// stadx::phase_score: the schema. It has a kernel for a GPU alone; elsewhere the plain-PyTorch reference
-// serves.
+// The schema of stadx::phase_score, a kernel for GPUs only; elsewhere the reference in PyTorch runs.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
