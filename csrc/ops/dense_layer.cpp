@@ -27,7 +27,7 @@ void dense_layer_cpu(const Tensor input, const Tensor weights, const Tensor bias
     out = through_phases(layer, image, channels, nullptr);
     shape = {image[0], image[1], channels};
   }
-  check_float(output, static_cast<int64_t>(shape.size()), "out");
+  check_floats(output, static_cast<int64_t>(shape.size()), "dense_layer: out");
   for (size_t i = 0; i < shape.size(); ++i) {
     STD_TORCH_CHECK(output.size(static_cast<int64_t>(i)) == shape[i], "dense_layer: out has size ",
                     output.size(static_cast<int64_t>(i)), " in dimension ", i, ", expected ", shape[i]);

@@ -3,7 +3,6 @@
 
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -11,23 +10,18 @@
 #include <vector>
 
 #include "cpu/kernels.h"
+#include "ops/float_checks.h"
 
 namespace stadx {
-
-inline void check_float(const torch::stable::Tensor& t, int64_t dims, const char* name) {
-  STD_TORCH_CHECK(
-      t.dim() == dims && t.scalar_type() == torch::headeronly::ScalarType::Float && t.is_contiguous(),
-      "dense_layer: ", name, " must be a contiguous float32 tensor of ", dims, " dimensions");
-}
 
 // `tile` is 0 for a direct convolution. Everything that a kernel relies on is checked here.
 inline DenseLayer describe_layer(const torch::stable::Tensor& input, const torch::stable::Tensor& weights,
                                  const torch::stable::Tensor& bias, int64_t kernel, int64_t tile,
                                  int64_t pool_shifts, int64_t step, const std::vector<int64_t>& offset,
                                  const std::vector<int64_t>& size, double slope) {
-  check_float(input, 5, "input");
-  check_float(weights, 5, "weights");
-  check_float(bias, 1, "bias");
+  check_floats(input, 5, "dense_layer: input");
+  check_floats(weights, 5, "dense_layer: weights");
+  check_floats(bias, 1, "dense_layer: bias");
   STD_TORCH_CHECK(input.size(0) == input.size(1) && input.size(0) >= 1,
                   "dense_layer: input must be [phases, phases, rows, columns, channels]");
   STD_TORCH_CHECK(offset.size() == 2 && size.size() == 2 && offset[0] >= 0 && offset[1] >= 0 &&

@@ -32,8 +32,8 @@ std::tuple<Tensor, Tensor> dense_score_cpu(const std::vector<Tensor> inputs,
                     "dense_score: the networks' descriptors differ in length");
   }
   const DenseLayer& teacher = layers[0];
-  check_float(mean, 1, "mean");
-  check_float(std_dev, 1, "std");
+  check_floats(mean, 1, "dense_layer: mean");
+  check_floats(std_dev, 1, "dense_layer: std");
   STD_TORCH_CHECK(mean.size(0) == teacher.out_channels && std_dev.size(0) == teacher.out_channels,
                   "dense_score: mean and std must be [", teacher.out_channels, "], padded as the bias is");
   STD_TORCH_CHECK(image.size() == 2, "dense_score: image must be two sizes");

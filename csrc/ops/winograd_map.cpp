@@ -13,14 +13,14 @@ using torch::stable::Tensor;
 // [tile², tiles, C] to [N, H, W, C]; the bias is for outputs.
 Tensor winograd_map_cpu(const Tensor tiles, const std::optional<Tensor> bias, int64_t images, int64_t height,
                         int64_t width, int64_t tile, int64_t kernel, bool output) {
-  check_winograd(tiles, 3, "tiles");
+  check_floats(tiles, 3, "winograd_tiles: tiles");
   WinogradTiles a = describe_tiles(images, height, width, tiles.size(2), tile, kernel, output);
   STD_TORCH_CHECK(tiles.size(0) == tile * tile && tiles.size(1) == images * a.rows * a.columns,
                   "winograd_tiles: tiles must be [", tile * tile, ", ", images * a.rows * a.columns,
                   ", C] for this map");
   STD_TORCH_CHECK(bias.has_value() == output, "winograd_tiles: a bias belongs to outputs, and only to them");
   if (output) {
-    check_winograd(*bias, 1, "bias");
+    check_floats(*bias, 1, "winograd_tiles: bias");
     STD_TORCH_CHECK(bias->size(0) == a.channels, "winograd_tiles: bias must be [C]");
     a.bias = bias->const_data_ptr<float>();
   }

@@ -10,7 +10,7 @@ using torch::stable::Tensor;
 
 // [N, H, W, C] to [tile², tiles, C].
 Tensor winograd_tiles_cpu(const Tensor map, int64_t tile, int64_t kernel, bool output) {
-  check_winograd(map, 4, "map");
+  check_floats(map, 4, "winograd_tiles: map");
   WinogradTiles a = describe_tiles(map.size(0), map.size(1), map.size(2), map.size(3), tile, kernel, output);
   Tensor tiles = torch::stable::new_empty(map, {tile * tile, a.images * a.rows * a.columns, a.channels});
   a.map = const_cast<float*>(map.const_data_ptr<float>());  // only read here

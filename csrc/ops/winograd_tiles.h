@@ -3,17 +3,11 @@
 
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
 #include "cpu/kernels.h"
+#include "ops/float_checks.h"
 
 namespace stadx {
-
-inline void check_winograd(const torch::stable::Tensor& t, int64_t dims, const char* name) {
-  STD_TORCH_CHECK(
-      t.dim() == dims && t.scalar_type() == torch::headeronly::ScalarType::Float && t.is_contiguous(),
-      "winograd_tiles: ", name, " must be a contiguous float32 tensor of ", dims, " dimensions");
-}
 
 // Checks all that a kernel relies on; map and tiles are filled in by the caller. `output`: the map is that of
 // a convolution's results, else of what it reads.
