@@ -1,5 +1,5 @@
 // What a kernel may ask of its block of threads: on a GPU a thin layer over the intrinsics; the tests give
-// fibers on the host the same interface (tests/simt/simt.h), so that kernels run there unchanged.
+// fibers on the host the same interface (tests/support/simt/simt.h), so that kernels run there unchanged.
 //
 // A kernel is a struct that is passed by value, with
 // - kThreads: threads of a block, in one dimension, a multiple of 32;
