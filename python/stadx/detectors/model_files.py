@@ -37,10 +37,8 @@ def write_calibrated(
         tensors: named tensors of any dtype.
 
     Raises:
-        DataError: if it is not fitted.
         OutputError: if it cannot be written.
     """
-    detector.check_fitted()
     levels = {
         "heldout_fprs": torch.from_numpy(detector.heldout_fprs_),
         "heldout_scores": torch.from_numpy(detector.heldout_scores_),

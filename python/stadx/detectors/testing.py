@@ -84,10 +84,11 @@ def _check_not_fitted(detector: Calibrated, images: Tensor, folder: Path) -> Non
 
 
 def _check_fit(detector: Calibrated, images: Tensor) -> None:
-    settings, before, random = detector.settings, set(vars(detector)), torch.random.get_rng_state()
+    settings, random = detector.settings, torch.random.get_rng_state()
+    before = vars(type(detector)(**settings))
     _require(detector.fit(images) is detector, "`fit` does not return the detector")
     _require(detector.settings == settings, "`fit` changes settings")
-    learned = {name for name in set(vars(detector)) - before if not name.startswith("_")}
+    learned = {name for name in set(vars(detector)) - set(before) if not name.startswith("_")}
     odd = sorted(name for name in learned if not name.endswith("_"))
     _require(not odd, f"`fit` sets {', '.join(odd)}: what is learned has a name that ends in _")
     detector.score(images[:1])
