@@ -103,7 +103,8 @@ def one_class(
 
     A stopped run goes on with the next class when the same command is run again.
     """
-    from stadx.experiments.one_class import OneClassSettings, run_one_class, table
+    from stadx.experiments.one_class import run_one_class, table
+    from stadx.experiments.settings import OneClassSettings
 
     place = check_device(device)
     settings = OneClassSettings(int(scale), students, steps, batch, seed=seed)

@@ -15,10 +15,10 @@ from stadx.core.progress import Progress, silent
 from .ablations import study_pages
 from .environment import environment
 from .figures import embedding, map_figures
-from .one_class import OneClassSettings
 from .pages import picture, plain_table, write_figure_page, write_table_page
 from .request import Request, pick
 from .result_store import Identity, ResultStore, reason
+from .settings import OneClassSettings
 from .tables import categories, classes, departures, table_files
 from .tables.published_tables import TABLES, Reproduction
 from .tables.table2 import SETS, reproduce_means

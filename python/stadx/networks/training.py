@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,9 @@ from torch import Tensor, nn
 from stadx.core.errors import ModelFileError, StadxError
 from stadx.core.files import read_model, write_model
 
+from .choices import OptimizerName, Precision
 from .muon import Muon
 
-Precision = Literal["auto", "float32", "bfloat16"]
-OptimizerName = Literal["muon", "adam"]
-Schedule = Literal["cosine", "constant"]
 _VERSION = 2
 
 

@@ -16,6 +16,7 @@ from stadx.core.devices import usable_device
 from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
+from stadx.core.settings import check, documented, like, read_from_json
 from stadx.data.source import ImageSource
 from stadx.data.tensors import ImageSize, check_images, resize
 from stadx.networks.dense import check_stride
@@ -23,7 +24,8 @@ from stadx.networks.training import Checkpoint, arithmetic
 
 from ..base import Calibrated, Prediction
 from ..model_files import read_calibrated, write_calibrated
-from ..thresholds import check_fpr, split
+from ..student_teacher.settings import DetectorSettings
+from ..thresholds import split
 
 BASELINE_VERSION = 1
 
@@ -35,49 +37,30 @@ def samples_by_image(samples: int, images: int) -> list[int]:
     return [samples * (i + 1) // images - samples * i // images for i in range(images)]
 
 
-def check_training(epochs: int, batch: int, learning_rate: float, weight_decay: float) -> None:
-    """Raise `ValueError` for a training that cannot be."""
-    if min(epochs, batch) < 1 or learning_rate <= 0 or weight_decay < 0:
-        raise ValueError(
-            f"epochs = {epochs}, batch = {batch} must be at least 1, learning_rate = {learning_rate} above 0, "
-            f"weight_decay = {weight_decay} not below 0"
-        )
-
-
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class Baseline(Calibrated):
     """Base of the compared systems; defaults are the papers'.
-
-    Args:
-        image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
-        target_fpr: share of the pixels of good images that the threshold may flag.
-        image_fpr: share of the good images that may count as anomalous.
-        held_out: share of the training images set aside for the threshold, at least one.
-        seed: of every random choice.
 
     Raises:
         ValueError: for a setting that cannot be.
     """
 
-    image_size: ImageSize = 256
-    target_fpr: float = 0.001
-    image_fpr: float = 0.05
-    held_out: float = 0.1
-    seed: int = 0
+    image_size: ImageSize = like(DetectorSettings, "image_size")
+    target_fpr: float = like(DetectorSettings, "target_fpr")
+    image_fpr: float = like(DetectorSettings, "image_fpr")
+    held_out: float = like(DetectorSettings, "held_out")
+    seed: int = like(DetectorSettings, "seed")
 
     method: ClassVar[str]
     # what the paper sets otherwise for textures than for objects
     texture_settings: ClassVar[Mapping[str, Any]] = {}
+    # what it sets otherwise than the defaults, which take less time
+    paper_settings: ClassVar[Mapping[str, Any]] = {}
     on_gpu: ClassVar[bool] = False  # whether it can work there
 
     def __post_init__(self) -> None:
-        if isinstance(self.image_size, list):
-            self.image_size = tuple(self.image_size)
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out = {self.held_out} must lie between 0 and 1")
-        for name in ("target_fpr", "image_fpr"):
-            check_fpr(getattr(self, name), name)
-            setattr(self, name, float(getattr(self, name)))
+        check(self)
         self._checkpoint: Checkpoint | None = None
         self._device = torch.device("cpu")
 
@@ -245,7 +228,7 @@ class Baseline(Calibrated):
         from . import METHODS
 
         def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Baseline:
-            detector = METHODS[header["method"]](**header["settings"])
+            detector = METHODS[header["method"]](**read_from_json(header["settings"]))
             detector._restore(header, tensors)
             return detector
 
