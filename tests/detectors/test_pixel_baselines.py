@@ -240,7 +240,8 @@ def test_command_line(demo: dict[str, Path], tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert list(tmp_path.iterdir()) == [model]
     detector = load_model(model)
-    assert detector.settings["patch"] == 32 and detector.settings["epochs"] == 2 and detector.settings["seed"] == 3
+    assert detector.settings["image_size"] == 32 and detector.settings["patch"] is None
+    assert detector.settings["epochs"] == 2 and detector.settings["seed"] == 3
     result = run(app, ["evaluate", str(model), str(washer), "--json", str(tmp_path / "e.json")])
     assert result.exit_code == 0 and (tmp_path / "e.json").exists(), result.output
     result = run(app, ["predict", str(model), str(washer / "test" / "good"), "--out", str(tmp_path / "found")])

@@ -28,8 +28,7 @@ from stadx.core.errors import StadxError
 if TYPE_CHECKING:
     import torch
 
-    from stadx.detectors.baselines import Baseline
-    from stadx.detectors.student_teacher.detector import Detector
+    from stadx.detectors.base import Calibrated
     from stadx.evaluation.of_detector import Evaluation
     from stadx.evaluation.of_maps import MapEvaluation
     from stadx.experiments.tables.published_tables import Reproduction
@@ -204,7 +203,7 @@ def check_device(name: str) -> torch.device:
         raise typer.BadParameter(str(error), param_hint="--device") from error
 
 
-def move(detector: Detector | Baseline, device: str) -> None:
+def move(detector: Calibrated, device: str) -> None:
     """Have a detector work where the option --device says."""
     try:
         detector.to(device)

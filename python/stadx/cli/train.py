@@ -9,7 +9,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from stadx.detectors.registry import STUDENT_TEACHER, detector_class, detector_names
+
 from .console import ShownProgress, move, say
+
+
+def known_method(name: str) -> str:
+    """`name` if a detector has it. Raises `typer.BadParameter`."""
+    if name not in detector_names():
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, detector_names()))}.")
+    return name
 
 
 def train(
@@ -22,25 +31,16 @@ def train(
     ],
     out: Annotated[Path, typer.Option(help="Model file to write.")],
     method: Annotated[
-        Literal[
-            "student-teacher",
-            "knn",
-            "kmeans",
-            "ocsvm",
-            "l2-ae",
-            "vae",
-            "ssim-ae",
-            "anogan",
-            "feature-dictionary",
-            "ocgan",
-        ],
+        str,
         typer.Option(
+            callback=known_method,
+            metavar=f"[{'|'.join(detector_names())}]",
             help="What models the good images: the students, or one of the systems that the paper compares them with, "
             "in its settings. Those take --image-size, --target-fpr, --image-fpr, --held-out and --seed; on the "
             "teacher's descriptors (knn to vae) --scales (one; feature-dictionary too) and --teacher; from pixels "
-            "(ssim-ae and on) --device and, but for ocgan, --texture."
+            "(ssim-ae and on) --device and, but for ocgan, --texture.",
         ),
-    ] = "student-teacher",
+    ] = STUDENT_TEACHER,
     preset: Annotated[
         Literal["default", "paper"],
         typer.Option(
@@ -158,7 +158,7 @@ def train(
 ) -> None:
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
     if scales is None:
-        scales = "33" if method == "student-teacher" else "65"
+        scales = "33" if method == STUDENT_TEACHER else "65"
     sizes = patch_sizes(scales)
     _check_options(context, method, sizes)
     from stadx.core.files import check_writable
@@ -166,7 +166,7 @@ def train(
 
     images = training_images(data)
     check_writable(out)
-    if method != "student-teacher":
+    if method != STUDENT_TEACHER:
         _train_baseline(context, method, sizes, images, out)
         return
     from stadx.detectors.student_teacher.detector import Detector
@@ -233,41 +233,42 @@ def given_options(context: typer.Context) -> list[str]:
 
 def _check_options(context: typer.Context, method: str, sizes: tuple[int, ...]) -> None:
     """Refuse options that would do nothing."""
-    if method == "student-teacher":
+    if method == STUDENT_TEACHER:
         known = set(context.params) - {"epochs", "texture"}
     else:
-        from stadx.detectors.baselines import METHODS
         from stadx.experiments.request import BUDGETS
 
-        settings = inspect.signature(METHODS[method]).parameters
+        chosen = detector_class(method)
+        settings = inspect.signature(chosen).parameters
         known = _ALWAYS | {option for setting, option in _SETTINGS.items() if setting in settings}
-        if METHODS[method].texture_settings:
+        if chosen.texture_settings:
             known.add("texture")
-        if BUDGETS["paper"].baseline_settings(METHODS[method]):
+        if BUDGETS["paper"].baseline_settings(chosen):
             known.add("preset")
     for name in given_options(context):
         if name not in known:
             option = f"--{name.replace('_', '-')}"
             raise typer.BadParameter(f"means nothing to --method {method}; leave it out", param_hint=option)
-    if method != "student-teacher" and len(sizes) > 1:
+    if method != STUDENT_TEACHER and len(sizes) > 1:
         raise typer.BadParameter(f"--method {method} takes one scale", param_hint="--scales")
 
 
 def _train_baseline(
     context: typer.Context, method: str, sizes: tuple[int, ...], images: Sequence[Path], out: Path
 ) -> None:
-    from stadx.detectors.baselines import METHODS, PatchBaseline
+    from stadx.detectors.baselines import PatchBaseline
     from stadx.experiments.request import BUDGETS
 
     options, given = context.params, given_options(context)
-    settings: dict[str, Any] = dict(METHODS[method].texture_settings) if options["texture"] else {}
+    chosen = detector_class(method)
+    settings: dict[str, Any] = dict(chosen.texture_settings) if options["texture"] else {}
     if options["preset"] == "paper":
-        settings |= BUDGETS["paper"].baseline_settings(METHODS[method])
+        settings |= BUDGETS["paper"].baseline_settings(chosen)
     settings |= {setting: options[option] for setting, option in _SETTINGS.items() if option in given}
     if "image_size" in settings:
         settings["image_size"] = settings["image_size"] or None
-        if settings["image_size"] is None and issubclass(METHODS[method], PatchBaseline) and "patch" not in settings:
-            or_parts = ", or add --texture for parts of the image" if METHODS[method].texture_settings else ""
+        if settings["image_size"] is None and issubclass(chosen, PatchBaseline) and "patch" not in settings:
+            or_parts = ", or add --texture for parts of the image" if chosen.texture_settings else ""
             hint = f"--method {method} takes images as a whole: give their side in pixels, not 0{or_parts}"
             raise typer.BadParameter(hint, param_hint="--image-size")
     if "patch_size" in settings:
@@ -275,7 +276,7 @@ def _train_baseline(
     if "teacher" in settings:
         settings["teacher"] = settings["teacher"][0]
     try:
-        baseline = METHODS[method](**settings)
+        baseline = chosen(**settings)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     move(baseline, options["device"])

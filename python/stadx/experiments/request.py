@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stadx.core.errors import DataError
-from stadx.detectors.baselines import METHODS, Baseline, PatchBaseline
+from stadx.detectors.base import Calibrated
+from stadx.detectors.baselines import METHODS, PatchBaseline
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.settings import PRESETS, for_images
 from stadx.evaluation.of_detector import At
@@ -72,7 +73,7 @@ class Budget:
         """Whether baselines take their settings for textures for it."""
         return _folded(row) in map(_folded, self.textures)
 
-    def baseline_settings(self, method: type[Baseline]) -> dict[str, Any]:
+    def baseline_settings(self, method: type[Calibrated]) -> dict[str, Any]:
         """Arguments of that baseline, of those it has; no higher number of samples than it takes by itself."""
         own = method().settings
         given = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +11,8 @@ from torch import Tensor, nn
 from stadx.core.settings import documented, like, setting
 from stadx.data.tensors import ImageSize
 
-from .adversarial import AdversarialBaseline, cross_entropy, initialize
-from .patches import PatchBaseline
+from .adversarial import AdversarialBaseline, cross_entropy
+from .patches import Training
 
 _SLOPE = 0.2
 _HALVINGS = 4
@@ -28,16 +27,9 @@ class AnoGanDetector(AdversarialBaseline):
     `patch` must be a multiple of 16. Adam looks for the code of a patch; it starts from the same one for all.
     """
 
-    image_size: ImageSize = like(PatchBaseline, "image_size", 128)
-    step: int | None = like(PatchBaseline, "step", None)
-    epochs: int = like(PatchBaseline, "epochs", 50)
-    batch: int = like(PatchBaseline, "batch", 64)
-    latent: int = setting(
-        64, "Length of the code z, of which every number is drawn uniformly from [-1, 1].", at_least=1
-    )
-    width: int = setting(
-        64, "Channels of the generator's last hidden layer and the discriminator's first, as in DCGAN.", at_least=1
-    )
+    image_size: ImageSize = like(AdversarialBaseline, "image_size", 128)
+    epochs: int = like(AdversarialBaseline, "epochs", 50)
+    batch: int = like(AdversarialBaseline, "batch", 64)
     search_steps: int = setting(300, "Of the search for a code.", at_least=1)
     search_rate: float = setting(0.02, "Learning rate of the search.", above=0)
     feature_weight: float = setting(
@@ -48,29 +40,22 @@ class AnoGanDetector(AdversarialBaseline):
     )
 
     method = "anogan"
+    paper_name = "AnoGAN"
     label = "AnoGAN"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self._side % 2**_HALVINGS:
-            raise ValueError(f"patch is {self.patch}; it must be a multiple of {2**_HALVINGS}")
+            raise ValueError(f"patch is {self._side}; it must be a multiple of {2**_HALVINGS}")
 
-    def _made(self) -> dict[str, nn.Module]:
-        networks = {
+    def _networks(self) -> dict[str, nn.Module]:
+        return {
             "generator": _Generator(self._side, self.latent, self.width),
             "discriminator": _Discriminator(self._side, self.width),
         }
-        for network in networks.values():
-            network.apply(initialize)
-        return networks
 
-    def _train_step(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        x: Tensor,
-        step: int,
-    ) -> dict[str, float]:
+    def _train_step(self, training: Training, x: Tensor, step: int) -> dict[str, float]:
+        networks, optimizers = training
         generator, discriminator = networks["generator"], networks["discriminator"]
         made = generator(self._codes(len(x), [8, step]).to(x.device))
         caught = cross_entropy(discriminator(x), 1) + cross_entropy(discriminator(made.detach()), 0)

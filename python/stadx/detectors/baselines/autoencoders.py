@@ -127,6 +127,7 @@ class AutoencoderDetector(_Reconstruction):
     """ℓ2-AE: the squared distance between a descriptor, every dimension of variance 1, and its reconstruction."""
 
     method = "l2-ae"
+    paper_name = "ℓ2-AE"
     label = "Autoencoder"
     factor = 1
 
@@ -147,6 +148,7 @@ class VariationalDetector(_Reconstruction):
     """VAE: minus the logarithm of the reconstruction probability (An and Cho 2015), the mean over five passes."""
 
     method = "vae"
+    paper_name = "VAE"
     label = "Variational autoencoder"
     factor = 2
 

@@ -22,7 +22,7 @@ from stadx.teachers.settings import PretrainedName
 
 from ..model_files import named
 from .base import Baseline, samples_by_image
-from .shallow import cluster_centers, principal_components, projected
+from .shallow import cluster_centers, principal_components, projected, sklearn
 
 _AT_ONCE = 64  # patches in one pass
 
@@ -70,6 +70,7 @@ class FeatureDictionaryDetector(Baseline):
     neighbors: int = setting(1, "How many of the nearest the score is the mean over.", at_least=1)
 
     method = "feature-dictionary"
+    paper_name = "CNN-Feature Dictionary"
     texture_settings = {"image_size": 512}  # noqa: RUF012 (a ClassVar of the base)
     on_gpu = True
 
@@ -82,6 +83,11 @@ class FeatureDictionaryDetector(Baseline):
                 f"neighbors = {self.neighbors}, clusters = {self.clusters}, samples = {self.samples}: "
                 "none may be above the next"
             )
+
+    @classmethod
+    def check_extras(cls) -> None:
+        sklearn("decomposition")
+        load_pretrained(cls.network)
 
     @property
     def _input_size(self) -> int:

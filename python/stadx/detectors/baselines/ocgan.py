@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,8 +14,8 @@ from torch import Tensor, nn
 from stadx.core.settings import documented, like, setting
 from stadx.data.tensors import ImageSize
 
-from .adversarial import AdversarialBaseline, cross_entropy, initialize
-from .patches import PatchBaseline
+from .adversarial import AdversarialBaseline, cross_entropy
+from .patches import Training
 
 _SIDES = 29, 61
 _SLOPE = 0.2
@@ -38,15 +37,13 @@ class OcganDetector(AdversarialBaseline):
     Adam looks for the codes that the classifier thinks least of; the paper gives neither its steps nor its rate.
     """
 
-    image_size: ImageSize = like(PatchBaseline, "image_size", 61)
-    step: int | None = like(PatchBaseline, "step", None)
-    samples: int = like(PatchBaseline, "samples", 6_000)
-    rotation: float = like(PatchBaseline, "rotation", 0.0)
-    shift: float = like(PatchBaseline, "shift", 0.0)
-    epochs: int = like(PatchBaseline, "epochs", 201)
-    batch: int = like(PatchBaseline, "batch", 512)
-    latent: int = setting(16, "Length of the code.", at_least=1)
-    width: int = setting(64, "Channels of the encoder's and the classifier's first layer.", at_least=1)
+    image_size: ImageSize = like(AdversarialBaseline, "image_size", 61)
+    samples: int = like(AdversarialBaseline, "samples", 6_000)
+    rotation: float = like(AdversarialBaseline, "rotation", 0.0)
+    shift: float = like(AdversarialBaseline, "shift", 0.0)
+    epochs: int = like(AdversarialBaseline, "epochs", 201)
+    batch: int = like(AdversarialBaseline, "batch", 512)
+    latent: int = like(AdversarialBaseline, "latent", 16)
     discriminator_width: int = setting(12, "Channels of the first layer of the discriminator of images.", at_least=1)
     noise: float = setting(
         0.2, "Variance of what is added to an image, whose values lie in [-1, 1], before it is encoded.", at_least=0
@@ -56,33 +53,26 @@ class OcganDetector(AdversarialBaseline):
     mining_rate: float = setting(0.1, "Learning rate of the search for codes.", above=0)
 
     method = "ocgan"
+    paper_name = "OCGAN"
     label = "OCGAN"
     texture_settings = {}  # noqa: RUF012 (a ClassVar of the base)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self._side not in _SIDES:
-            raise ValueError(f"patch is {self.patch}; choose one of {_SIDES}")
+            raise ValueError(f"patch is {self._side}; choose one of {_SIDES}")
 
-    def _made(self) -> dict[str, nn.Module]:
-        networks: dict[str, nn.Module] = {
+    def _networks(self) -> dict[str, nn.Module]:
+        return {
             "encoder": nn.Sequential(_convolutions(self._side, self.width, self.latent), nn.Tanh()),
             "decoder": _decoder(self._side, self.width, self.latent),
             "latent_discriminator": _latent_discriminator(self.latent),
             "visual_discriminator": _convolutions(self._side, self.discriminator_width, 1),
             "classifier": _convolutions(self._side, self.width, 1),
         }
-        for network in networks.values():
-            network.apply(initialize)
-        return networks
 
-    def _train_step(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        x: Tensor,
-        step: int,
-    ) -> dict[str, float]:
+    def _train_step(self, training: Training, x: Tensor, step: int) -> dict[str, float]:
+        networks, optimizers = training
         seed = int(np.random.SeedSequence([self.seed, 10, step]).generate_state(1)[0])
         generator = torch.Generator(x.device).manual_seed(seed)
         noise = torch.randn(x.shape, generator=generator, device=x.device)

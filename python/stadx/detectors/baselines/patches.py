@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,13 @@ from ..model_files import named
 from .base import Baseline
 
 _AT_ONCE = 16  # patches scored together
+
+
+class Training(NamedTuple):
+    """Networks, and the optimiser of each, by name."""
+
+    networks: Mapping[str, nn.Module]
+    optimizers: Mapping[str, torch.optim.Optimizer]
 
 
 @documented
@@ -68,21 +75,20 @@ class PatchBaseline(Baseline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.patch is None:
-            if not isinstance(self.image_size, int):
-                raise ValueError(f"patch is needed where image_size is {self.image_size}, no square's side")
-            self.patch = self.image_size
+        if self.patch is None and not isinstance(self.image_size, int):
+            raise ValueError(f"patch is needed where image_size is {self.image_size}, no square's side")
         sides = (self.image_size,) if isinstance(self.image_size, int) else self.image_size
-        if sides is not None and self.patch > min(sides):
+        if sides is not None and self._side > min(sides):
             raise ValueError(f"patch is {self.patch}; it must not be above image_size, {self.image_size}")
         step = self._side if self.step is None else self.step
-        if step > self.patch:
-            raise ValueError(f"step is {step}; above patch, {self.patch}, it would leave pixels without a score")
+        if step > self._side:
+            raise ValueError(f"step is {step}; above patch, {self._side}, it would leave pixels without a score")
 
     @property
     def _side(self) -> int:
-        assert self.patch is not None
-        return self.patch
+        side = self.image_size if self.patch is None else self.patch
+        assert isinstance(side, int)
+        return side
 
     @abstractmethod
     def _made(self) -> dict[str, nn.Module]:
@@ -92,13 +98,7 @@ class PatchBaseline(Baseline):
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer: ...
 
     @abstractmethod
-    def _train_step(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        x: Tensor,
-        step: int,
-    ) -> dict[str, float]:
+    def _train_step(self, training: Training, x: Tensor, step: int) -> dict[str, float]:
         """Learn from patches [B, C, p, p]; returns losses, "loss" among them."""
 
     @abstractmethod
@@ -131,7 +131,7 @@ class PatchBaseline(Baseline):
                 order = np.random.default_rng([self.seed, 6, epoch]).permutation(self.samples).tolist()
             chosen = order[place * self.batch : (place + 1) * self.batch]
             x = torch.stack([patches[number] for number in chosen])
-            losses = self._train_step(networks, optimizers, x, step)
+            losses = self._train_step(Training(networks, optimizers), x, step)
             check_finite(losses["loss"], step + 1, checkpoint)
             progress(self.label, step + 1, total, losses)
             if checkpoint.due() or step + 1 == total:

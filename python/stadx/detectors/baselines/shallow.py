@@ -36,6 +36,10 @@ class _Shallow(DescriptorBaseline):
 
     label: ClassVar[str]  # of the progress bar
 
+    @classmethod
+    def check_extras(cls) -> None:
+        sklearn("decomposition")
+
     def _learn(self, descriptors: Tensor, progress: Progress) -> dict[str, Tensor]:
         stage = f"{self.label}, {len(descriptors):,} descriptors"
         progress(stage, 0, 0, {})  # scikit-learn does not tell how far it is
@@ -102,6 +106,7 @@ class NearestNeighborDetector(_Shallow):
     samples: int = like(_Shallow, "samples", 5_000)
 
     method = "knn"
+    paper_name = "1-NN"
     label = "Nearest neighbours"
 
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:
@@ -116,6 +121,7 @@ class KMeansDetector(_Shallow):
     """K-Means: the distance to the nearest of ten centres."""
 
     method = "kmeans"
+    paper_name = "K-Means"
     label = "K-Means"
 
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:
@@ -142,6 +148,7 @@ class OneClassSvmDetector(_Shallow):
     )
 
     method = "ocsvm"
+    paper_name = "OC-SVM"
     label = "One-class SVM"
 
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:

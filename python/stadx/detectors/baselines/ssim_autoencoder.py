@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from stadx.core.settings import documented, setting
 
-from .patches import PatchBaseline
+from .patches import PatchBaseline, Training
 
 _SIDES = 32, 64, 128, 256, 512
 _SLOPE = 0.2
@@ -39,12 +38,13 @@ class SsimAutoencoderDetector(PatchBaseline):
     weight_decay: float = setting(1e-5, "Of Adam.", at_least=0)
 
     method = "ssim-ae"
+    paper_name = "SSIM-AE"
     label = "SSIM autoencoder"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self._side not in _SIDES:
-            raise ValueError(f"patch is {self.patch}; choose one of {_SIDES}")
+            raise ValueError(f"patch is {self._side}; choose one of {_SIDES}")
         if self.window % 2 == 0 or self.window > self._side:
             raise ValueError(f"window is {self.window}; it must be odd, and not above the patch, {self._side}")
 
@@ -54,17 +54,11 @@ class SsimAutoencoderDetector(PatchBaseline):
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.Adam(network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
 
-    def _train_step(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        x: Tensor,
-        step: int,
-    ) -> dict[str, float]:
-        loss = 1 - ssim(x, networks["autoencoder"](x), self.window).mean()
-        optimizers["autoencoder"].zero_grad()
+    def _train_step(self, training: Training, x: Tensor, step: int) -> dict[str, float]:
+        loss = 1 - ssim(x, training.networks["autoencoder"](x), self.window).mean()
+        training.optimizers["autoencoder"].zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizers["autoencoder"].step()
+        training.optimizers["autoencoder"].step()
         return {"loss": loss.item()}
 
     def _pixels(self, image: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stadx.core.devices import usable_device
-from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.settings import documented
-from stadx.data.source import ImageSource
+from stadx.data.source import ImageInput, ImageSource, read_batch
 from stadx.data.tensors import check_images, resize
 from stadx.networks.dense import Method, check_stride
 from stadx.networks.windows import ImageRows, TensorRows
@@ -28,7 +27,7 @@ from .bands import score_bands
 from .calibration import calibrate
 from .gpu import GpuPrecision, GpuScorer
 from .model_file import read_detector, write_detector
-from .settings import DetectorSettings
+from .settings import PRESETS, DetectorSettings
 from .smoothing import smooth_bands
 from .students import train_students
 
@@ -51,6 +50,10 @@ class Detector(DetectorSettings, Calibrated):
         ValueError: for a setting that cannot be.
     """
 
+    method = "student-teacher"
+    on_gpu = True
+    paper_settings = PRESETS["paper"]
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._checkpoints: list[Path] = []
@@ -60,7 +63,7 @@ class Detector(DetectorSettings, Calibrated):
 
     def fit(
         self,
-        data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor,
+        data: ImageInput,
         *,
         progress: Progress = silent,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -83,8 +86,6 @@ class Detector(DetectorSettings, Calibrated):
         for teacher in teachers:
             teacher.padding = self.padding or teacher.padding
         source = ImageSource(data, self.image_size)
-        if len(source) < 2:
-            raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
         held_in, held_out = split(len(source), self.held_out, self.seed)
         files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
         trained = [
@@ -105,7 +106,7 @@ class Detector(DetectorSettings, Calibrated):
         self._gpu_scorer = None
         how, where = (self.terms, self.level, self.smoothing), (self.device, self.gpu_precision)
         self.normalizations_, maps = calibrate(self.ensembles_, source, held_out, progress, *how, *where)
-        self._calibrate(maps)
+        self.calibrate(maps)
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
 
@@ -126,7 +127,7 @@ class Detector(DetectorSettings, Calibrated):
             DataError: if `images` are something else.
             ValueError: for an unknown stride or method, or one that the device does not have.
         """
-        self._check_fitted()
+        self.check_fitted()
         check_images(images)
         device = images.device if images.is_cuda else self.device
         if device.type == "cuda":
@@ -188,17 +189,25 @@ class Detector(DetectorSettings, Calibrated):
         Returns:
             Bands of rows from top to bottom, float32 [rows, width]; the engine's have the bits of `score` at that size.
         """
-        self._check_fitted()
+        self.check_fitted()
         return self._bands(image, stride, method)
 
     def _bands(self, image: ImageRows, stride: int, method: Method) -> Iterator[Tensor]:
         bands = score_bands(self.ensembles_, self.normalizations_, image, stride, method)
         return smooth_bands(bands, image.height, self.smoothing)
 
-    def predict(self, images: Tensor, *, stride: int = 1, method: Method = "auto") -> Prediction:
-        """Anomaly map, image score and mask at the threshold of each image; arguments as in `score`."""
-        maps = self.score(images, stride=stride, method=method)
-        return self._predicted(maps)
+    def predict(self, images: ImageInput, *, stride: int = 1, method: Method = "auto") -> Prediction:
+        """Anomaly map, image score and mask at the threshold of each image.
+
+        Args:
+            images: image files, folders of them or patterns such as "photos/*_left.png", one or several; or a tensor as
+                in `score`.
+            stride, method: as in `score`.
+
+        Raises:
+            DataError: if an image cannot be read, or files differ in size.
+        """
+        return self._predicted(self.score(read_batch(images), stride=stride, method=method))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the detector to one safetensors file.
@@ -206,7 +215,7 @@ class Detector(DetectorSettings, Calibrated):
         Raises:
             OutputError: if it cannot be written.
         """
-        self._check_fitted()
+        self.check_fitted()
         write_detector(self, path)
         for checkpoint in self._checkpoints:
             checkpoint.unlink(missing_ok=True)

@@ -83,7 +83,8 @@ def train_students(
     """
     p = teacher.patch_size
     generator = torch.Generator().manual_seed(1000 * settings.seed + p)
-    students = [PatchNetwork(**teacher.settings) for _ in range(settings.students)]  # type: ignore[arg-type]
+    with torch.random.fork_rng([]):  # these initial weights are drawn in vain
+        students = [PatchNetwork(**teacher.settings) for _ in range(settings.students)]  # type: ignore[arg-type]
     modules: dict[str, nn.Module] = {f"student{i}": s for i, s in enumerate(students)}
     key: dict[str, Any] = {name: getattr(settings, name) for name in TRAINING}
     key |= {"images": source.fingerprint(), "held_in": list(indices), "teacher": _weights_hash(teacher)}

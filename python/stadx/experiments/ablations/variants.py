@@ -84,7 +84,7 @@ class HeldOut:
         changed.ensembles_ = [_first(base.ensembles_[i], students) for i in chosen]
         normalizations = normalizations_of(maps, terms, level)
         changed.normalizations_ = normalizations
-        changed._calibrate(fused_scores(maps, normalizations, smoothing))
+        changed.calibrate(fused_scores(maps, normalizations, smoothing))
         return changed.to(base.device, base.gpu_precision)
 
 
