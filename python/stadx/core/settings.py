@@ -87,7 +87,7 @@ class Setting:
 
     def sentence(self, none: str = "None") -> str:
         """The help, what None stands for, or what is written instead of it, and the paper's value."""
-        more = [f"{none}: {self.none}"] if self.none else []
+        more = [f"{none}: {self.none}"] if self.none and none else []
         if self.paper is None:
             more[0] += ", as in the paper"
         elif self.paper is not _UNSAID and not isinstance(self.paper, bool):
@@ -177,4 +177,6 @@ def read_from_json(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figure(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(map(_figure, value))
+    return f"{value:g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

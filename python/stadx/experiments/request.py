@@ -14,6 +14,8 @@ from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.settings import PRESETS, for_images
 from stadx.evaluation.of_detector import At
 
+from .settings import BudgetName
+
 PAPERS_TEXTURES = ("Carpet", "Grid", "Leather", "Tile", "Wood")
 """Of MVTec AD."""
 
@@ -86,7 +88,7 @@ class Budget:
         return settings
 
 
-BUDGETS = {
+BUDGETS: dict[BudgetName, Budget] = {
     "quick": Budget(
         "quick",
         "quick budget; baselines as in the paper, but OC-SVM on 10,000 descriptors, of a category ℓ2-AE and VAE on "

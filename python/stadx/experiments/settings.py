@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from stadx.core.settings import check, documented, like, setting
 from stadx.detectors.student_teacher.settings import DetectorSettings
 from stadx.networks.choices import PATCH_SIZES, OptimizerName, Precision, Schedule
+
+Item = Literal[
+    "table1", "table2", "table3", "table6", "table7", "figure1", "figure4", "figure5", "figure6", "ablations"
+]
+"""What `stadx reproduce` runs."""
+BudgetName = Literal["quick", "default", "paper"]
 
 
 @documented

@@ -39,9 +39,7 @@ class DetectorSettings:
         0.001, "Share of the pixels of good images that the threshold may flag.", at_least=0, at_most=1
     )
     _: KW_ONLY
-    image_fpr: float = setting(
-        0.05, "Share of the good images that may count as anomalous, see `image_threshold`.", at_least=0, at_most=1
-    )
+    image_fpr: float = setting(0.05, "Share of the good images that may count as anomalous.", at_least=0, at_most=1)
     held_out: float = setting(
         0.1,
         "Share of the images, at least one, set aside for score statistics and thresholds: none learns from them.",
@@ -88,8 +86,8 @@ class DetectorSettings:
     )
     terms: Terms = setting(
         "e",
-        "The score: e, the error alone, which has the higher AU-PRO; v, the variance alone; or both, added as "
-        "deviations from their means.",
+        "The score: the error e alone, which has the higher AU-PRO; the variance v alone; or both, normalised and "
+        "added (Eq. 11).",
         paper="both",
     )
     smoothing: float = setting(
@@ -110,7 +108,7 @@ class DetectorSettings:
     padding: Padding | None = setting(
         None,
         "How networks continue an image beyond its border.",
-        none="as the teacher says, reflect for those of stadx",
+        none="the teacher's, reflect for those of stadx",
     )
     precision: Precision = setting(
         "auto", "Of training; auto: bfloat16 where the processor has it. On a CPU scoring is always float32."
