@@ -75,15 +75,14 @@ class Setting:
             and (self.below is None or value < self.below)
         )
 
-    def wanted(self) -> str:
-        """What the value must be, as the end of a sentence."""
-        if self.choices and not self.is_number:
-            return f"choose one of {self.choices}"
+    def values(self) -> str:
+        """What it may be, in words; "" for what has no limits."""
         limits = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        told = " and ".join(f"{name} {limit}" for name, limit in limits.items() if limit is not None)
-        number = "a number" if float in self.types else "a whole number"
-        others = [repr(choice) for choice in self.choices] + ["None"] * (type(None) in self.types)
-        return f"it must be {' or '.join([*others, f'{number}, {told}' if told else number])}"
+        told = [f"{name} {limit}" for name, limit in limits.items() if limit is not None]
+        words = [repr(choice) for choice in self.choices] + ["None"] * (type(None) in self.types)
+        if self.is_number:
+            words.append(f"a {'' if float in self.types else 'whole '}number{', ' * bool(told)}{' and '.join(told)}")
+        return " or ".join(words)
 
     def sentence(self, none: str = "None") -> str:
         """The help, what None stands for, or what is written instead of it, and the paper's value."""
@@ -156,7 +155,12 @@ def check(settings: object) -> None:
     for name, said in settings_of(type(settings)).items():
         value = getattr(settings, name)
         if not said.allows(value):
-            raise ValueError(f"{name} is {value!r}; {said.wanted()}")
+            hint = (
+                f"choose one of {said.choices}"
+                if said.choices and not said.is_number
+                else f"it must be {said.values()}"
+            )
+            raise ValueError(f"{name} is {value!r}; {hint}")
 
 
 def papers(owner: type) -> dict[str, Any]:
