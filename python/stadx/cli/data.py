@@ -13,8 +13,7 @@ from .options import DefectPattern, GoodPattern, MaskPattern, json_option
 
 def check(
     folder: Annotated[
-        Path | None,
-        typer.Argument(help="Category (MVTec AD, MPDD, BTAD, VisA), folder of such, or folder of good images."),
+        Path | None, typer.Argument(help="Category (MVTec AD, MPDD, BTAD, VisA), folder of such, or of good images.")
     ] = None,
     good: GoodPattern = None,
     defects: DefectPattern = None,

@@ -32,8 +32,7 @@ def _multiples(text: str) -> tuple[int, int]:
 def pretrain(
     *,
     photos: Annotated[
-        Path,
-        typer.Argument(help="Folder of natural photos, sub-folders and .tar files in it included; or a .tar file."),
+        Path, typer.Argument(help="Folder of photos with its sub-folders and .tar files, or a .tar file.")
     ],
     out: Annotated[Path, typer.Option(help="Teacher file to write.")],
     preset: Annotated[

@@ -66,10 +66,7 @@ class PretrainSettings:
     enlarge: bool = setting(False, "Whether photos may be zoomed beyond their own size.", paper=True)
     grey: float = setting(0.1, "Share of patches, or triplets, without colour.", at_least=0, at_most=1)
     luminance: float = setting(
-        0.1,
-        "Largest change of brightness of x⁺ in a triplet: by a factor uniform in [1 - l, 1 + l].",
-        at_least=0,
-        at_most=1,
+        0.1, "Largest change l of brightness of x⁺ in a triplet: uniform in [1 - l, 1 + l].", at_least=0, at_most=1
     )
     noise: float = setting(0.1, "Standard deviation of the noise on x⁺ in a triplet, of values in [0, 1].", at_least=0)
     distinct_batches: int = setting(0, "Go through that many batches again and again; 0: always new ones.", at_least=0)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
-from stadx.core.settings import check, documented, papers, setting
+from stadx.core.settings import check, documented, like, papers, setting
 from stadx.networks.choices import PATCH_SIZES, OptimizerName, Padding, Precision, Schedule
+from stadx.teachers.settings import PretrainSettings
 
 Terms = Literal["both", "e", "v"]
 PresetName = Literal["default", "paper"]
@@ -66,12 +67,8 @@ class DetectorSettings:
     learning_rate: float | None = setting(
         None, "Highest learning rate.", none="0.002 for muon, 0.001 for adam", above=0, paper=1e-4
     )
-    weight_decay: float = setting(1e-5, "Weight decay of the optimiser.", at_least=0)
-    schedule: Schedule = setting(
-        "cosine",
-        "Course of the learning rate; cosine: it rises for 5 % of the steps, then falls to nothing.",
-        paper="constant",
-    )
+    weight_decay: float = like(PretrainSettings, "weight_decay")
+    schedule: Schedule = like(PretrainSettings, "schedule", paper="constant")
     dense: bool = setting(
         False,
         "Train on every pixel of a part, as in the paper, instead of on one random phase of the pooling grid at each "
