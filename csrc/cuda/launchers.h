@@ -89,7 +89,7 @@ struct KeyTable {
   int bucket_bits;
 };
 
-// float32: sign, exponent and 3 bits of mantissa (the cut is at most an eighth too low); float64: no mantissa.
+// float32: sign, exponent and 3 bits of mantissa (the cut is at most an eighth too low); float64: none.
 inline constexpr int kCutBits = 12, kCutBins = 1 << kCutBits;
 
 // Exact PRO, for float32 and float64; `count` sets, at most kScoreSets.

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from stadx import PatchNetwork, dense_features, normalize_images
+from stadx.networks.choices import PATCH_SIZES
 from stadx.networks.padding import pad_images
-from stadx.networks.patch_network import PATCH_SIZES
 
 SIZES = [(1, 1), (7, 64), (65, 33), (128, 129)]
 LIMIT = {torch.float32: 1e-4, torch.float64: 1e-9}  # of the descriptors' standard deviation

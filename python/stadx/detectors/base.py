@@ -47,6 +47,7 @@ class Calibrated:
     Attributes:
         method: its name in `stadx train --method`.
         texture_settings: settings that its paper has for textures, where those differ from those for objects.
+        paper_settings: those that its paper has and that are not the defaults, for `stadx train --preset paper`.
         on_gpu: whether it can work on a GPU.
         strided: whether `score` leaves pixels out when told to.
         image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
@@ -60,6 +61,7 @@ class Calibrated:
 
     method: ClassVar[str]
     texture_settings: ClassVar[Mapping[str, Any]] = {}
+    paper_settings: ClassVar[Mapping[str, Any]] = {}
     on_gpu: ClassVar[bool] = False
     strided: ClassVar[bool] = True
 

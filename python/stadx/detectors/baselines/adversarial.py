@@ -9,22 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stadx.core.settings import documented, like, setting
+
 from .patches import PatchBaseline
 
 
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class AdversarialBaseline(PatchBaseline):
-    """Base of the detectors with such networks: pixels lie in [-1, 1], as a hyperbolic tangent makes them.
+    """Base of the detectors with such networks: pixels lie in [-1, 1], as a hyperbolic tangent makes them."""
 
-    Args as `PatchBaseline`, and:
-
-    latent: length of the code.
-    width: channels of the widest layer of pixels.
-    """
-
-    step: int | None = None
-    latent: int = 64
-    width: int = 64
+    step: int | None = like(PatchBaseline, "step", None)
+    latent: int = setting(64, "Length of the code, whose numbers lie in [-1, 1].", at_least=1)
+    width: int = setting(64, "Channels of the widest layer of pixels.", at_least=1)
 
     @abstractmethod
     def _networks(self) -> dict[str, nn.Module]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
+from stadx.core.settings import check, documented, like, read_from_json
 from stadx.data.source import ImageInput, ImageSource
 from stadx.data.tensors import ImageSize, check_images, resize
 from stadx.networks.dense import check_stride
@@ -23,6 +24,7 @@ from stadx.networks.training import Checkpoint, arithmetic
 from ..base import Calibrated
 from ..model_files import read_calibrated, write_calibrated
 from ..registry import detector_class
+from ..student_teacher.settings import DetectorSettings
 from ..thresholds import split
 
 BASELINE_VERSION = 1
@@ -35,43 +37,25 @@ def samples_by_image(samples: int, images: int) -> list[int]:
     return [samples * (i + 1) // images - samples * i // images for i in range(images)]
 
 
-def check_training(epochs: int, batch: int, learning_rate: float, weight_decay: float) -> None:
-    """Raise `ValueError` for a training that cannot be."""
-    if min(epochs, batch) < 1 or learning_rate <= 0 or weight_decay < 0:
-        raise ValueError(
-            f"epochs = {epochs}, batch = {batch} must be at least 1, learning_rate = {learning_rate} above 0, "
-            f"weight_decay = {weight_decay} not below 0"
-        )
-
-
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class Baseline(Calibrated):
     """Base of the compared systems; defaults are the papers'.
-
-    Args:
-        image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
-        target_fpr: share of the pixels of good images that the threshold may flag.
-        image_fpr: share of the good images that may count as anomalous.
-        held_out: share of the training images set aside for the threshold, at least one.
-        seed: of every random choice.
 
     Raises:
         ValueError: for a setting that cannot be.
     """
 
-    image_size: ImageSize = 256
-    target_fpr: float = 0.001
-    image_fpr: float = 0.05
-    held_out: float = 0.1
-    seed: int = 0
+    image_size: ImageSize = like(DetectorSettings, "image_size")
+    target_fpr: float = like(DetectorSettings, "target_fpr")
+    image_fpr: float = like(DetectorSettings, "image_fpr")
+    held_out: float = like(DetectorSettings, "held_out")
+    seed: int = like(DetectorSettings, "seed")
 
     paper_name: ClassVar[str]  # the paper's tables' column
 
     def __post_init__(self) -> None:
-        if isinstance(self.image_size, list):
-            self.image_size = tuple(self.image_size)
-        self.check_shared_settings()
-        self.target_fpr, self.image_fpr = float(self.target_fpr), float(self.image_fpr)
+        check(self)
         self._checkpoint: Checkpoint | None = None
 
     @abstractmethod
@@ -218,7 +202,7 @@ class Baseline(Calibrated):
             of_header = cls if getattr(cls, "method", None) == header["method"] else detector_class(header["method"])
             if not issubclass(of_header, Baseline):
                 raise ValueError(f"{header['method']} is none of these")
-            detector = of_header(**header["settings"])
+            detector = of_header(**read_from_json(header["settings"]))
             detector._restore(header, tensors)
             return detector
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
-from stadx.detectors.student_teacher.calibration import Maps, Terms, fused_scores, held_out_maps, normalizations_of
+from stadx.detectors.student_teacher.calibration import Maps, fused_scores, held_out_maps, normalizations_of
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.student_teacher.settings import Terms
 from stadx.detectors.thresholds import split
 
 
