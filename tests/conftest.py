@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from gpu_backends import gpu as gpu  # a fixture for all
+
 from stadx import ops
 
 REPOSITORY = Path(__file__).resolve().parents[1]

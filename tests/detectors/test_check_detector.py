@@ -128,7 +128,7 @@ def _to_no_file(cls: Any, path: Path) -> Any:
             "`settings` are not the constructor's arguments",
         ),
         ("check_fitted", lambda self: None, "`score` before `fit` raises"),
-        ("check_shared_settings", lambda self: None, "the constructor with target_fpr = 1.5 raises no ValueError"),
+        ("__post_init__", lambda self: None, "the constructor with target_fpr = 1.5 raises no ValueError"),
         ("set_target_fpr", lambda self, rate: self, "raises no"),
         ("method", None, "the class has no attribute `method`"),
     ],

@@ -14,6 +14,7 @@ from stadx.networks.choices import PATCH_SIZES
 
 from .console import ShownProgress, show_lines
 from .options import (
+    KNOWN_SETS,
     SCALES,
     TEACHERS,
     Device,
@@ -44,7 +45,7 @@ def ablate(
     *,
     context: typer.Context,
     study: Annotated[str, typer.Argument(help=f"What to change: {', '.join(STUDIES)}.")],
-    category: Annotated[Path, typer.Argument(help="Category with test images: MVTec AD, MPDD, BTAD, VisA.")],
+    category: Annotated[Path, typer.Argument(help=f"Category with test images: {KNOWN_SETS}.")],
     out: Annotated[Path, typer.Option(help="Folder for tables, pictures and the detectors trained for them.")],
     model: Annotated[Path | None, typer.Option(help="Trained detector to take apart, instead of training one.")] = None,
     settings: Given,

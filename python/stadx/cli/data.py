@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from .console import ShownProgress, check_outputs, printable, say, write_json
-from .options import DefectPattern, GoodPattern, MaskPattern, json_option
+from .options import KNOWN_SETS, DefectPattern, GoodPattern, MaskPattern, json_option
 
 
 def check(
     folder: Annotated[
-        Path | None, typer.Argument(help="Category (MVTec AD, MPDD, BTAD, VisA), folder of such, or of good images.")
+        Path | None, typer.Argument(help=f"Category ({KNOWN_SETS}), folder of such, or of good images.")
     ] = None,
     good: GoodPattern = None,
     defects: DefectPattern = None,

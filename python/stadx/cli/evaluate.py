@@ -9,6 +9,7 @@ import typer
 
 from .console import ShownProgress, check_outputs, printable, say, show, write_json
 from .options import (
+    KNOWN_SETS,
     DefectPattern,
     GoodPattern,
     MaskPattern,
@@ -27,7 +28,7 @@ def evaluate(
     model: ModelFile,
     data: Annotated[
         Path | None,
-        typer.Argument(help="Category (MVTec AD, MPDD, BTAD, VisA); or give --good, --defects and --masks."),
+        typer.Argument(help=f"Category ({KNOWN_SETS}); or give --good, --defects and --masks."),
     ] = None,
     good: GoodPattern = None,
     defects: DefectPattern = None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from stadx.core.settings import Setting, settings_of
+from stadx.data.layout_registry import layout_names
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +50,9 @@ MaskPattern = Annotated[
         "{folder} that of its folder, as in 'masks/{name}.png'.",
     ),
 ]
+KNOWN_SETS = ", ".join(layout_names())
+"""The data sets whose layouts are known."""
+
 Given = Mapping[str, Any]
 """The settings that the command line names, by field."""
 

@@ -15,6 +15,7 @@ from stadx.detectors.student_teacher.settings import PRESETS, DetectorSettings, 
 
 from .console import ShownProgress, say
 from .options import (
+    KNOWN_SETS,
     SCALES,
     TEACHERS,
     Device,
@@ -47,7 +48,7 @@ def known_method(name: str) -> str:
     scales=replace(SCALES, default=None, shown="33; 65 for the other methods"),
     image_size=Written(
         help="Side in pixels that images are resized to; 0 keeps them as they are.",
-        shown="256; 128 for anogan, 61 for ocgan; 512 with --texture",
+        shown="256, or the method's own",
     ),
     held_out=Written(at_least=0.01, at_most=0.99),
     teachers=TEACHERS,
@@ -57,9 +58,7 @@ def train(
     context: typer.Context,
     data: Annotated[
         Path,
-        typer.Argument(
-            help="Folder of good images, a pattern such as 'photos/ok_*.png', or category (MVTec AD, MPDD, BTAD, VisA)."
-        ),
+        typer.Argument(help=f"Folder of good images, a pattern such as 'photos/ok_*.png', or category ({KNOWN_SETS})."),
     ],
     out: Annotated[Path, typer.Option(help="Model file to write.")],
     method: Annotated[
@@ -68,17 +67,16 @@ def train(
             callback=known_method,
             metavar=f"[{'|'.join(detector_names())}]",
             help="What models the good images: the students, or one of the systems that the paper compares them with, "
-            "in its settings. Those take --image-size, --target-fpr, --image-fpr, --held-out and --seed; on the "
-            "teacher's descriptors (knn to vae) --scales (one; feature-dictionary too) and --teacher; from pixels "
-            "(ssim-ae and on) --device and, but for ocgan, --texture.",
+            "in its settings, or another package's. Those take --image-size, --target-fpr, --image-fpr, --held-out and "
+            "--seed; and --scales (one), --teacher, --epochs, --texture and --device where they have such a setting.",
         ),
     ] = STUDENT_TEACHER,
     preset: Annotated[
         PresetName,
         typer.Option(
             help="Where options that are not given come from. paper: 100 epochs of whole images one by one, every "
-            "pixel of them, Adam at 1e-4 throughout, error and variance, no level taken out. For l2-ae and vae: all "
-            "descriptors instead of 500,000. The other methods have the paper's settings by default."
+            "pixel of them, Adam at 1e-4 throughout, error and variance, no level taken out. The other methods have the "
+            "paper's settings by default, but that its autoencoders of descriptors see them all."
         ),
     ] = "default",
     settings: Given,
@@ -86,16 +84,15 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Of l2-ae, vae, ssim-ae, anogan and ocgan: how often they see each sample.",
-            show_default="100, 100, 200, 50 and 201",
+            help="Of methods that train by epochs: how often they see each sample.",
+            show_default="the method's own",
         ),
     ] = None,
     texture: Annotated[
         bool,
         typer.Option(
             "--texture",
-            help="Of ssim-ae, anogan and feature-dictionary: their papers' settings for textures, not objects; the "
-            "first two work on parts of the image.",
+            help="Of methods whose papers have settings for textures as for objects: take those.",
         ),
     ] = False,
     device: Device = "cpu",

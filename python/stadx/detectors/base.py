@@ -206,20 +206,6 @@ class Calibrated:
     def _predicted(self, maps: Tensor) -> Prediction:
         return Prediction(maps, maps.flatten(1).amax(1), maps > self.threshold_)
 
-    def check_shared_settings(self) -> None:
-        """Check the settings that most detectors have.
-
-        Raises:
-            ValueError: for `target_fpr`, `image_fpr`, `held_out` or `seed` that cannot be.
-        """
-        settings = self.settings
-        for name in ("target_fpr", "image_fpr"):
-            check_fpr(settings[name], name)
-        if not 0 < settings.get("held_out", 0.5) < 1:
-            raise ValueError(f"held_out = {settings['held_out']} must lie between 0 and 1")
-        if settings.get("seed", 0) < 0:
-            raise ValueError(f"seed is {settings['seed']}; it must not be below 0")
-
     def check_fitted(self) -> None:
         """Raise `DataError` if there are no thresholds yet."""
         if not hasattr(self, "heldout_scores_"):
