@@ -11,14 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stadx.console import fail, reported
+from stadx.cli.console import fail, reported
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from stadx.gpu import GpuPrecision
-    from stadx.scoring import Ensemble, Normalization
+    from stadx.detectors.student_teacher.ensemble import Ensemble
+    from stadx.detectors.student_teacher.gpu import GpuPrecision
+    from stadx.detectors.student_teacher.normalization import Normalization
     from timing import Competitor
 
 STUDENTS, DESCRIPTOR = 3, 128
@@ -163,7 +164,8 @@ def _inside(x: Tensor) -> Tensor:
 def _pool_cases(place: torch.device, limits: Limits, side: int) -> Iterator[Case]:
     import torch
 
-    from stadx import ops, reference
+    from stadx import ops
+    from stadx.ops import reference
 
     for dtype in (torch.float32, torch.bfloat16):
         x = _inside(torch.randn(1, DESCRIPTOR, side + 28, side + 28, device=place).to(dtype))
@@ -179,7 +181,8 @@ def _pool_cases(place: torch.device, limits: Limits, side: int) -> Iterator[Case
 def _score_cases(place: torch.device, limits: Limits, side: int) -> Iterator[Case]:
     import torch
 
-    from stadx import ops, reference
+    from stadx import ops
+    from stadx.ops import reference
 
     for dtype in (torch.float32, torch.bfloat16):
         maps = [
@@ -245,8 +248,9 @@ def _detector_cases(place: torch.device, side: int) -> Iterator[Case]:
     import torch
 
     from stadx import PatchNetwork
-    from stadx.gpu import GpuScorer
-    from stadx.scoring import Ensemble, Normalization
+    from stadx.detectors.student_teacher.ensemble import Ensemble
+    from stadx.detectors.student_teacher.gpu import GpuScorer
+    from stadx.detectors.student_teacher.normalization import Normalization
 
     cuda = place.type == "cuda"
     normalization = Normalization(0.0, 1.0, 0.0, 1.0, strength=0.5)  # as detectors have by default
@@ -274,8 +278,9 @@ def _plain_score(ensemble: Ensemble, normalization: Normalization, images: Tenso
     """What one would write in PyTorch: dense descriptors of all networks, then the equations."""
     import torch
 
-    from stadx import reference
-    from stadx.networks import dense_features_padded, normalize_images, pad_images
+    from stadx.networks.padding import pad_images
+    from stadx.networks.patch_network import dense_features_padded, normalize_images
+    from stadx.ops import reference
 
     padded = pad_images(normalize_images(images), ensemble.teacher.patch_size // 2)
     first, *others = (dense_features_padded(net, padded) for net in (ensemble.teacher, *ensemble.students))

@@ -64,7 +64,7 @@ if command -v compute-sanitizer > /dev/null; then
   export PYTORCH_NO_CUDA_MEMORY_CACHING=1 # or an overrun stays within PyTorch's own blocks
   for tool in memcheck racecheck synccheck; do
     step "$tool" 60 compute-sanitizer --tool "$tool" --report-api-errors no --error-exitcode 9 \
-      python -m pytest -q -x -k 'cuda and (sizes or patterns or region_sums)' tests/test_gpu_kernels.py tests/test_gpu_labels.py
+      python -m pytest -q -x -k 'cuda and (sizes or patterns or region_sums)' tests/ops/test_gpu_kernels.py tests/ops/test_gpu_labels.py
   done
 else
   echo "+ compute-sanitizer is not in PATH: skipped"

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stadx.console import fail, reported, say
+from stadx.cli.console import fail, reported, say
 
 ROOT = Path(__file__).resolve().parents[1]
 # A multiprocessor of an H100: registers, threads, blocks, bytes of shared memory; a block takes 1 KiB more of it.

@@ -12,7 +12,8 @@ import torch
 import typer
 
 from stadx import Detector, PatchNetwork
-from stadx.scoring import Ensemble, Normalization
+from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.student_teacher.normalization import Normalization
 
 
 def main(

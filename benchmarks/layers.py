@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from stadx import PatchNetwork
-from stadx.allocation import keep_freed_memory
-from stadx.engine import Engine
+from stadx.core.memory import keep_freed_memory
+from stadx.networks.engine import Engine
+from stadx.networks.plan import Step, plan_axis
 from stadx.ops import dense_layer
-from stadx.plan import Step, plan_axis
 
 
 def main(

@@ -28,10 +28,10 @@ from pro_peers import LABELERS, adeval_binned, definition, label_masks, labelers
 from run import WIDTH, _machine
 from sections import Case
 from stadx import ops
-from stadx.console import ShownProgress, reported, say
-from stadx.files import check_writable
+from stadx.cli.console import ShownProgress, reported, say
+from stadx.core.files import check_writable
+from stadx.core.progress import Progress
 from stadx.metrics import au_pro
-from stadx.progress import Progress
 from table import Row, rows
 from timing import Competitor, interleaved
 

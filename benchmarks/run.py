@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from stadx.console import ShownProgress, reported, say
-from stadx.progress import Progress
+from stadx.cli.console import ShownProgress, reported, say
+from stadx.core.progress import Progress
 
 if TYPE_CHECKING:
     from sections import Case
@@ -45,7 +45,7 @@ def main(
     if not set(wanted) <= set(SECTIONS):
         raise typer.BadParameter(f"give one or more of {', '.join(SECTIONS)}", param_hint="--only")
     if out is not None:
-        from stadx.files import check_writable
+        from stadx.core.files import check_writable
 
         check_writable(out)
     _run(fields, (32,) if quick else sides, 2 if quick else rounds, wanted, threads, out, quick)
@@ -63,7 +63,7 @@ def _run(
     import torch  # here and below: torch takes seconds, and --help should not
 
     from sections import dense_cases, image_cases, measure_peak, score_cases
-    from stadx.allocation import keep_freed_memory
+    from stadx.core.memory import keep_freed_memory
     from table import Row, ratio_table, report, rows
 
     torch.manual_seed(0)
@@ -94,7 +94,7 @@ def _run(
 def _timed(case: Case, rounds: int, progress: Progress) -> list[Result]:
     import torch
 
-    from stadx.allocation import keep_freed_memory
+    from stadx.core.memory import keep_freed_memory
     from timing import interleaved
 
     gc.collect()

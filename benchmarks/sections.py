@@ -21,9 +21,10 @@ from peers import (
     peak_bytes,
     phase_split_channels_last,
 )
-from stadx import PatchNetwork, ops, reference
-from stadx.networks import channels_last
-from stadx.scoring import Ensemble
+from stadx import PatchNetwork, ops
+from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.networks.patch_network import channels_last
+from stadx.ops import reference
 from timing import Competitor, best_seconds
 
 PATCHES = 512  # in the sample of patch by patch: all 65,536 take minutes

@@ -9,11 +9,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from peers import PEERS, laid_out, patch_by_patch
 from stadx import PatchNetwork, dense_features
-from stadx.allocation import keep_freed_memory
-from stadx.crops import random_crops
-from stadx.networks import PATCH_SIZES, channels_last, dense_features_padded
-from stadx.training import autocast
-from stadx.winograd import run_layers
+from stadx.core.memory import keep_freed_memory
+from stadx.detectors.student_teacher.crops import random_crops
+from stadx.networks.patch_network import PATCH_SIZES, channels_last, dense_features_padded
+from stadx.networks.training import autocast
+from stadx.networks.winograd import run_layers
 
 SIDE = 256
 PATCHES = 512  # of the 65,536: all of them take minutes

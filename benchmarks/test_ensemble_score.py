@@ -8,7 +8,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from conftest import waited
 from sections import score_inputs
-from stadx import ops, reference
+from stadx import ops
+from stadx.ops import reference
 
 SIDE = 256
 

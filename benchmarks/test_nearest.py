@@ -6,7 +6,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from stadx.baselines.shallow import nearest
+from stadx.detectors.baselines.shallow import nearest
 
 
 @pytest.mark.parametrize("how", ["stadx", "torch.cdist", "faiss", "scikit-learn"])

@@ -6,15 +6,16 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .version import package_version
+from .core import aliases
+from .core.version import package_version
 
 if TYPE_CHECKING:
     from . import metrics, ops
-    from .calibrated import Prediction
-    from .dense import dense_features
-    from .detector import Detector
-    from .errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
-    from .networks import PatchNetwork, normalize_images
+    from .core.errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
+    from .detectors.base import Prediction
+    from .detectors.student_teacher.detector import Detector
+    from .networks.dense import dense_features
+    from .networks.patch_network import PatchNetwork, normalize_images
 
 __all__ = [
     "DataError",
@@ -31,6 +32,7 @@ __all__ = [
     "ops",
 ]
 __version__ = package_version()
+aliases.install()
 
 # PyTorch's OpenMP (libgomp) reads this when it is loaded. By default a thread spins for milliseconds until the others
 # come, which costs several times the work when another program has their core, and gains nothing when none has.
@@ -38,11 +40,11 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _HOMES = {
-    "calibrated": ("Prediction",),
-    "dense": ("dense_features",),
-    "detector": ("Detector",),
-    "errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
-    "networks": ("PatchNetwork", "normalize_images"),
+    "detectors.base": ("Prediction",),
+    "networks.dense": ("dense_features",),
+    "detectors.student_teacher.detector": ("Detector",),
+    "core.errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
+    "networks.patch_network": ("PatchNetwork", "normalize_images"),
 }
 
 

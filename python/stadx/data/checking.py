@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from stadx.data.category import GOOD, Category, Listing, TestImage, read_mask
-from stadx.data.images import list_images, read_image
-from stadx.data.layouts import categories, list_category
-from stadx.errors import DataError
-from stadx.progress import Progress, silent
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress, silent
+
+from .images import list_images, read_image
+from .layouts import categories, list_category
+from .layouts.category import GOOD, Category, Listing, TestImage, read_mask
 
 _FEW = 10  # good images with which training is hardly worth it
 

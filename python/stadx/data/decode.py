@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from stadx.errors import DataError
+from stadx.core.errors import DataError
 
 UInt8Array = npt.NDArray[np.uint8]
 

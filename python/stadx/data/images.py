@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from stadx.data.decode import DEFAULT_MAX_PIXELS, FORMAT_NAMES, UInt8Array, decode_image, to_rgb
-from stadx.errors import DataError
-from stadx.files import write_bytes
+from stadx.core.errors import DataError
+from stadx.core.files import write_bytes
+
+from .decode import DEFAULT_MAX_PIXELS, FORMAT_NAMES, UInt8Array, decode_image, to_rgb
 
 Float32Array = npt.NDArray[np.float32]
 

@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError
-from ..progress import Progress, silent
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress, silent
+
 from .decode import UInt8Array, decode_opened, to_rgb
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

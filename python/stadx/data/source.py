@@ -8,27 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import DataError
+from stadx.core.errors import DataError
+
 from .images import read_image
 from .layouts import training_images
-
-ImageSize = int | tuple[int, int] | None
-
-
-def resize(images: Tensor, size: ImageSize) -> Tensor:
-    """Images [B, C, H, W], uint8 or floating, at `size` (a square's side or (H, W)): antialiased bilinear.
-
-    None, or the size they have, returns them as they are.
-    """
-    if size is None:
-        return images
-    target = (size, size) if isinstance(size, int) else tuple(size)
-    if tuple(images.shape[2:]) == target:
-        return images
-    return F.interpolate(images, target, mode="bilinear", antialias=True, align_corners=False)
+from .tensors import ImageSize, check_images, resize
 
 
 class ImageSource:
@@ -107,20 +93,3 @@ def fingerprint(paths: Sequence[Path]) -> str:
             raise DataError(f"{path}: there is no such image ({error.strerror}); check the name") from error
         digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def check_images(images: Tensor) -> Tensor:
-    """Return `images` if they are [B, 3, H, W] with H, W >= 1, uint8 or floating in [0, 1].
-
-    Raises:
-        DataError: saying what they are instead.
-    """
-    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
-        shape = list(getattr(images, "shape", []))
-        raise DataError(f"images have shape {shape}, expected [B, 3, H, W] with H, W of at least 1")
-    if images.dtype.is_floating_point:
-        if images.numel() and not bool(((images >= 0) & (images <= 1)).all()):
-            raise DataError("images hold values outside [0, 1] or NaN; divide by their maximum, or pass uint8")
-    elif images.dtype != torch.uint8:
-        raise DataError(f"images are {images.dtype}; pass uint8, or floating point in [0, 1]")
-    return images

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from tifffile import COMPRESSION, PHOTOMETRIC
 
-from stadx.files import replacement, writing_to
+from stadx.core.files import replacement, writing_to
 
 _CLASSIC_TIFF_BYTES = 2**32 - 2**24  # beyond it BigTIFF; the margin is for tables and what deflate may add
 _STRIP_BYTES = 2**18

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffPage
 
-from stadx.data.decode import UInt8Array, damaged, open_file, pixel_limit
-from stadx.errors import DataError
+from stadx.core.errors import DataError
+
+from .decode import UInt8Array, damaged, open_file, pixel_limit
 
 LARGE_IMAGE_PIXELS = 2**24  # images with more are read by strips
 MAX_PART_BYTES = 2**26  # of a compressed strip or tile, decoded: it is held as a whole

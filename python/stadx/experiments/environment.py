@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from .. import ops
-from ..training import Precision, in_bfloat16
-from ..version import versions
+from stadx import ops
+from stadx.core.version import versions
+from stadx.networks.training import Precision, in_bfloat16
 
 
 def environment(device: str, precision: Precision = "auto") -> dict[str, str]:

@@ -15,20 +15,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import ops
-from ..calibration import split
-from ..data.labeled import LabeledSet, read_labeled
-from ..errors import DataError
-from ..files import check_writable, file_hash, write_bytes
-from ..graphed_step import GraphedStep
-from ..metrics import auroc
-from ..networks import PatchNetwork, channels_last, normalize_images
-from ..progress import Progress, silent
-from ..scoring import Normalization
-from ..system import usable_device
-from ..targets import usable_deviations
-from ..teacher import load_teachers, shipped_teacher
-from ..training import (
+from stadx import ops
+from stadx.core.devices import usable_device
+from stadx.core.errors import DataError
+from stadx.core.files import check_writable, file_hash, write_bytes
+from stadx.core.progress import Progress, silent
+from stadx.core.version import versions
+from stadx.data.labeled import LabeledSet, read_labeled
+from stadx.detectors.student_teacher.normalization import Normalization
+from stadx.detectors.student_teacher.targets import usable_deviations
+from stadx.detectors.thresholds import split
+from stadx.metrics import auroc
+from stadx.networks.graphed_step import GraphedStep
+from stadx.networks.patch_network import PatchNetwork, channels_last, normalize_images
+from stadx.networks.training import (
     OptimizerName,
     Precision,
     autocast,
@@ -37,8 +37,8 @@ from ..training import (
     make_optimizer,
     set_learning_rate,
 )
-from ..version import versions
-from ..winograd import run_layers
+from stadx.networks.winograd import run_layers
+from stadx.teachers.teacher_files import load_teachers, shipped_teacher
 
 _AT_ONCE = 256
 _INIT_PATCHES = 256

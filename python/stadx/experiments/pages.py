@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from ..report.page import data_uri, settings_list, write_page
-from .published_tables import Cell, Reproduction
+from stadx.evaluation.report.page import data_uri, settings_list, write_page
+
+from .tables.published_tables import Cell, Reproduction
 
 _STYLE = """
 td.cell { line-height: 1.3; } td.cell small { display: block; color: var(--soft); }

@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..data.images import read_image
-from ..evaluation import Evaluation, TestScore
-from ..files import write_bytes
-from ..report.overlay import TRUTH, outline, overlay, resize_map, resize_mask, resize_to, scale_for
-from ..report.plots import to_png
+from stadx.core.files import write_bytes
+from stadx.data.images import read_image
+from stadx.evaluation.of_detector import Evaluation, TestScore
+from stadx.evaluation.report.overlay import TRUTH, outline, overlay, resize_map, resize_mask, resize_to, scale_for
+from stadx.evaluation.report.plots import to_png
 
 _SIDE = 192  # pixels
 _RED = np.array([214, 30, 30], np.float32)

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from ..errors import StadxError
-from ..progress import Progress
+from stadx.core.errors import StadxError
+from stadx.core.progress import Progress
 
 T = TypeVar("T")
 _SECONDS_BETWEEN_MESSAGES = 0.5

@@ -8,18 +8,21 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from ..errors import DataError
-from ..files import check_writable, write_bytes
-from ..progress import Progress, silent
-from . import categories, classes, departures, embedding, map_figures, study_pages, table_files
+from stadx.core.errors import DataError
+from stadx.core.files import check_writable, write_bytes
+from stadx.core.progress import Progress, silent
+
+from .ablations import study_pages
 from .environment import environment
+from .figures import embedding, map_figures
 from .one_class import OneClassSettings
 from .pages import picture, plain_table, write_figure_page, write_table_page
-from .published_tables import TABLES, Reproduction
 from .request import Request, pick
 from .result_store import Identity, ResultStore, reason
-from .table2 import SETS, reproduce_means
-from .tables import ON_CATEGORIES, compared_line, header_of, reproduce_table
+from .tables import categories, classes, departures, table_files
+from .tables.published_tables import TABLES, Reproduction
+from .tables.table2 import SETS, reproduce_means
+from .tables.tables import ON_CATEGORIES, compared_line, header_of, reproduce_table
 
 _ALL_SCALES = (17, 33, 65)
 ITEMS = (*TABLES, "figure1", "figure4", "figure5", "figure6", "ablations")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..baselines import Baseline, PatchBaseline
-from ..detector import Detector
-from ..errors import DataError
-from ..evaluation import At
+from stadx.core.errors import DataError
+from stadx.detectors.baselines import Baseline, PatchBaseline
+from stadx.detectors.student_teacher.detector import Detector
+from stadx.evaluation.of_detector import At
 
 PAPERS_TEXTURES = ("Carpet", "Grid", "Leather", "Tile", "Wood")
 """Of MVTec AD."""

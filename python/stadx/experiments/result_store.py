@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, OutputError, StadxError
-from ..files import write_bytes, writing_to
-from ..version import package_version
+from stadx.core.errors import DataError, OutputError, StadxError
+from stadx.core.files import write_bytes, writing_to
+from stadx.core.version import package_version
 
 _FORM = 2  # the first form had settings for the file as a whole, and not all
 _MEND = "move it away, or name another folder"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stadx.errors import DataError
+from stadx.core.errors import DataError
 
 from .aupimo import aupimo
 from .bootstrap import Interval

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from stadx import ops
-from stadx.errors import DataError
+from stadx.core.errors import DataError
 
 from .inputs import GROUP_PIXELS, Maps, Pair, Pairs, check_are_images, groups
 from .ranks import DefectPixels, NameOf, Rescan, nan_error

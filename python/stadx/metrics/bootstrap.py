@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from stadx import ops
-from stadx.errors import DataError
+from stadx.core.errors import DataError
 
 from .curve import area_up_to
 from .ranks import NameOf, Ranks, Rescan, changed_error, nan_error

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stadx.errors import DataError
-from stadx.progress import Progress, silent
+from stadx.core.errors import DataError
+from stadx.core.progress import Progress, silent
 
 from .inputs import GROUP_PIXELS, Maps, Pair, Pairs, check_are_images, check_pair, groups, on_gpu
 from .pixel_metrics import PixelMetrics, check_limit

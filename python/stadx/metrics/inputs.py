@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stadx.errors import DataError
+from stadx.core.errors import DataError
 
 Maps: TypeAlias = "NDArray[Any] | Tensor | Sequence[NDArray[Any] | Tensor]"
 Pair: TypeAlias = "tuple[Tensor, Tensor]"  # scores, float32 or float64, and truth, bool or integer: [H, W]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stadx.errors import DataError
+from stadx.core.errors import DataError
 
 from .aupimo import FPR_BOUNDS, check_bounds, image_overlap
 from .bootstrap import Interval, bootstrap_au_pro

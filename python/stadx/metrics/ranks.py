@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stadx import ops
-from stadx.errors import DataError
+from stadx.core.errors import DataError
 
 from .inputs import GROUP_PIXELS, Pair, groups
 

@@ -9,7 +9,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stadx.errors import OutputError
+from stadx.core.errors import OutputError
 
 _ALIGNMENT = 64  # bytes: any dtype may begin there
 

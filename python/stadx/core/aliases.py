@@ -1,0 +1,63 @@
+"""Module paths of 0.1.0 that have moved: importing one gives the module at its new path, and says so."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from types import ModuleType
+
+MOVED = {  # what 0.1.0 documented; kept until 0.4
+    "stadx.allocation": "stadx.core.memory",
+    "stadx.baselines": "stadx.detectors.baselines",
+    "stadx.data.category": "stadx.data.layouts.category",
+    "stadx.data.map_files": "stadx.data.maps",
+    "stadx.data.patterns": "stadx.data.layouts.patterns",
+    "stadx.dense": "stadx.networks.dense",
+    "stadx.detector": "stadx.detectors.student_teacher.detector",
+    "stadx.errors": "stadx.core.errors",
+    "stadx.files": "stadx.core.files",
+    "stadx.pretrain_settings": "stadx.teachers.settings",
+    "stadx.pretraining": "stadx.teachers.pretraining",
+    "stadx.progress": "stadx.core.progress",
+    "stadx.reference": "stadx.ops.reference",
+    "stadx.report": "stadx.evaluation.report",
+    "stadx.teacher": "stadx.teachers.teacher_files",
+}
+
+
+class MovedModules(MetaPathFinder, Loader):
+    """Finds the modules of `MOVED`, and those inside them, at their new paths."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        return spec_from_loader(name, self) if name.startswith("stadx.") and _new_path(name) else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        new = _new_path(spec.name)
+        assert new is not None
+        warnings.warn(f"{spec.name} is now {new}; the old path goes with 0.4", DeprecationWarning, stacklevel=2)
+        module = import_module(new)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It has run already, at its new path; only its `__spec__` was replaced."""
+        assert module.__spec__ is not None
+        module.__spec__ = module.__spec__.loader_state
+
+
+def _new_path(name: str) -> str | None:
+    for old, new in MOVED.items():
+        if name == old or name.startswith(f"{old}."):
+            return new + name[len(old) :]
+    return None
+
+
+def install() -> None:
+    """Let imports of old paths find the new ones."""
+    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
+        sys.meta_path.insert(0, MovedModules())  # before the finder that would load a second copy

@@ -1,0 +1,123 @@
+"""Images in any folders, named by patterns such as photos/*_ok.png."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from stadx.core.errors import DataError
+
+from ..images import IMAGE_SUFFIXES, list_images, natural_key
+from .category import GOOD, MASK_SUFFIXES, Category, Listing, TestImage
+
+_NAME, _FOLDER = "{name}", "{folder}"  # of a defect image, in the pattern of masks
+
+
+def is_pattern(text: str) -> bool:
+    """Whether this is no path but a pattern: it has one of * ? [ and there is no such file or folder."""
+    return any(character in text for character in "*?[") and not os.path.exists(text)
+
+
+def matching_images(pattern: str) -> list[Path]:
+    """The image files that `pattern` matches, in natural order; of a folder, those in it.
+
+    Args:
+        pattern: * stands for any part of a name, ? for one character, ** for any folders.
+
+    Raises:
+        DataError: if there are none.
+    """
+    if os.path.isdir(pattern):
+        return list_images(pattern)
+    found = [path for path in _matching(pattern) if path.suffix.lower() in IMAGE_SUFFIXES]
+    if not found:
+        raise DataError(
+            f"{pattern}: no images have such a name; * stands for any part of a name, ** for any folders, as in "
+            "'photos/**/ok_*.png'"
+        )
+    return found
+
+
+def list_patterns(
+    good: str | None = None, defects: str | None = None, masks: str | None = None, *, train: Sequence[Path] = ()
+) -> Listing:
+    """A category whose test images are named by patterns.
+
+    Args:
+        good, defects: patterns of the test images without and with defects, as in `matching_images`. A defect's type
+            is the name of the folder that its image is in.
+        masks: the mask of a defect image, where {name} stands for its name without suffix and {folder} for the name
+            of its folder, such as masks/{name}_mask.png; None: nobody marked the defects.
+        train: the images that are trained on, if there are any.
+
+    Returns:
+        Defect images without a mask are errors, masks without an image a warning: not all defects have to be meant.
+
+    Raises:
+        DataError: if a pattern matches no image, or `masks` is no such pattern.
+    """
+    _check(good, defects, masks)
+    good_images = [] if good is None else matching_images(good)
+    known_good = set(good_images)
+    test = [TestImage(path, None, GOOD) for path in good_images]
+    defect_images = [] if defects is None else matching_images(defects)
+    root = os.path.commonpath([os.path.abspath(path.parent) for path in [*good_images, *defect_images]])
+    found = Listing(Category(Path(root), train, test))
+    image_of: dict[Path, Path] = {}
+    for image in defect_images:
+        mask = None if masks is None else _filled(masks, image)
+        folder = image.parent.name
+        item = TestImage(image, mask, folder if folder not in ("", GOOD) else "defect")
+        if image in known_good:
+            found.errors.append(f"{image}: matches both {good} and {defects}; make one of the patterns narrower")
+        elif mask is None:
+            test.append(item)
+        elif not os.path.isfile(mask):
+            found.errors.append(f"{image}: has no mask; expected {mask}")
+        elif mask == image:
+            found.errors.append(f"{image}: would be its own mask; {masks} must name other files")
+        elif mask in image_of:
+            found.errors.append(
+                f"{image}: shares the mask {mask} with {image_of[mask]}; tell them apart by {_FOLDER}, or rename one"
+            )
+        else:
+            image_of[mask] = image
+            test.append(item)
+    if masks is None:
+        return found
+    # Images lie beside masks in some sets, and some have all-black masks of good images.
+    known = {*image_of, *known_good, *defect_images, *(_filled(masks, image) for image in good_images)}
+    any_mask = glob.escape(masks).replace(_NAME, "*").replace(_FOLDER, "*")
+    if unused := [str(path) for path in _matching(any_mask) if path not in known]:
+        listed = ", ".join(unused[:3]) + (", …" if len(unused) > 3 else "")
+        found.warnings.append(f"{listed}: {len(unused)} masks belong to no image that {defects} matches")
+    return found
+
+
+def _check(good: str | None, defects: str | None, masks: str | None) -> None:
+    if good is None and defects is None:
+        raise DataError("no test images; give a pattern of good images, one of defects, or both")
+    if defects is None and masks is not None:
+        raise DataError(f"{masks}: masks belong to images with defects; give a pattern of these, or no masks")
+    if masks is not None and (_NAME not in masks or Path(masks).suffix.lower() not in MASK_SUFFIXES):
+        raise DataError(
+            f"{masks}: does not say which mask an image has; name lossless files (PNG, BMP, TIFF) and put {_NAME} "
+            "where they have the image's name, such as masks/{name}.png"
+        )
+    if masks is not None and ("*" in masks or "?" in masks):  # brackets are in names of folders
+        raise DataError(
+            f"{masks}: * and ? stand for nothing here, an image has one mask; put {_NAME} where masks have the image's "
+            f"name, and {_FOLDER} where they have its folder's"
+        )
+
+
+def _filled(masks: str, image: Path) -> Path:
+    return Path(masks.replace(_FOLDER, image.parent.name).replace(_NAME, image.stem))
+
+
+def _matching(pattern: str) -> list[Path]:
+    """Files that a pattern matches, in natural order folder by folder."""
+    found = (Path(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name))
+    return sorted(found, key=lambda path: [natural_key(Path(part)) for part in path.parts])

@@ -1,0 +1,299 @@
+"""Anomaly maps that any tool wrote, each with its ground-truth mask: two folders of files, or two .npy stacks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from tifffile import TiffFile
+
+from stadx.core.errors import DataError
+
+from .decode import damaged, decode_image, is_wide_grey, open_file, pixel_limit
+from .images import IMAGE_SUFFIXES, natural_key, subfolders, visible
+from .layouts import GOOD_FOLDERS, mask_folder
+from .layouts.category import GOOD, read_mask
+
+MAP_SUFFIXES = frozenset({".tif", ".tiff", ".npy", ".png"})
+# Lossless only: a compressed mask has grey around its edges, and non-zero means defect.
+MASK_SUFFIXES = IMAGE_SUFFIXES - {".jpg", ".jpeg", ".webp"} | {".npy"}
+
+_MAP_ENDINGS = ("_anomaly_map", "_map", "_scores")  # "_map" after the one that it ends
+_MASK_ENDINGS = ("_mask", "_gt")
+_PREDICTED = "_map.tiff"  # how `stadx predict` names its maps, beside overlays and masks of the same image
+_REAL, _WHOLE = "fiub", "iub"  # kinds of dtype of maps and of masks
+_PILLOW_READS = ("bool", "uint8", "uint16", "int16", "int32", "float32")  # dtypes of TIFF, without loss
+
+Array: TypeAlias = npt.NDArray[Any]
+Pair: TypeAlias = "tuple[Array, npt.NDArray[np.bool_], str]"
+
+# It logs oddities of files that are readable all the same; without a handler they would go to the terminal.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class MapItem:
+    """One map: its file, the file of its mask, and the name of the folder that holds it, "" at the top.
+
+    `mask` is None for a good image. In a stack every `path` is the same file, and `defect` is "".
+    """
+
+    path: Path
+    mask: Path | None
+    defect: str
+
+
+@dataclass(frozen=True, eq=False)
+class MapSet:
+    """Maps with their masks, read one by one each time it is iterated over. Made by `open_map_set`.
+
+    Iterating yields (scores, mask, defect): the scores [H, W] as stored, of any real dtype (float, or integer as
+    of a grey PNG; bool becomes uint8) in native byte order; the mask bool [H, W], all False for a good image; and
+    the item's `defect`. It raises `DataError` naming the file that is missing, damaged, empty, no plane of real
+    numbers, or whose mask has another size or marks nothing. NaN is not looked for.
+
+    Attributes:
+        items: the maps, in the order of iteration.
+        names: what to call each in a message: its path, and in a stack its number, counted from 0.
+    """
+
+    items: list[MapItem]
+    names: list[str]
+    _read: Callable[[list[MapItem]], Iterator[Pair]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return self._read(self.items)
+
+
+def open_map_set(maps: str | os.PathLike[str], masks: str | os.PathLike[str]) -> MapSet:
+    """Find the maps in `maps` and their masks in `masks`: two folders, or two .npy files [N, H, W] (or [H, W]).
+
+    In folders, a map (.tif, .tiff, .npy, .png) and its mask have the same relative folder and the same name, where
+    a last "_map", "_anomaly_map" or "_scores" of the map's name and "_mask" or "_gt" of the mask's do not count.
+    Maps of good images lie in folders named good (ok for BTAD, Normal for VisA); masks there are ignored. Where files
+    end in _map.tiff, as `stadx predict` writes them, others in the same folder are no maps. `masks` may be a category:
+    then the folder of its masks is meant. In stacks, a mask without a non-zero value stands for a good image.
+
+    Raises:
+        DataError: a path is missing or of another kind; a map lacks its mask, or a mask its map; two belong to one
+            image; there is no map, or no mask of a defect; stacks have unequal shapes or cannot be read.
+    """
+    maps, masks = Path(maps), Path(masks)
+    for path in (maps, masks):
+        if not os.path.exists(path):
+            raise DataError(f"{path}: no such file or folder; check the name")
+        if not os.path.isdir(path) and path.suffix.lower() != ".npy":
+            raise DataError(f"{path}: is neither a folder nor a .npy file; give a folder, or an array [N, H, W]")
+    if os.path.isdir(maps) != os.path.isdir(masks):
+        raise DataError(f"{maps} and {masks}: one is a folder, the other a file; give two folders or two .npy files")
+    # Where both are what `stadx predict` wrote, its own masks would pass for the truth.
+    if os.path.samefile(maps, masks):
+        raise DataError(f"{maps}: given both as maps and as masks; give the ground truth as masks")
+    return _open_folders(maps, masks) if os.path.isdir(maps) else _open_stacks(maps, masks)
+
+
+def _open_folders(maps: Path, masks: Path) -> MapSet:
+    masks = mask_folder(masks)
+    map_files = list(_files_below(maps, MAP_SUFFIXES))
+    if not map_files:
+        raise DataError(f"{maps}: no maps in this folder or below; name one with .tif, .tiff, .npy or .png files")
+    mask_of = _masks_by_image(masks)
+    map_of: dict[tuple[Path, str], Path] = {}
+    items: list[MapItem] = []
+    for path in map_files:
+        folder, short = path.parent.relative_to(maps), _without(path.stem, _MAP_ENDINGS)
+        # The whole name too: an image may be called x_map itself.
+        image = next((key for key in ((folder, short), (folder, path.stem)) if key in mask_of), (folder, short))
+        if image in map_of:
+            raise DataError(f"{path}: is a second map of the same image, beside {map_of[image]}; remove one of them")
+        if image not in mask_of and folder.name not in GOOD_FOLDERS:
+            nested = f"; did you mean the maps in {maps / 'test'}?" if folder.parts[:1] == ("test",) else ""
+            raise DataError(
+                f"{path}: has no mask; expected {masks / folder / f'{short}_mask.png'} "
+                f"(the map of a good image belongs in a folder named {GOOD}){nested}"
+            )
+        map_of[image] = path
+        items.append(MapItem(path, mask_of.get(image), folder.name))
+    unused = [str(mask) for image, mask in mask_of.items() if image not in map_of]
+    if unused:
+        listed = ", ".join(unused[:3]) + (", ..." if len(unused) > 3 else "")
+        count = f"{len(unused)} of {len(mask_of)} masks"
+        raise DataError(f"{listed}: {count} have no map below {maps}; add the maps, or remove the masks")
+    return MapSet(items, [str(item.path) for item in items], _read_folders)
+
+
+def _files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
+    """Files below `folder` in natural order, those of a folder before those of its sub-folders."""
+    files = [p for p in visible(folder) if p.suffix.lower() in suffixes and os.path.isfile(p)]
+    if suffixes is MAP_SUFFIXES:
+        files = [p for p in files if p.name.lower().endswith(_PREDICTED)] or files
+    yield from sorted(files, key=natural_key)
+    for inside in subfolders(folder):
+        yield from _files_below(inside, suffixes)
+
+
+def _masks_by_image(masks: Path) -> dict[tuple[Path, str], Path]:
+    """The masks of defects by relative folder and name of the image."""
+    found: dict[tuple[Path, str], Path] = {}
+    for path in _files_below(masks, MASK_SUFFIXES):
+        folder = path.parent.relative_to(masks)
+        # Some converted sets keep all-black masks of good images: they say nothing new.
+        if folder.name in GOOD_FOLDERS:
+            continue
+        image = folder, _without(path.stem, _MASK_ENDINGS)
+        if image in found:
+            raise DataError(f"{path}: is a second mask of the same image, beside {found[image]}; remove one of them")
+        found[image] = path
+    if not found:
+        raise DataError(f"{masks}: no masks of defects in this folder or below; name one with DEFECT/NAME_mask.png")
+    return found
+
+
+def _without(stem: str, endings: tuple[str, ...]) -> str:
+    ending = next((e for e in endings if stem.lower().endswith(e) and len(stem) > len(e)), "")
+    return stem[: len(stem) - len(ending)]
+
+
+def _read_folders(items: list[MapItem]) -> Iterator[Pair]:
+    for item in items:
+        is_array = item.path.suffix.lower() == ".npy"
+        values = _open_array(item.path, _REAL) if is_array else _read_picture(item.path)
+        scores = _copy(_plane(values, item.path))
+        shape: tuple[int, int] = scores.shape
+        if item.mask is None:
+            mask = np.zeros(shape, np.bool_)
+        elif item.mask.suffix.lower() == ".npy":
+            mask = _read_array_mask(item.mask, shape, item.path)
+        else:
+            mask = read_mask(item.mask, shape, item.path)
+        yield scores, mask, item.defect
+
+
+def _read_picture(path: Path) -> Array:
+    """Values [H, W] of a grey picture as stored; of a TIFF of rare dtype maybe of more dimensions."""
+    values = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else None
+    if values is not None:
+        return values
+    image = decode_image(path)
+    if image.mode not in ("1", "L", "F") and not is_wide_grey(image):
+        raise DataError(f"{path}: is a colour picture, not a map; save the scores as float TIFF, .npy or grey PNG")
+    # Older Pillow widens 16 bits.
+    return np.asarray(image, np.uint16 if image.mode == "I" and image.format == "PNG" else None)
+
+
+def _read_tiff(path: Path) -> Array | None:
+    """Values of a TIFF with a dtype that Pillow cannot read, such as float64; None for all other files.
+
+    Raises `DataError` for several pages, of which Pillow would read the first without a word.
+    """
+    with open_file(path) as file:
+        try:
+            pages = TiffFile(file).pages
+            page, count = pages.first, len(pages)
+            height, width, dtype = page.imagelength, page.imagewidth, page.dtype
+        except Exception:  # no TIFF or a damaged one: `decode_image` says what is wrong
+            return None
+        if count > 1:
+            raise DataError(f"{path}: holds {count} pictures; save each map as a file of its own")
+        if dtype is None or dtype.name in _PILLOW_READS:
+            return None
+        if height * width > (limit := pixel_limit()):
+            raise DataError(f"{path}: {width}x{height} pixels, more than {limit}; raise STADX_MAX_PIXELS")
+        try:
+            values: Array = page.asarray()
+        except Exception as error:
+            raise damaged(path, error) from error
+    return _checked(values, path, _REAL)
+
+
+def _read_array_mask(path: Path, shape: tuple[int, int], map_path: Path) -> npt.NDArray[np.bool_]:
+    mask: npt.NDArray[np.bool_] = np.asarray(_plane(_open_array(path, _WHOLE), path) != 0)
+    if mask.shape != shape:
+        sizes = f"the mask is {list(mask.shape)} but its map {map_path} is {list(shape)}"
+        raise DataError(f"{path}: {sizes}; give both the same size")
+    if not mask.any():
+        raise DataError(
+            f"{path}: the mask marks no pixel of {map_path}; mark the defect with non-zero values, "
+            f"or move the map to a folder named {GOOD} and delete the mask"
+        )
+    return mask
+
+
+def _open_stacks(maps: Path, masks: Path) -> MapSet:
+    _, truth = _stacks(maps, masks)
+    items = [MapItem(maps, masks if np.any(mask) else None, "") for mask in truth]
+    if all(item.mask is None for item in items):
+        raise DataError(f"{masks}: no mask marks a defect; give masks that are non-zero where there is one")
+
+    def read(items: list[MapItem]) -> Iterator[Pair]:
+        # Opened anew each time, so that what was read does not stay mapped.
+        for item, scores, mask in zip(items, *_stacks(maps, masks), strict=True):
+            yield _copy(scores), np.asarray(mask != 0), item.defect
+
+    return MapSet(items, [f"{maps}[{i}]" for i in range(len(items))], read)
+
+
+def _stacks(maps: Path, masks: Path) -> tuple[Array, Array]:
+    """Maps and masks, each [N, H, W] and mapped into memory."""
+    scores, truth = _open_stack(maps, _REAL), _open_stack(masks, _WHOLE)
+    if scores.shape != truth.shape:
+        shapes = f"the masks are {list(truth.shape)} but the maps {maps} are {list(scores.shape)}"
+        raise DataError(f"{masks}: {shapes}; give both the same shape")
+    return scores, truth
+
+
+def _open_stack(path: Path, kinds: str) -> Array:
+    values = _open_array(path, kinds)
+    if values.ndim == 2:
+        values = values[None]
+    elif values.ndim == 4 and 1 in (values.shape[1], values.shape[3]):
+        values = values[:, 0] if values.shape[1] == 1 else values[..., 0]
+    if values.ndim != 3 or values.size == 0:
+        raise DataError(f"{path}: has shape {list(values.shape)}; give an array [N, H, W]")
+    return values
+
+
+def _open_array(path: Path, kinds: str) -> Array:
+    """Map the array of a .npy file into memory."""
+    with open_file(path):  # raises: says why it cannot be opened
+        try:
+            # What np.load does with a memory map, without its detours to archives and pickles.
+            values: Array = np.lib.format.open_memmap(path, mode="r")
+        # Damaged headers make it raise nearly anything: ValueError, SyntaxError, TokenError...
+        except Exception as error:
+            raise DataError(
+                f"{path}: cannot be read as an array ({error}); write numbers, not objects, with numpy.save"
+            ) from error
+    return _checked(values, path, kinds)
+
+
+def _checked(values: Array, path: Path, kinds: str) -> Array:
+    if values.dtype.kind not in _REAL:
+        raise DataError(f"{path}: holds {values.dtype}, not real numbers; save it as float32")
+    if values.dtype.kind not in kinds:
+        raise DataError(f"{path}: holds {values.dtype}, but masks are bool or integer; name them after the maps")
+    return values
+
+
+def _plane(values: Array, path: Path) -> Array:
+    """`values` as [H, W], without channels or batches of one."""
+    plane = values
+    while plane.ndim > 2 and 1 in (plane.shape[0], plane.shape[-1]):
+        plane = plane[0] if plane.shape[0] == 1 else plane[..., 0]
+    if plane.ndim != 2 or plane.size == 0:
+        raise DataError(f"{path}: has shape {list(values.shape)}; save one array [H, W] a file")
+    return plane
+
+
+def _copy(plane: Array) -> Array:
+    """A copy in memory, in native byte order; bool as uint8."""
+    return np.array(plane, np.uint8 if plane.dtype.kind == "b" else plane.dtype.newbyteorder("="), order="C")

@@ -1,0 +1,41 @@
+"""Images as tensors: checked, and brought to the size that a detector works at."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stadx.core.errors import DataError
+
+ImageSize = int | tuple[int, int] | None
+
+
+def resize(images: Tensor, size: ImageSize) -> Tensor:
+    """Images [B, C, H, W], uint8 or floating, at `size` (a square's side or (H, W)): antialiased bilinear.
+
+    None, or the size they have, returns them as they are.
+    """
+    if size is None:
+        return images
+    target = (size, size) if isinstance(size, int) else tuple(size)
+    if tuple(images.shape[2:]) == target:
+        return images
+    return F.interpolate(images, target, mode="bilinear", antialias=True, align_corners=False)
+
+
+def check_images(images: Tensor) -> Tensor:
+    """Return `images` if they are [B, 3, H, W] with H, W >= 1, uint8 or floating in [0, 1].
+
+    Raises:
+        DataError: saying what they are instead.
+    """
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
+        shape = list(getattr(images, "shape", []))
+        raise DataError(f"images have shape {shape}, expected [B, 3, H, W] with H, W of at least 1")
+    if images.dtype.is_floating_point:
+        if images.numel() and not bool(((images >= 0) & (images <= 1)).all()):
+            raise DataError("images hold values outside [0, 1] or NaN; divide by their maximum, or pass uint8")
+    elif images.dtype != torch.uint8:
+        raise DataError(f"images are {images.dtype}; pass uint8, or floating point in [0, 1]")
+    return images

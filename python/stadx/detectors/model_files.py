@@ -1,0 +1,72 @@
+"""What the model files of all detectors share: thresholds, and networks ready to score."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from stadx.core.errors import ModelFileError
+from stadx.core.files import read_model, write_model
+from stadx.networks.patch_network import PatchNetwork, channels_last, loaded_network
+
+from .base import Calibrated
+
+AnyDetector = TypeVar("AnyDetector", bound=Calibrated)
+
+
+def write_calibrated(
+    detector: Calibrated,
+    path: str | os.PathLike[str],
+    kind: str,
+    version: int,
+    header: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+) -> None:
+    """Write a fitted detector: its own header and tensors, and the threshold. Raises `OutputError` if that fails."""
+    levels = {
+        "heldout_fprs": torch.from_numpy(detector.heldout_fprs_),
+        "heldout_scores": torch.from_numpy(detector.heldout_scores_),
+        "heldout_image_scores": torch.from_numpy(detector.heldout_image_scores_),
+    }
+    write_model(path, kind, version, {**header, "threshold": detector.threshold_}, {**tensors, **levels})
+
+
+def read_calibrated(
+    path: str | os.PathLike[str],
+    kind: str,
+    version: int,
+    build: Callable[[dict[str, Any], dict[str, Tensor]], AnyDetector],
+) -> AnyDetector:
+    """Read what `write_calibrated` wrote; `build` makes the detector of header and tensors, all but the threshold.
+
+    Raises:
+        ModelFileError: if the file is missing, damaged, of another version or something else.
+    """
+    header, tensors = read_model(path, kind, version)
+    try:
+        detector = build(header, tensors)
+        detector.heldout_fprs_ = tensors["heldout_fprs"].numpy()
+        detector.heldout_scores_ = tensors["heldout_scores"].numpy()
+        highest = tensors["heldout_scores"].max().repeat(4, 1)  # all that files of before have
+        detector.heldout_image_scores_ = tensors.get("heldout_image_scores", highest).numpy()
+        detector.threshold_ = float(header["threshold"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelFileError(f"{path}: lacks a part of a detector ({error}); copy or train it again") from error
+    return detector
+
+
+def named(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors called `name`.KEY, by KEY."""
+    prefix = f"{name}."
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def frozen_network(settings: Mapping[str, Any], weights: Mapping[str, Tensor]) -> PatchNetwork:
+    """A patch network of a file, ready to score."""
+    network = loaded_network(lambda: PatchNetwork(**settings), weights)
+    channels_last(network)
+    return network

@@ -1,0 +1,1 @@
+"""The student–teacher detector: settings, training of the students, ensemble, scorers, calibration."""

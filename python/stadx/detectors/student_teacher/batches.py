@@ -1,0 +1,105 @@
+"""What the students see and are to say at each training step, and the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stadx.networks.patch_network import PatchNetwork, dense_features_padded
+from stadx.networks.training import autocast
+from stadx.networks.winograd import training_grid
+
+from .crops import Crop, Focus, random_crops
+from .targets import TeacherTargets
+
+if TYPE_CHECKING:
+    from .students import StudentSettings
+
+_HELD_OUT_CROPS = 8  # in the loss on held-out images
+
+
+class Batch(NamedTuple):
+    """Crops of a step: of which images, where, with their padding [B, 3, h, w], and what the students are to say.
+
+    `target` is the normalised descriptors [B, d, h', w'].
+    """
+
+    images: list[int]
+    crops: list[Crop]
+    part: Tensor
+    target: Tensor
+
+
+class Batches:
+    """The crops of every step, what the teacher says of them, and the loss."""
+
+    def __init__(self, targets: TeacherTargets, settings: StudentSettings, mean: Tensor, std: Tensor) -> None:
+        self.targets = targets
+        self.settings = settings
+        self.shift, self.scale = mean[:, None, None], std[:, None, None]
+        # p = 65: four phases of the 64 at once cost little more than one, most of which goes into the first layers
+        self.stride = 1 if settings.dense else min(targets.teacher.stride, 4)
+        # without pools every pixel of a crop is computed, so a smaller one costs as much
+        self.side = settings.crop and (settings.crop if targets.teacher.stride > 1 else -(-settings.crop // 2))
+        sizes = [targets.sizes[index] for index in targets.indices]
+        # the mean of ‖(T − µ)/σ‖² over all pixels is d
+        self.focus = Focus(sizes, settings.focus if settings.crop else 0.0, targets.teacher.descriptor_size)
+
+    def of_step(self, step: int) -> Batch:
+        """What a step trains on; depends on what `seen` was told of the steps before."""
+        indices, count, seed = self.targets.indices, self.settings.batch, self.settings.seed
+        chosen = []
+        for number in range(step * count, (step + 1) * count):
+            epoch, position = divmod(number, len(indices))
+            order = np.random.default_rng([seed, 0, epoch]).permutation(len(indices))
+            chosen.append(int(order[position]))
+        rng = np.random.default_rng([seed, 1, step])
+        crops = self._crops(self.targets, [indices[i] for i in chosen], rng)
+        crops = [self.focus.place(image, crop, rng) for image, crop in zip(chosen, crops, strict=True)]
+        return self._of(self.targets, chosen, crops)
+
+    def seen(self, batch: Batch, losses: Tensor) -> None:
+        """Note the losses [B, h', w'] of a step."""
+        for image, crop, loss in zip(batch.images, batch.crops, losses.cpu(), strict=True):
+            self.focus.update(image, crop, loss)
+
+    def held_out(self, targets: TeacherTargets, indices: Sequence[int]) -> Batch:
+        """The same crops each time, at uniform places of up to 8 images that are not trained on."""
+        chosen = [i % len(indices) for i in range(_HELD_OUT_CROPS if self.settings.crop else 1)]
+        crops = self._crops(targets, [indices[i] for i in chosen], np.random.default_rng([self.settings.seed, 4]))
+        return self._of(targets, chosen, crops)
+
+    def _crops(self, targets: TeacherTargets, indices: list[int], rng: np.random.Generator) -> list[Crop]:
+        sizes, whole = [targets.sizes[index] for index in indices], targets.teacher.stride
+        crops = random_crops(sizes, self.side, self.stride, rng)
+        if self.settings.dense or self.stride == whole:
+            return crops
+        crops = [crop._replace(height=crop.height // 2 * 2, width=crop.width // 2 * 2) for crop in crops]
+        return crops if min(crops[0].height, crops[0].width) else random_crops(sizes, self.side, whole, rng)
+
+    def _of(self, targets: TeacherTargets, chosen: list[int], crops: list[Crop]) -> Batch:
+        pairs = [(targets.indices[i], crop) for i, crop in zip(chosen, crops, strict=True)]
+        parts = [crop.receptive_field(targets.source[index], targets.teacher) for index, crop in pairs]
+        descriptors = [targets.crop(index, crop, part) for (index, crop), part in zip(pairs, parts, strict=True)]
+        part = torch.cat(parts).contiguous(memory_format=torch.channels_last)
+        return Batch(chosen, crops, part, (torch.cat(descriptors) - self.shift) / self.scale)
+
+    def loss(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
+        """Eq. 7 before its mean over pixels: ‖S − (T − µ)/σ‖², [B, h', w'], of a batch's `part` and `target`."""
+        with autocast(self.settings.precision, part.device):
+            if self.settings.dense:
+                predicted = dense_features_padded(student, part)
+            else:
+                predicted = training_grid(student, part, self._stride_of(part, target))
+        return (predicted.float() - target).square().sum(1)
+
+    def _stride_of(self, part: Tensor, target: Tensor) -> int:
+        """Pixels from one descriptor of a batch to the next."""
+        for length, count in zip(part.shape[2:], target.shape[2:], strict=True):
+            if count > 1:
+                return (length - self.targets.teacher.patch_size) // (count - 1)
+        return self.targets.teacher.stride

@@ -1,0 +1,153 @@
+"""From images to anomaly scores: ensemble error and variance, normalisation, fusion of scales."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from stadx import ops
+from stadx.networks.dense import Method, check_stride, engine_serves
+from stadx.networks.engine import Engine, Workspace, engine_for, pad_channels
+from stadx.networks.patch_network import PatchNetwork, dense_features_padded
+from stadx.networks.plan import buffer_sizes, layers_of, plan_axis
+from stadx.networks.windows import ImageRows, LastRows, TensorRows, padded_window, pieces
+
+_WHOLE_BYTES, _TILE_BYTES = 105e6, 95e6  # what maps may take per network: of a small image at once, of a tile
+
+
+@dataclass
+class Ensemble:
+    """One scale: the teacher, its students, and the teacher's statistics on the training images.
+
+    Attributes:
+        teacher, students: patch networks of the same p.
+        mean, std: µ and σ of the teacher's descriptors, float32 [d].
+    """
+
+    teacher: PatchNetwork
+    students: list[PatchNetwork]
+    mean: Tensor
+    std: Tensor
+
+    @torch.no_grad()
+    def error_and_variance(
+        self, image: Tensor, *, stride: int = 1, method: Method = "auto", tile: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """e and v (Eqs. 9 and 10) at every pixel of one image, or at every stride-th.
+
+        Args:
+            image: RGB [1, 3, H, W], uint8 or floating in [0, 1].
+            stride, method: as in `dense_features`.
+            tile: pixels a side scored at once, which bounds memory; the engine gives the same bits whatever it is.
+
+        Returns:
+            e and v, float32 [⌈H / stride⌉, ⌈W / stride⌉] each.
+
+        Raises:
+            ValueError: for an unknown stride or method.
+        """
+        check_stride(stride)
+        rows = TensorRows(image[0])
+        tile = tile or self.tile_side(rows, stride)
+        workspace = Workspace(self.buffer_sizes(rows, tile, stride))
+        bands = [
+            self.band(rows, begin, end, stride=stride, method=method, tile=tile, workspace=workspace)
+            for begin, end in pieces(rows.height, tile, stride)
+        ]
+        return torch.cat([e for e, _ in bands]), torch.cat([v for _, v in bands])
+
+    @torch.no_grad()
+    def band(
+        self,
+        image: ImageRows,
+        begin: int,
+        end: int,
+        *,
+        stride: int = 1,
+        method: Method = "auto",
+        tile: int | None = None,
+        workspace: Workspace | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """`error_and_variance` of the rows [begin, end) of an image; `begin` is a multiple of 8 and of `stride`."""
+        check_stride(stride)
+        networks = [self.teacher, *self.students]
+        engines = [engine_for(net) for net in networks] if engine_serves(networks, None, method) else []
+        image = LastRows(image)
+        workspace = workspace or Workspace()
+        tiles = [
+            _score(self, engines, image, (begin, end), columns, stride, workspace)
+            if engines
+            else _score_directly(self, image, (begin, end), columns, stride)
+            for columns in pieces(image.width, tile or self.tile_side(image, stride), stride)
+        ]
+        return torch.cat([e for e, _ in tiles], 1), torch.cat([v for _, v in tiles], 1)
+
+    def tile_side(self, image: ImageRows, stride: int) -> int:
+        """Pixels a side of the largest equal tiles of an image whose maps keep within memory."""
+        length, networks = max(image.height, image.width), len(self.students) + 1
+        for parts in count(1):
+            side = -(-length // (parts * 8)) * 8
+            limit = (_WHOLE_BYTES if parts == 1 else _TILE_BYTES) * networks
+            if side == 8 or 4 * sum(self.buffer_sizes(image, side, stride).values()) <= limit:
+                return side
+        raise AssertionError
+
+    def buffer_sizes(self, image: ImageRows, tile: int, stride: int) -> dict[str, int]:
+        """What a `Workspace` needs for tiles of that side."""
+        length = max(image.height, image.width)
+        return buffer_sizes(layers_of(self.teacher), length, tile, stride, len(self.students) + 1)
+
+
+def _score(
+    ensemble: Ensemble,
+    engines: Sequence[Engine],
+    image: ImageRows,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    stride: int,
+    workspace: Workspace,
+) -> tuple[Tensor, Tensor]:
+    """e and v of one tile, by the engines: all networks up to their last layers, then these together."""
+    layers, margin = engines[0].layers, ensemble.teacher.patch_size // 2
+    row_plan = plan_axis(layers, image.height, *rows, stride)
+    column_plan = plan_axis(layers, image.width, *columns, stride)
+    window = padded_window(
+        image, (row_plan.begin, row_plan.end), (column_plan.begin, column_plan.end), margin, ensemble.teacher.padding
+    )
+    xs = [engine.before_last(window, row_plan, column_plan, workspace, i) for i, engine in enumerate(engines)]
+    last = [engine.arguments(len(layers) - 1, row_plan, column_plan) for engine in engines]
+    e, v = ops.dense_score(
+        xs,
+        [weights for weights, _, _ in last],
+        [bias for _, bias, _ in last],
+        pad_channels(ensemble.mean),
+        pad_channels(ensemble.std, fill=1.0),  # the padded channels are zero in every network
+        **last[0][2],
+        image=(row_plan.size, column_plan.size),
+    )
+    row = slice(rows[0] * row_plan.every // stride - row_plan.origin, None, row_plan.every)
+    column = slice(columns[0] * column_plan.every // stride - column_plan.origin, None, column_plan.every)
+    return e[row, column], v[row, column]
+
+
+def _score_directly(
+    ensemble: Ensemble, image: ImageRows, rows: tuple[int, int], columns: tuple[int, int], stride: int
+) -> tuple[Tensor, Tensor]:
+    """e and v of one tile, composed of PyTorch's convolutions."""
+    reach = ensemble.teacher.patch_size - 1
+    window = padded_window(
+        image,
+        (rows[0], rows[1] + reach),
+        (columns[0], columns[1] + reach),
+        ensemble.teacher.patch_size // 2,
+        ensemble.teacher.padding,
+    )
+    part = window.permute(2, 0, 1)[None]
+    teacher = dense_features_padded(ensemble.teacher, part)[:, :, ::stride, ::stride]
+    students = torch.stack([dense_features_padded(s, part)[:, :, ::stride, ::stride] for s in ensemble.students])
+    e, v = ops.ensemble_score(students, teacher, ensemble.mean, ensemble.std)
+    return e[0], v[0]

@@ -1,0 +1,101 @@
+"""From error and variance to scores: normalisation (Eq. 11), the level of an image, fusion of scales (Eq. 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Mean and standard deviation of e and of v over all pixels of the held-out good images (Eq. 11).
+
+    And what the paper has not: images differ in light, sharpness and noise, and with them the error everywhere in an
+    image. Before Eq. 11, e and v are multiplied by (typical level / the image's level) to the power of `strength`.
+    The level is the lower decile of e over every 8th pixel of every 8th row: a defect may cover most of the image. It
+    is taken for a tenth to ten times the typical one.
+
+    Attributes:
+        e_mean, e_std, v_mean, v_std: as in Eq. 11.
+        level: the typical one, the geometric mean over the held-out images.
+        strength: 0, as in the paper, leaves e and v as they are; 1 takes the level out wholly.
+    """
+
+    e_mean: float
+    e_std: float
+    v_mean: float
+    v_std: float
+    level: float = 1.0
+    strength: float = 0.0
+
+    @staticmethod
+    def of(maps: Sequence[tuple[Tensor, Tensor]], strength: float = 0.0) -> Normalization:
+        """From the (e, v) maps of the held-out images, in float64."""
+        level = 1.0
+        if strength:
+            levels = torch.stack([image_level(e) for e, _ in maps]).double().clamp_min(1e-30)
+            level = float(levels.log().mean().exp())
+        factors = [Normalization(0, 1, 0, 1, level, strength).factor(e) for e, _ in maps]
+        figures: list[float] = []
+        for i in (0, 1):
+            count = 0
+            mean = square = torch.zeros((), dtype=torch.float64)
+            for pair, factor in zip(maps, factors, strict=True):  # image by image: together they may be gigabytes
+                values = (pair[i] * factor).double()
+                variance, here = torch.var_mean(values, correction=0)
+                n, shift = values.numel(), here - mean
+                square = square + variance * n + shift.square() * (count * n / (count + n))  # Chan et al. 1983
+                mean = mean + shift * (n / (count + n))
+                count += n
+            std = (square / count).sqrt()
+            # a constant score carries no information: any finite divisor serves
+            figures += [float(mean), float(std) if std > 0 else 1.0]
+        e_mean, e_std, v_mean, v_std = figures
+        return Normalization(e_mean, e_std, v_mean, v_std, level, strength)
+
+    def factor(self, e: Tensor, stride: int = 1) -> Tensor:
+        """What e and v of images are multiplied by.
+
+        Args:
+            e: of all pixels of images, or of every stride-th, [..., h, w].
+
+        Returns:
+            [..., 1, 1].
+        """
+        if not self.strength:
+            return torch.ones((), dtype=e.dtype, device=e.device)
+        # an image that is hardly any trouble must not blow up, nor one with trouble all over be silenced
+        level = image_level(e, stride).clamp(self.level / _LEVELS, self.level * _LEVELS)
+        return (self.level / level).pow(self.strength)[..., None, None]
+
+    def score(self, e: Tensor, v: Tensor, factor: Tensor | None = None) -> Tensor:
+        """ẽ + ṽ of Eq. 11, float32, same shape. With one student v is 0 throughout and adds nothing.
+
+        Args:
+            e, v: of all of an image, at every pixel, or of any pixels with the image's `factor`.
+        """
+        if self.strength:
+            factor = self.factor(e) if factor is None else factor
+            e, v = e * factor, v * factor
+        return (e - self.e_mean) / self.e_std + (v - self.v_mean) / self.v_std
+
+
+LEVEL_STRIDE = 8
+"""An image's level is that of every so many-th pixel of every so many-th row."""
+_LOWEST = 0.1  # share of the pixels that an image's level is above
+_LEVELS = 10  # a level is taken for at most so many times the typical one, and at least so small a part of it
+
+
+def image_level(e: Tensor, stride: int = 1) -> Tensor:
+    """The lower decile of the error of images [..., h, w] of which every stride-th pixel is given: [...]."""
+    step = max(1, LEVEL_STRIDE // stride)
+    values = e[..., ::step, ::step].flatten(-2).sort(-1).values  # NaN comes last
+    return values[..., int(_LOWEST * (values.shape[-1] - 1))]
+
+
+def fuse(scores: Sequence[Tensor]) -> Tensor:
+    """The mean over the scales (Eq. 12)."""
+    return torch.stack(list(scores)).mean(0)

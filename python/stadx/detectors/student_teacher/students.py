@@ -1,0 +1,242 @@
+"""Training the students: each learns to predict the teacher's descriptors of good images."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stadx.core.memory import keep_freed_memory
+from stadx.core.progress import Progress, silent
+from stadx.data.source import ImageSource
+from stadx.networks.graphed_step import GraphedStep
+from stadx.networks.patch_network import PatchNetwork, channels_last
+from stadx.networks.training import (
+    Checkpoint,
+    OptimizerName,
+    Precision,
+    arithmetic,
+    check_finite,
+    learning_rate_factor,
+    make_optimizer,
+    restore_training_state,
+    set_learning_rate,
+    training_state,
+)
+from stadx.networks.windows import TensorRows, padded_window
+
+from .batches import Batches
+from .ensemble import Ensemble
+from .targets import TeacherTargets
+
+_CPU = torch.device("cpu")
+_INIT_PATCHES = 256
+_CHECKS = 20  # how often training looks at it
+
+
+@dataclass(frozen=True)
+class StudentSettings:
+    """How the students of one scale are trained; see `Detector` for what each means."""
+
+    students: int = 3
+    steps: int = 1500
+    batch: int = 3
+    crop: int | None = 64
+    focus: float = 0.8
+    optimizer: OptimizerName = "muon"
+    learning_rate: float | None = None
+    weight_decay: float = 1e-5
+    schedule: Literal["cosine", "constant"] = "cosine"
+    dense: bool = False
+    patience: int = 0
+    precision: Precision = "auto"
+    seed: int = 0
+
+
+class TrainedStudents(NamedTuple):
+    """What `train_students` returns.
+
+    Attributes:
+        ensemble: teacher, students, µ and σ.
+        history: at every twentieth of the steps, "step", "loss" (a running mean over the crops trained on, which lie
+            where it is high) and, with held-out images, "held_out" (over crops anywhere).
+    """
+
+    ensemble: Ensemble
+    history: list[dict[str, float]]
+
+
+@keep_freed_memory()  # of one scale: what it frees is in pieces, and would not serve the next
+def train_students(
+    teacher: PatchNetwork,
+    source: ImageSource,
+    indices: Sequence[int],
+    settings: StudentSettings,
+    *,
+    held_out: Sequence[int] = (),
+    progress: Progress = silent,
+    checkpoint_path: str | None = None,
+    device: torch.device = _CPU,
+) -> TrainedStudents:
+    """Train M students on the images `indices` of `source`; the loss is Eq. 7.
+
+    A step sees crops of `batch` images, in an order drawn anew each epoch; every random choice follows from the seed
+    and the step, so that a run resumed from its checkpoint is the run that was never stopped.
+
+    Args:
+        teacher: the frozen teacher T.
+        source: training images.
+        indices: those to train on.
+        settings: see `StudentSettings`.
+        held_out: images whose loss is watched; needed for `patience`.
+        progress: told "Students, p = 33", the step, the "loss" per student and the "held-out" loss.
+        checkpoint_path: file to resume from and save to; kept when training is complete.
+        device: where to train; what is returned is on the CPU.
+
+    Raises:
+        DataError, ModelFileError, OutputError, StadxError: as their messages say.
+    """
+    p = teacher.patch_size
+    generator = torch.Generator().manual_seed(1000 * settings.seed + p)
+    students = [PatchNetwork(**teacher.settings) for _ in range(settings.students)]  # type: ignore[arg-type]
+    modules: dict[str, nn.Module] = {f"student{i}": s for i, s in enumerate(students)}
+    key: dict[str, Any] = {**asdict(settings), "images": source.fingerprint(), "held_in": list(indices)}
+    checkpoint = Checkpoint(
+        checkpoint_path, {**key, "teacher": _weights_hash(teacher)}, arithmetic(settings.precision, device)
+    )
+    for network in (teacher, *students):
+        channels_last(network)
+    teacher.to(device)
+    targets = TeacherTargets(teacher, source, indices)
+    saved = checkpoint.load()
+    if saved is None:
+        step, loss_average, best = 0, math.nan, _Best()
+        history: list[dict[str, float]] = []
+        mean, std = targets.statistics(progress)
+        patches = _random_patches(source, indices, p, settings.seed)
+        for student in students:
+            student.init_from_data(patches, generator)
+    for student in students:
+        student.to(device)
+    weights = [w for s in students for w in s.parameters()]
+    optimizer = make_optimizer(settings.optimizer, weights, settings.learning_rate, settings.weight_decay)
+    learning_rate = float(optimizer.defaults["lr"])
+    if saved is not None:
+        state, tensors = saved
+        step, loss_average, history = state["step"], state["loss"], state["history"]
+        mean, std = tensors["mean"].to(device), tensors["std"].to(device)
+        best = _Best.restored(state["best"], tensors)
+        restore_training_state(modules, optimizer, tensors)
+    batches = Batches(targets, settings, mean, std)
+    if saved is not None:
+        batches.focus.losses = saved[1]["focus"]
+
+    def save() -> None:
+        tensors = {"mean": mean, "std": std, "focus": batches.focus.losses, **best.tensors}
+        tensors.update(training_state(modules, optimizer))
+        checkpoint.save({"step": step, "loss": loss_average, "history": history, "best": best.state}, tensors)
+
+    watched = batches.held_out(TeacherTargets(teacher, source, held_out, 0), held_out) if held_out else None
+
+    def descend(part: Tensor, target: Tensor) -> Tensor:
+        """Losses of a step, [B, h', w']; the students take it."""
+        optimizer.zero_grad()
+        losses = torch.zeros((), device=device)
+        for student in students:  # one at a time: less memory, and their gradients do not meet
+            loss = batches.loss(student, part, target)
+            loss.mean().backward()  # type: ignore[no-untyped-call]
+            losses = losses + loss.detach() / len(students)
+        optimizer.step()
+        return losses
+
+    take_step = GraphedStep(descend)
+    while step < settings.steps and not best.is_over(settings.patience):
+        set_learning_rate(optimizer, learning_rate * learning_rate_factor(step, settings.steps, settings.schedule))
+        batch = batches.of_step(step)
+        losses = take_step(batch.part, batch.target)
+        total = losses.mean().item()
+        check_finite(total, step + 1, checkpoint)
+        batches.seen(batch, losses)
+        step += 1
+        loss_average = total if math.isnan(loss_average) else loss_average + 0.02 * (total - loss_average)
+        if step % max(1, settings.steps // _CHECKS) == 0:
+            history.append({"step": step, "loss": round(loss_average, 4)})
+            if watched is not None:
+                with torch.no_grad():
+                    held = [batches.loss(s, watched.part, watched.target).mean().item() for s in students]
+                history[-1]["held_out"] = round(sum(held) / len(held), 4)
+                if settings.patience:
+                    best.update(history[-1]["held_out"], modules)
+        progress(f"Students, p = {p}", step, settings.steps, _figures(loss_average, history))
+        if checkpoint.due():
+            save()
+    save()
+    best.put_back(modules)
+    for student in students:
+        student.eval().requires_grad_(False)
+    for network in (teacher, *students):
+        network.cpu()
+    return TrainedStudents(Ensemble(teacher, students, mean.cpu(), std.cpu()), history)
+
+
+def _figures(loss: float, history: list[dict[str, float]]) -> dict[str, float]:
+    figures = {"loss": loss}
+    if history and "held_out" in history[-1]:
+        figures["held-out"] = history[-1]["held_out"]
+    return figures
+
+
+class _Best:
+    """The students of the lowest loss on held-out images so far."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, float] = {"loss": math.inf, "since": 0}
+        self.tensors: dict[str, Tensor] = {}
+
+    @staticmethod
+    def restored(state: dict[str, float], tensors: dict[str, Tensor]) -> _Best:
+        """From a checkpoint."""
+        best = _Best()
+        best.state = {"loss": float(state["loss"]), "since": state["since"]}
+        best.tensors = {k: v for k, v in tensors.items() if k.startswith("best.")}
+        return best
+
+    def update(self, loss: float, modules: dict[str, nn.Module]) -> None:
+        self.state["since"] += 1
+        if loss < self.state["loss"]:
+            self.state = {"loss": loss, "since": 0}
+            self.tensors = {f"best.{n}.{k}": v.clone() for n, m in modules.items() for k, v in m.state_dict().items()}
+
+    def is_over(self, patience: int) -> bool:
+        """Whether the loss has not fallen at the last `patience` looks."""
+        return 0 < patience <= self.state["since"]
+
+    def put_back(self, modules: dict[str, nn.Module]) -> None:
+        if self.tensors:
+            for name, module in modules.items():
+                module.load_state_dict({k: self.tensors[f"best.{name}.{k}"] for k in module.state_dict()})
+
+
+def _weights_hash(network: PatchNetwork) -> str:
+    digest = hashlib.sha256(repr(network.settings).encode())
+    for tensor in network.state_dict().values():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _random_patches(source: ImageSource, indices: Sequence[int], p: int, seed: int) -> Tensor:
+    """Normalised patches [256, 3, p, p] from random places of random images, to initialise on."""
+    rng = np.random.default_rng([seed, 2])
+    patches = []
+    for index in rng.choice(len(indices), _INIT_PATCHES):
+        image = source[indices[int(index)]]
+        top, left = (int(rng.integers(size)) for size in image.shape[1:])
+        window = padded_window(TensorRows(image), (top, top + p), (left, left + p), p // 2, "reflect")
+        patches.append(window.permute(2, 0, 1))
+    return torch.stack(patches).contiguous()

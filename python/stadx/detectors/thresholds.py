@@ -1,0 +1,69 @@
+"""From the scores of held-out good images to thresholds, of a pixel and of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stadx.core.errors import StadxError
+
+_LEVELS = 4096  # false-positive rates at which the held-out scores are kept
+
+
+def check_fpr(fpr: float, name: str = "target_fpr") -> None:
+    """Check a false-positive rate.
+
+    Raises:
+        ValueError: if it does not lie between 0 and 1.
+    """
+    if not 0 <= fpr <= 1:
+        raise ValueError(f"{name} is {fpr}; it must lie between 0 and 1")
+
+
+def split(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]:
+    """Which of `count` good images train, and which are held out: at least one, the share `held_out` if it can be."""
+    order = np.random.default_rng([seed, 3]).permutation(count).tolist()
+    number = min(max(1, round(held_out * count)), count - 1)
+    return sorted(order[number:]), sorted(order[:number])
+
+
+def threshold_levels(maps: Sequence[Tensor]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """False-positive rates, rising, and the thresholds that flag just that share of the pixels of good images.
+
+    Args:
+        maps: anomaly scores of held-out good images, any shapes.
+
+    Returns:
+        Both float32 [n], n at most 4096: a threshold of scores[i] flags the share fprs[i].
+
+    Raises:
+        StadxError: a score is not finite.
+    """
+    scores = torch.cat([s.flatten() for s in maps]).numpy()
+    scores.sort()  # in place: there may be gigabytes
+    scores = scores[::-1]
+    if not np.isfinite(scores[[0, -1]]).all():  # NaN counts as the highest
+        raise StadxError("training diverged: the scores of held-out images are not finite; give a lower learning rate")
+    flagged = np.unique(np.geomspace(1, len(scores), _LEVELS).astype(np.int64)) - 1
+    return (flagged / len(scores)).astype(np.float32), scores[flagged].astype(np.float32)
+
+
+def threshold_at(target_fpr: float, fprs: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
+    """The lowest threshold that flags at most this share; `fprs` and `scores` from `threshold_levels`."""
+    last = int(np.searchsorted(fprs, np.float32(target_fpr), side="right")) - 1
+    return float(scores[last])
+
+
+def highest_scores(maps: Sequence[Tensor]) -> NDArray[np.float32]:
+    """The highest score of each map [H, W] if every 1st, 2nd, 4th or 8th pixel is scored: float32 [4, n]."""
+    return np.array([[float(s[::step, ::step].max()) for s in maps] for step in (1, 2, 4, 8)], np.float32)
+
+
+def image_threshold_at(image_fpr: float, scores: NDArray[np.float32]) -> float:
+    """The lowest of these image scores [n] that at most the share `image_fpr` of them exceed."""
+    falling = np.sort(scores)[::-1]
+    return float(falling[min(int(image_fpr * len(scores) + 1e-6), len(scores) - 1)])

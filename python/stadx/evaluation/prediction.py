@@ -1,0 +1,193 @@
+"""Score image files one by one and write what was found beside each other into a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stadx.core.errors import DataError, OutputError
+from stadx.core.files import check_writable, write_bytes
+from stadx.core.memory import keep_freed_memory
+from stadx.core.progress import Progress, silent
+from stadx.data.images import list_images, read_image, write_image, write_map
+from stadx.data.strips import open_rows
+from stadx.data.tensors import ImageSize
+
+from .of_detector import Scorer
+from .prediction_strips import BandScorer, check_finite, predict_rows
+from .report.overlay import Scale, overlay, scale_for
+
+SCORES_FILE = "scores.jsonl"
+
+
+class Predicted(Protocol):
+    """What a detector's prediction holds, for B = 1 image."""
+
+    @property
+    def maps(self) -> torch.Tensor: ...
+
+    @property
+    def masks(self) -> torch.Tensor: ...
+
+
+class Predictor(Scorer, BandScorer, Protocol):
+    """What this module needs of a detector."""
+
+    @property
+    def image_size(self) -> ImageSize: ...
+
+    def predict(self, images: torch.Tensor, *, stride: int = 1) -> Predicted: ...
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be scored, and why."""
+
+    path: Path
+    message: str
+
+
+def collect_images(inputs: Iterable[Path]) -> list[Path]:
+    """List the images that `inputs` name, none twice: files, and the images directly in folders.
+
+    Raises:
+        DataError: a path does not exist, or a folder holds no images.
+    """
+    found: dict[Path, Path] = {}
+    for path in inputs:
+        if os.path.isdir(path):
+            files = list_images(path)
+        elif os.path.exists(path):
+            files = [path]
+        else:
+            raise DataError(f"{path}: no such file or folder; check the name")
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def output_names(paths: Sequence[Path]) -> list[str]:
+    """Give each image a name for its outputs that no other has, upper and lower case being the same.
+
+    The name is the file's own without its ending; where several share it, the folder's name goes before it,
+    and where that is not enough a number after it.
+    """
+    shared = Counter(path.stem.casefold() for path in paths)
+    names: list[str] = []
+    taken = {path.stem.casefold() for path in paths if shared[path.stem.casefold()] == 1}
+    for path in paths:
+        name = path.stem
+        if shared[name.casefold()] > 1:
+            base = f"{path.resolve().parent.name}_{name}"
+            name, number = base, 2
+            while name.casefold() in taken:
+                name, number = f"{base}_{number}", number + 1
+            taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+@keep_freed_memory()
+def predict_files(
+    detector: Predictor, paths: Sequence[Path], out: Path, *, stride: int = 1, progress: Progress = silent
+) -> tuple[list[dict[str, Any]], list[Failure]]:
+    """Score the images `paths` and write into the folder `out`, for each image NAME:
+
+    NAME_overlay.png (the image with its anomaly map), NAME_map.tiff (the scores, 32-bit float), NAME_mask.png
+    (255 where the score is above the threshold), and one line of JSON in scores.jsonl. An image that cannot
+    be read gets a line with "error" and does not stop the others. Even when interrupted, scores.jsonl holds a
+    line for everything done so far.
+
+    A TIFF of more than 2**24 pixels that the detector scores at its own size (`image_size` None) is read, scored
+    and written by strips, whatever its size: its mask is NAME_mask.tiff, its overlay has at most 2048 pixels a side,
+    and `progress` is told of its rows. `stride` goes to the detector's `predict` and `score_bands`.
+
+    Returns:
+        The lines of the scored images, and the failures.
+
+    Raises:
+        OutputError: `out` cannot be written, or holds an image to score that an output would replace.
+    """
+    check_writable(out / SCORES_FILE)
+    names = output_names(paths)
+    inputs = {path.resolve() for path in paths}
+    for name in names:
+        for file in {*_file_names(name).values(), *_file_names(name, huge=detector.image_size is None).values()}:
+            if (out / file).resolve() in inputs:
+                raise OutputError(f"{out / file}: is an image to score; choose another folder for the output")
+    scale = scale_for(detector.threshold_)
+    scored: list[dict[str, Any]] = []
+    failures: list[Failure] = []
+    lines: list[str] = []
+    progress("Images", 0, len(paths), {})
+    for done, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
+        try:
+            line = _predict_file(detector, path, out, name, scale, stride, progress)
+            scored.append(line)
+        except DataError as error:
+            failures.append(Failure(path, str(error)))
+            line = {"path": os.fspath(path), "error": str(error)}
+        lines.append(json.dumps(line) + "\n")
+        write_bytes(out / SCORES_FILE, "".join(lines).encode("ascii"))  # each time: whatever ends it, these stay
+        progress("Images", done, len(paths), {})
+    return scored, failures
+
+
+def _predict_file(
+    detector: Predictor, path: Path, out: Path, name: str, scale: Scale, stride: int, progress: Progress
+) -> dict[str, Any]:
+    huge = open_rows(path) if detector.image_size is None else None
+    if huge is not None:
+        files = _file_names(name, huge=True)
+        with huge:
+            best, anomalous = predict_rows(detector, huge, path, out, files, scale, stride=stride, progress=progress)
+        count = huge.height * huge.width
+    else:
+        pixels = read_image(path)
+        prediction = detector.predict(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), stride=stride)
+        scores = prediction.maps[0].float().cpu().numpy()
+        mask = prediction.masks[0].cpu().numpy()
+        check_finite(scores, path)
+        files = write_pictures(out, name, pixels, scores, mask, scale)
+        best, anomalous, count = float(scores.max()), int(mask.sum()), int(mask.size)
+    threshold = float(detector.image_threshold(stride))
+    return {
+        "path": os.fspath(path),
+        "image_score": best,
+        "image_threshold": threshold,
+        "is_anomalous": best > threshold,
+        "pixel_threshold": float(detector.threshold_),
+        "anomalous_pixels": anomalous,
+        "pixels": count,
+        **files,
+    }
+
+
+def write_pictures(
+    out: Path,
+    name: str,
+    pixels: NDArray[np.uint8],
+    scores: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    scale: Scale,
+) -> dict[str, str]:
+    """Write overlay, map and mask of one image (all [H, W]) into `out`; return their file names by kind."""
+    files = _file_names(name)
+    write_image(out / files["overlay"], overlay(pixels, scores, scale, predicted=mask))
+    write_map(out / files["map"], scores)
+    write_image(out / files["mask"], mask.astype(np.uint8) * 255)
+    return files
+
+
+def _file_names(name: str, *, huge: bool = False) -> dict[str, str]:
+    mask = f"{name}_mask.tiff" if huge else f"{name}_mask.png"  # a PNG cannot be written by strips
+    return {"overlay": f"{name}_overlay.png", "map": f"{name}_map.tiff", "mask": mask}

@@ -1,0 +1,91 @@
+"""Detectors that differ from a trained one in a single respect, without training again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from stadx.core.progress import Progress
+from stadx.data.source import ImageSource
+from stadx.detectors.student_teacher.calibration import Maps, Terms, fused_scores, held_out_maps, normalizations_of
+from stadx.detectors.student_teacher.detector import Detector
+from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.thresholds import split
+
+
+class HeldOut:
+    """The held-out images of a trained detector, and e and v on them for any of its students.
+
+    Args:
+        detector: fitted on the images of `source`.
+        source: all its training images, in the same order.
+        progress: told how far scoring is.
+    """
+
+    def __init__(self, detector: Detector, source: ImageSource, progress: Progress) -> None:
+        self.detector = detector
+        self._source = source
+        self._indices = split(len(source), detector.held_out, detector.seed)[1]
+        self._maps: dict[int, Maps] = {}
+        self._progress = progress
+
+    def maps(self, students: int) -> Maps:
+        """Per held-out image and scale: e and v of the first `students` students."""
+        if students not in self._maps:
+            ensembles = [_first(ensemble, students) for ensemble in self.detector.ensembles_]
+            self._maps[students] = held_out_maps(
+                ensembles,
+                self._source,
+                self._indices,
+                self._progress,
+                self.detector.device,
+                self.detector.gpu_precision,
+            )
+        return self._maps[students]
+
+    def variant(
+        self,
+        *,
+        scales: Sequence[int] | None = None,
+        students: int | None = None,
+        terms: Terms | None = None,
+        smoothing: float | None = None,
+        level: float | None = None,
+    ) -> Detector:
+        """A detector of some of the scales and students, calibrated anew on the held-out images.
+
+        Args:
+            scales: patch sizes; all by default.
+            students: how many of each scale; all by default.
+            terms: whether the score is ẽ + ṽ (Eq. 11) or one of them; the detector's own by default.
+            smoothing: sigma in pixels of a Gaussian over the maps; the detector's own by default.
+            level: how much of an image's level is taken out; the detector's own by default.
+        """
+        base = self.detector
+        scales = tuple(scales or base.scales)
+        students = students or base.students
+        terms = terms or base.terms
+        level = base.level if level is None else level
+        smoothing = base.smoothing if smoothing is None else smoothing
+        changed = Detector(
+            **{
+                **base.settings,
+                "scales": scales,
+                "students": students,
+                "terms": terms,
+                "smoothing": smoothing,
+                "level": level,
+                "teachers": (),
+            }
+        )
+        chosen = [base.scales.index(p) for p in scales]
+        maps = [[image[i] for i in chosen] for image in self.maps(students)]
+        changed.ensembles_ = [_first(base.ensembles_[i], students) for i in chosen]
+        normalizations = normalizations_of(maps, terms, level)
+        changed.normalizations_ = normalizations
+        changed._calibrate(fused_scores(maps, normalizations, smoothing))
+        return changed.to(base.device, base.gpu_precision)
+
+
+def _first(ensemble: Ensemble, students: int) -> Ensemble:
+    return replace(ensemble, students=ensemble.students[:students])

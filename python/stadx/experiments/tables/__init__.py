@@ -1,0 +1,1 @@
+"""The paper's tables on categories and on classes, beside the printed ones."""

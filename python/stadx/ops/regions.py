@@ -1,0 +1,66 @@
+"""Wrappers of the operators on connected regions of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def label_regions(mask: Tensor, connectivity: int = 8) -> tuple[Tensor, Tensor]:
+    """Connected regions of non-zero pixels, numbered per image in the raster order of their first pixels.
+
+    Args:
+        mask: [B, H, W], bool or integer, non-zero = inside.
+        connectivity: 4 (edges) or 8 (edges and corners).
+
+    Returns:
+        labels [B, H, W] int32 (0 outside, regions from 1) and counts [B] int64.
+
+    Raises:
+        RuntimeError: wrong shape, dtype or connectivity.
+    """
+    labels, counts = torch.ops.stadx.label_regions(mask, connectivity)
+    return labels, counts
+
+
+def defect_pixels(
+    maps: Sequence[Tensor], masks: Sequence[Tensor], connectivity: int = 8
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The scores of all non-zero mask pixels of a set of images, and the connected regions they lie in.
+
+    Args:
+        maps: anomaly scores, [H, W] each of any sizes, all float32 or all float64.
+        masks: of the same sizes, bool or integer, non-zero = defect.
+        connectivity: 4 (edges) or 8 (edges and corners).
+
+    Returns:
+        scores [n] of the maps' dtype, image by image and row by row; regions [n] int32, from 0 through the whole set;
+        per region, by image and then in the raster order of their first pixels: areas [R] int64 and firsts [R] int64,
+        the first pixel's index in its image; counts [N] int64, the regions of each image.
+
+    Raises:
+        RuntimeError: shapes, dtypes or connectivity are wrong, or there is no image.
+    """
+    scores, regions, areas, firsts, counts = torch.ops.stadx.defect_pixels(maps, masks, connectivity)
+    return scores, regions, areas, firsts, counts
+
+
+def region_sums(values: Tensor, at: Tensor, region: Tensor, regions: int) -> Tensor:
+    """Sums of whole numbers over the pixels of every region: Σ values[at[i]] over all i with region[i] = r.
+
+    Args:
+        values: int64 [E].
+        at: index into it of every pixel, int32 [n].
+        region: of every pixel, int32 [n], below `regions`.
+        regions: R.
+
+    Returns:
+        int64 [R].
+
+    Raises:
+        RuntimeError: shapes, dtypes or devices do not fit together.
+    """
+    sums: Tensor = torch.ops.stadx.region_sums(values, at, region, regions)
+    return sums

@@ -1,0 +1,52 @@
+"""Training images at the size that the detector works at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from small import good_images
+
+from stadx import DataError
+from stadx.data.images import write_image
+from stadx.data.source import ImageSource
+from stadx.data.tensors import resize
+
+
+def test_resize_is_antialiased_and_keeps_the_dtype() -> None:
+    stripes = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    stripes[..., ::2] = 255
+    small = resize(stripes, 16)
+    assert small.shape == (1, 3, 16, 16) and small.dtype == torch.uint8
+    assert (small[..., 2:-2, 2:-2].int() - 128).abs().max() <= 2
+    assert resize(stripes, (8, 20)).shape == (1, 3, 8, 20)
+    assert resize(stripes, None) is stripes and resize(stripes, 64) is stripes
+
+
+def test_images_are_read_once_and_again_without_room(tmp_path: Path) -> None:
+    images = good_images(2)
+    paths = [tmp_path / f"{i}.png" for i in range(2)]
+    for path, image in zip(paths, images, strict=True):
+        write_image(path, image.permute(1, 2, 0).numpy())
+    kept, unkept = ImageSource(paths, None), ImageSource(paths, None, cache_bytes=0)
+    assert torch.equal(kept[1], images[1]) and torch.equal(unkept[1], images[1])
+    paths[1].unlink()
+    assert torch.equal(kept[1], images[1])
+    with pytest.raises(DataError, match=r"1\.png"):
+        unkept[1]
+
+
+def test_fingerprints_tell_sets_apart(tmp_path: Path) -> None:
+    images = good_images(3)
+    same = ImageSource(images.clone(), None).fingerprint()
+    assert ImageSource(images, None).fingerprint() == same
+    others = [ImageSource(images, 8), ImageSource(images.flip(0), None), ImageSource(images.float() / 255, None)]
+    others.append(ImageSource((images.float() / 255).bfloat16(), None))
+    assert len({same, *(other.fingerprint() for other in others)}) == 5
+    path = tmp_path / "a.png"
+    write_image(path, images[0].permute(1, 2, 0).numpy())
+    before = ImageSource([path], None).fingerprint()
+    os.utime(path, (1, 1))
+    assert ImageSource([path], None).fingerprint() != before

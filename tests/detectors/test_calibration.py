@@ -1,0 +1,75 @@
+"""Held-out images give the scores' statistics and thresholds, whatever is in memory at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small import good_images, random_teacher
+
+from stadx import StadxError
+from stadx.core.progress import silent
+from stadx.data.source import ImageSource
+from stadx.detectors.student_teacher.calibration import Terms, calibrate, fused_scores, held_out_maps, normalizations_of
+from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.student_teacher.normalization import Normalization
+from stadx.detectors.thresholds import threshold_at, threshold_levels
+
+
+@pytest.mark.parametrize("scales", [(17,), (17, 33, 33)], ids=str)
+@pytest.mark.parametrize("terms, level, smoothing", [("e", 0.5, 0.0), ("both", 0.0, 1.5)])
+def test_one_scale_after_the_other_is_all_at_once(
+    scales: tuple[int, ...], terms: Terms, level: float, smoothing: float
+) -> None:
+    ensembles = [
+        Ensemble(
+            random_teacher(p), [random_teacher(p, i + j) for j in (1, 2)], torch.full((8,), 0.1 * i), torch.ones(8)
+        )
+        for i, p in enumerate(scales)
+    ]
+    source = ImageSource(good_images(4, (31, 26)), None)
+    told: list[tuple[int, int]] = []
+    found, maps = calibrate(
+        ensembles,
+        source,
+        [0, 3, 2],
+        lambda stage, done, total, figures: told.append((done, total)),
+        terms,
+        level,
+        smoothing,
+    )
+    every = held_out_maps(ensembles, source, [0, 3, 2], silent)
+    assert found == normalizations_of(every, terms, level)
+    for got, want in zip(maps, fused_scores(every, found, smoothing), strict=True):
+        assert torch.equal(got, want)
+    assert told == [(i + 1, 3 * len(scales)) for i in range(3 * len(scales))]
+
+
+def test_statistics_of_several_images_are_those_of_all_their_pixels() -> None:
+    maps = [(1000 + torch.rand(size), torch.randn(size) * 1e-3) for size in ((5, 7), (1, 1), (40, 3))]
+    n = Normalization.of(maps)
+    e, v = (torch.cat([pair[i].flatten() for pair in maps]).double() for i in (0, 1))
+    want = [float(x) for values in (e, v) for x in (values.mean(), values.std(correction=0))]
+    np.testing.assert_allclose([n.e_mean, n.e_std, n.v_mean, n.v_std], want, rtol=1e-12)
+    alike = Normalization.of([(torch.full(size, 0.1), torch.zeros(size)) for size in ((5, 7), (1, 1), (40, 3))])
+    assert (alike.e_std, alike.v_mean, alike.v_std) == (1, 0, 1)  # nothing to divide by
+
+
+def test_thresholds_are_the_scores_themselves() -> None:
+    maps = [torch.randn(n, 50, generator=torch.Generator().manual_seed(n)) for n in (30, 70, 1)]
+    before = [scores.clone() for scores in maps]
+    fprs, thresholds = threshold_levels(maps)
+    assert all(torch.equal(x, y) for x, y in zip(maps, before, strict=True))
+    every = torch.cat(maps).flatten().numpy()
+    assert len(fprs) == len(thresholds) <= 4096 and fprs.dtype == thresholds.dtype == np.float32
+    for fpr, threshold in zip(fprs[::50], thresholds[::50], strict=True):
+        assert np.mean(every > threshold) == pytest.approx(fpr, abs=1e-7)
+    assert threshold_at(0, fprs, thresholds) == every.max() and threshold_at(1, fprs, thresholds) == every.min()
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf], ids=str)
+def test_scores_that_are_not_finite_are_refused(wrong: float) -> None:
+    maps = [torch.randn(6, 5), torch.randn(4, 4)]
+    maps[1][2, 1] = wrong
+    with pytest.raises(StadxError, match="not finite"):
+        threshold_levels(maps)

@@ -1,0 +1,61 @@
+"""Files that released versions wrote are read, and say what they said."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stadx import dense_features, normalize_images
+from stadx.detectors.registry import load_model
+from stadx.teachers.teacher_files import load_teacher
+
+RELEASED = Path(__file__).parent / "released"
+
+
+@pytest.fixture(params=["0.1.0"])
+def release(request: pytest.FixtureRequest) -> Path:
+    return RELEASED / str(request.param)
+
+
+def unpacked(release: Path, name: str, folder: Path) -> Path:
+    """The weights are thinned out and packed: networks of this shape have megabytes."""
+    file = folder / f"{name}.safetensors"
+    file.write_bytes(lzma.decompress((release / f"{file.name}.xz").read_bytes()))
+    return file
+
+
+def said(release: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    with np.load(release / "said.npz") as file:
+        return dict(file), json.loads((release / "thresholds.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["detector", "knn"])
+def test_a_released_model_says_what_it_said(release: Path, name: str, tmp_path: Path, instruction_set: str) -> None:
+    detector = load_model(unpacked(release, name, tmp_path))
+    arrays, thresholds = said(release)
+    images = torch.from_numpy(arrays["images"])
+    for stride in (1, 4):
+        assert detector.image_threshold(stride) == thresholds[f"{name}.image{stride}"]
+        before = torch.from_numpy(arrays[f"{name}.maps{stride}"])
+        # Winograd's error is at most 1e-3 of the descriptors' deviation, in the maps written and in these
+        torch.testing.assert_close(
+            detector.score(images, stride=stride), before, rtol=0, atol=2e-3 * float(before.std())
+        )
+    assert detector.threshold_ == thresholds[name]
+    assert detector.set_target_fpr(0.1).threshold_ == thresholds[f"{name}.tenth"]
+    detector.save(tmp_path / "again.safetensors")
+    assert torch.equal(load_model(tmp_path / "again.safetensors").score(images), detector.score(images))
+
+
+def test_a_released_teacher_describes_as_it_did(release: Path, tmp_path: Path, instruction_set: str) -> None:
+    teacher = load_teacher(unpacked(release, "teacher", tmp_path))
+    arrays, _ = said(release)
+    before = torch.from_numpy(arrays["teacher.descriptors"])
+    now = dense_features(teacher, normalize_images(torch.from_numpy(arrays["images"][:1])))[:, ::32]
+    torch.testing.assert_close(now, before, rtol=0, atol=2e-3 * float(before.std()))

@@ -1,0 +1,38 @@
+"""Small teachers and images that several tests use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stadx import PatchNetwork
+from stadx.core.files import write_model
+from stadx.teachers.teacher_files import TEACHER_VERSION
+
+
+def random_teacher(p: int = 17, seed: int = 0) -> PatchNetwork:
+    """A teacher that was never trained, but has descriptors of unit variance."""
+    generator = torch.Generator().manual_seed(seed)
+    net = PatchNetwork(p, descriptor_size=8)
+    net.init_from_data(torch.randn(32, 3, p, p, generator=generator), generator)
+    return net.eval().requires_grad_(False)
+
+
+def teacher_file(folder: Path, p: int = 17) -> Path:
+    """The same as a file."""
+    net = random_teacher(p)
+    path = folder / f"teacher{p}.safetensors"
+    write_model(path, "teacher", TEACHER_VERSION, {"network": net.settings, "card": {}}, net.state_dict())
+    return path
+
+
+def good_images(count: int = 6, size: tuple[int, int] = (20, 24), seed: int = 0) -> Tensor:
+    """Images uint8 [N, 3, H, W] of diagonal stripes with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    rows, columns = torch.meshgrid(*(torch.arange(n) for n in size), indexing="ij")
+    phase = torch.randint(0, 6, (count, 1, 1), generator=generator)
+    stripes = ((rows + columns + phase) % 6 < 3).float() * 120 + 60
+    noise = 8 * torch.randn(count, 3, *size, generator=generator)
+    return (stripes[:, None] + noise).clamp(0, 255).to(torch.uint8)
