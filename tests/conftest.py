@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from gpu_backends import gpu as gpu  # a fixture for all
+
 from stadx import ops
+from stadx.networks import patch_network
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -28,6 +29,16 @@ def shared_data() -> Path:
 def device(request: pytest.FixtureRequest) -> torch.device:
     """CPU always, CUDA where there is one."""
     return torch.device(request.param)
+
+
+@pytest.fixture(scope="module")
+def narrow_networks() -> Iterator[None]:
+    """Networks an eighth as wide, a fiftieth of the work: for tests of what is done with networks."""
+    with pytest.MonkeyPatch.context() as patch:
+        for p, layers in patch_network._LAYERS.items():
+            narrow = ((kernel, out // 8 if isinstance(out, int) else out, pooled) for kernel, out, pooled in layers)
+            patch.setitem(patch_network._LAYERS, p, tuple(narrow))
+        yield
 
 
 @pytest.fixture(params=["baseline", "avx2", "avx512"])

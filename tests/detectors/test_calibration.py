@@ -15,6 +15,8 @@ from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization
 from stadx.detectors.thresholds import threshold_at, threshold_levels
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.mark.parametrize("scales", [(17,), (17, 33, 33)], ids=str)
 @pytest.mark.parametrize("terms, level, smoothing", [("e", 0.5, 0.0), ("both", 0.0, 1.5)])

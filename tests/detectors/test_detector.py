@@ -26,6 +26,8 @@ from stadx.metrics import auroc
 from stadx.networks.training import Checkpoint
 from stadx.networks.windows import TensorRows
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

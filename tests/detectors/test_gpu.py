@@ -21,6 +21,8 @@ from stadx.detectors.student_teacher.normalization import Normalization, fuse
 from stadx.metrics import inputs, ranks
 from stadx.networks.upsampling import Upsampler, upsample
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 # Of a map's values, which spread over some units: convolutions in another order, and in half precision.
 TOLERANCE = {"float32": 1e-4, "tf32": 5e-2, "bfloat16": 0.3, "float16": 5e-2}
 NORMALIZATIONS = [Normalization(0.1, 0.5, 0.2, 0.7), Normalization(0.3, 0.4, 0.0, 1.0)]

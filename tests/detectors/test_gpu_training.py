@@ -30,6 +30,8 @@ from stadx.teachers import distributed, pretraining
 from stadx.teachers.pretrained import standardized
 from stadx.teachers.pretraining import pretrain
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 def _fitted(folder: Path, device: torch.device | str, checkpoint: Path | None = None) -> Detector:
     teacher = teacher_file(folder)

@@ -18,6 +18,8 @@ from stadx.detectors.student_teacher.crops import Crop, Focus, random_crops
 from stadx.detectors.student_teacher.students import StudentSettings, train_students
 from stadx.networks.training import Checkpoint
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 SETTINGS = StudentSettings(students=2, steps=6, batch=1, precision="float32")
 
 

@@ -19,6 +19,8 @@ from stadx.detectors.student_teacher.students import StudentSettings, _random_pa
 from stadx.detectors.student_teacher.targets import TeacherTargets
 from stadx.networks.padding import Padding, pad_images
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
 def test_statistics_are_those_of_every_pixel_of_every_image(cache_bytes: int) -> None:

@@ -19,6 +19,8 @@ from stadx.experiments import one_class
 from stadx.experiments.one_class import OneClassEnsemble, OneClassResult, OneClassSettings, run_one_class, table, zoomed
 from stadx.networks.patch_network import normalize_images
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 SETTINGS = OneClassSettings(17, students=2, steps=15, batch=8, precision="float32")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stadx.networks.engine import MAX_LIMIT
 from stadx.ops.reference import winograd_matrices
 
 UNIT = 2.0**-24  # float32's unit round-off
@@ -25,3 +26,12 @@ def winograd_gain(tile: int, kernel: int) -> float:
     bt, g, at = winograd_matrices(tile, kernel)
     points = at.square().sum(0) * bt.square().sum(1) * g.square().sum(1)
     return float(points.sum()) / (at.shape[0] * kernel)
+
+
+def scored(descriptors: int = 8, least_std: float = 0.5) -> float:
+    """What the engine's error limit lets e and v differ from PyTorch's by, relative and absolute.
+
+    Every descriptor to `MAX_LIMIT`, and the teacher's divided by σ: ‖ε‖ ≤ √d (1 + 1/σ) `MAX_LIMIT`, and
+    |Δe| ≤ 2 √e ‖ε‖ ≤ (1 + e) ‖ε‖.
+    """
+    return float(descriptors**0.5 * (1 + 1 / least_std) * MAX_LIMIT)
