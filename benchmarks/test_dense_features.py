@@ -11,7 +11,8 @@ from peers import PEERS, laid_out, patch_by_patch
 from stadx import PatchNetwork, dense_features
 from stadx.core.memory import keep_freed_memory
 from stadx.detectors.student_teacher.crops import random_crops
-from stadx.networks.patch_network import PATCH_SIZES, channels_last, dense_features_padded
+from stadx.networks.choices import PATCH_SIZES
+from stadx.networks.patch_network import channels_last, dense_features_padded
 from stadx.networks.training import autocast
 from stadx.networks.winograd import run_layers
 

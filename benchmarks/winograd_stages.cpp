@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "../csrc/cpu/winograd_kernel.cpp"
+#include "../csrc/cpu/dense_winograd_kernel.cpp"
 
 namespace stadx::STADX_ISA {
 namespace {

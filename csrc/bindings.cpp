@@ -1,5 +1,5 @@
-// The module stadx._C: loading it registers the operators torch.ops.stadx.*; it says what was built and what
-// runs.
+// The module stadx._C. Loading it registers the operators torch.ops.stadx.*; its functions say what was built
+// and choose the instruction set.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 

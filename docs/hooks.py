@@ -1,4 +1,4 @@
-"""MkDocs hooks: the command reference from the command line itself, and pages from files outside docs/."""
+"""MkDocs hooks: the references of commands and settings from the code itself, and pages from files outside docs/."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 import sys
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mkdocs.structure.files import File, Files
+if TYPE_CHECKING:
+    from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = "python/stadx/teachers/weights"
@@ -17,6 +18,8 @@ OUTSIDE = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md",
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the teachers' cards and the repository's own pages."""
+    from mkdocs.structure.files import File
+
     pages = {**OUTSIDE, **{f"records/teachers/{c.name}": f"{CARDS}/{c.name}" for c in (ROOT / CARDS).glob("p*.md")}}
     for page, source in pages.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
@@ -24,12 +27,39 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Put the commands where reference/commands.md asks for them; links from outside docs/ lead to its pages."""
+    """Put commands and settings where reference pages ask for them; links from outside docs/ lead to its pages."""
     if page.file.src_uri in OUTSIDE:
         return markdown.replace("](docs/", "](")
     if page.file.src_uri == "reference/commands.md":
         return markdown.replace("<!-- commands -->", "\n".join(_commands()))
+    if page.file.src_uri == "reference/settings.md":
+        return markdown.replace("<!-- settings -->", "\n".join(settings_tables()))
     return markdown
+
+
+def settings_tables() -> list[str]:
+    """A table of the settings of everything that is trained, from what their fields say."""
+    sys.path.insert(0, str(ROOT / "python"))
+    from stadx.core.settings import settings_of
+    from stadx.detectors.baselines import METHODS
+    from stadx.detectors.student_teacher.settings import DetectorSettings
+    from stadx.experiments.settings import OneClassSettings
+    from stadx.teachers.settings import PretrainSettings
+
+    owners: dict[str, type] = {
+        "Detector": DetectorSettings,
+        **{method.__name__: method for method in METHODS.values()},
+        "PretrainSettings": PretrainSettings,
+        "OneClassSettings": OneClassSettings,
+    }
+    lines: list[str] = []
+    for name, owner in owners.items():
+        lines += [f"## {name}", "", "| setting | what it is | default | what it may be |", "|---|---|---|---|"]
+        for setting in settings_of(owner).values():
+            cells = map(_cell, (setting.sentence(), repr(setting.default), setting.values()))
+            lines.append(f"| `{setting.name}` | {' | '.join(cells)} |")
+        lines.append("")
+    return lines
 
 
 def _commands() -> list[str]:

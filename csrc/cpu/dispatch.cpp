@@ -1,3 +1,4 @@
+// Which instruction sets this CPU has, and which of them the kernels use.
 #include "cpu/dispatch.h"
 
 #include <atomic>

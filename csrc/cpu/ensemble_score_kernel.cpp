@@ -1,6 +1,7 @@
-// e = ‖mean_i Sᵢ − (T − µ)/σ‖² and v = mean_i ‖Sᵢ − mean_j Sⱼ‖² of every pixel, in one pass over memory.
-#include "kernels/ensemble_math.h"
-
+// The ensemble score of every pixel, e = ‖mean_i Sᵢ − (T − µ)/σ‖² and v = mean_i ‖Sᵢ − mean_j Sⱼ‖², in one
+// pass over memory.
+#include "common/half.h"
+#include "cpu/ensemble_math.h"
 #include "cpu/kernels.h"
 #include "cpu/vec.h"
 
@@ -100,36 +101,31 @@ void channels_last(const EnsembleScoreArgs& a, int64_t image, int64_t row, int64
   }
 }
 
-// The usual ensemble sizes get code with the students' loop unrolled and their values held in registers.
-template <typename T>
-void planar_any(const EnsembleScoreArgs& a, int64_t image, int64_t row, int64_t block) {
-  switch (a.num_students) {
-    case 1:
-      return planar<T, 1>(a, image, row, block);
-    case 2:
-      return planar<T, 2>(a, image, row, block);
-    case 3:
-      return planar<T, 3>(a, image, row, block);
-    case 5:
-      return planar<T, 5>(a, image, row, block);
-    default:
-      return planar<T, 0>(a, image, row, block);
+enum class Layout { planar, channels_last };
+
+template <typename T, Layout layout, int M>
+void score(const EnsembleScoreArgs& a, int64_t image, int64_t row, int64_t block) {
+  if constexpr (layout == Layout::planar) {
+    planar<T, M>(a, image, row, block);
+  } else {
+    channels_last<T, M>(a, image, row, block);
   }
 }
 
-template <typename T>
-void channels_last_any(const EnsembleScoreArgs& a, int64_t image, int64_t row, int64_t block) {
+// The usual ensemble sizes get code with the students' loop unrolled and their values held in registers.
+template <typename T, Layout layout>
+void score_any(const EnsembleScoreArgs& a, int64_t image, int64_t row, int64_t block) {
   switch (a.num_students) {
     case 1:
-      return channels_last<T, 1>(a, image, row, block);
+      return score<T, layout, 1>(a, image, row, block);
     case 2:
-      return channels_last<T, 2>(a, image, row, block);
+      return score<T, layout, 2>(a, image, row, block);
     case 3:
-      return channels_last<T, 3>(a, image, row, block);
+      return score<T, layout, 3>(a, image, row, block);
     case 5:
-      return channels_last<T, 5>(a, image, row, block);
+      return score<T, layout, 5>(a, image, row, block);
     default:
-      return channels_last<T, 0>(a, image, row, block);
+      return score<T, layout, 0>(a, image, row, block);
   }
 }
 
@@ -137,16 +133,16 @@ void channels_last_any(const EnsembleScoreArgs& a, int64_t image, int64_t row, i
 
 using ScoreArgs = EnsembleScoreArgs;
 void ensemble_score_planar_f32(const ScoreArgs& a, int64_t i, int64_t r, int64_t b) {
-  planar_any<float>(a, i, r, b);
+  score_any<float, Layout::planar>(a, i, r, b);
 }
 void ensemble_score_planar_bf16(const ScoreArgs& a, int64_t i, int64_t r, int64_t b) {
-  planar_any<BFloat16>(a, i, r, b);
+  score_any<BFloat16, Layout::planar>(a, i, r, b);
 }
 void ensemble_score_channels_last_f32(const ScoreArgs& a, int64_t i, int64_t r, int64_t b) {
-  channels_last_any<float>(a, i, r, b);
+  score_any<float, Layout::channels_last>(a, i, r, b);
 }
 void ensemble_score_channels_last_bf16(const ScoreArgs& a, int64_t i, int64_t r, int64_t b) {
-  channels_last_any<BFloat16>(a, i, r, b);
+  score_any<BFloat16, Layout::channels_last>(a, i, r, b);
 }
 
 }  // namespace stadx::STADX_ISA

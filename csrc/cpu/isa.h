@@ -1,6 +1,7 @@
-// For the kernel sources alone: they are compiled once per instruction set, each into its own namespace.
-// Everything they define is in there or has internal linkage, and they use no templates of the standard
-// library: an inline function shared between the copies could be merged into the one that needs AVX-512.
+// The vector width of the instruction set being compiled. Only kernel sources include this: they are compiled
+// once per instruction set, each into its own namespace. Everything they define is in there or has internal
+// linkage, and they use no templates of the standard library: an inline function shared between the copies
+// could be merged into the one that needs AVX-512.
 #pragma once
 
 #ifndef STADX_ISA

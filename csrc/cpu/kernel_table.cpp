@@ -1,5 +1,5 @@
 // The kernels of one instruction set, gathered for dispatch.cpp.
-#include "cpu/gemm.h"
+#include "cpu/dense_gemm.h"
 #include "cpu/isa.h"
 #include "cpu/kernels.h"
 
@@ -30,29 +30,31 @@ void winograd_inputs_transposed(const WinogradTiles&, int64_t);
 void winograd_outputs_transposed(const WinogradTiles&, int64_t);
 
 extern const KernelTable table;
-const KernelTable table = {ensemble_score_planar_f32,
-                           ensemble_score_planar_bf16,
-                           ensemble_score_channels_last_f32,
-                           ensemble_score_channels_last_bf16,
-                           label_find,
-                           label_join,
-                           label_number,
-                           label_paint,
-                           label_gather,
-                           count_scores_f32,
-                           count_scores_f64,
-                           kWidth,
-                           winograd_blocks,
-                           winograd_scratch,
-                           winograd_to_map,
-                           winograd_to_score,
-                           direct_rows,
-                           direct_scratch,
-                           direct_to_map,
-                           direct_to_score,
-                           winograd_inputs,
-                           winograd_outputs,
-                           winograd_inputs_transposed,
-                           winograd_outputs_transposed};
+const KernelTable table = {
+    .ensemble_score_planar_f32 = ensemble_score_planar_f32,
+    .ensemble_score_planar_bf16 = ensemble_score_planar_bf16,
+    .ensemble_score_channels_last_f32 = ensemble_score_channels_last_f32,
+    .ensemble_score_channels_last_bf16 = ensemble_score_channels_last_bf16,
+    .label_find = label_find,
+    .label_join = label_join,
+    .label_number = label_number,
+    .label_paint = label_paint,
+    .label_gather = label_gather,
+    .count_scores_f32 = count_scores_f32,
+    .count_scores_f64 = count_scores_f64,
+    .weight_width = kWidth,
+    .winograd_blocks = winograd_blocks,
+    .winograd_scratch = winograd_scratch,
+    .winograd_to_map = winograd_to_map,
+    .winograd_to_score = winograd_to_score,
+    .direct_rows = direct_rows,
+    .direct_scratch = direct_scratch,
+    .direct_to_map = direct_to_map,
+    .direct_to_score = direct_to_score,
+    .winograd_inputs = winograd_inputs,
+    .winograd_outputs = winograd_outputs,
+    .winograd_inputs_transposed = winograd_inputs_transposed,
+    .winograd_outputs_transposed = winograd_outputs_transposed,
+};
 
 }  // namespace stadx::STADX_ISA

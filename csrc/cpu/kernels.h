@@ -58,7 +58,7 @@ struct DefectPixels {
   int32_t first_region;
 };
 
-// Thresholds e_0 < e_1 < … as ordered keys (kernels/score_key.h), with a table that leads to them: bucket k
+// Thresholds e_0 < e_1 < … as ordered keys (common/score_key.h), with a table that leads to them: bucket k
 // holds those from base + (k << shift) on.
 struct ThresholdTable {
   const void* keys;      // [size + kThresholdPad] of the scores' width; the pad is the largest key
@@ -78,7 +78,7 @@ inline constexpr int64_t kThresholdPad = 16;
 // channels + c]. A map is [images, height, width, channels], contiguous; beyond it there are zeros.
 struct WinogradTiles {
   float *map, *tiles;
-  const float* bias;  // [channels], for winograd_outputs alone
+  const float* bias;  // [channels], only for winograd_outputs
   int64_t images, height, width, channels;
   int64_t rows, columns;  // of tiles, per image
   int tile, kernel;       // N and r; M = N − r + 1
@@ -106,8 +106,7 @@ struct KernelTable {
                        const DefectPixels&);
 
   // Adds to counts[i] the scores between e_i and e_{i+1}, to counts[size + i] those equal to e_i; scores
-  // below e_0 are nowhere. Returns the number of NaN. At most 2^31 scores may be counted before `counts` is
-  // emptied.
+  // below e_0 are nowhere. Returns the number of NaN. `counts` must be emptied after 2^31 scores.
   int64_t (*count_scores_f32)(const float* scores, int64_t size, const ThresholdTable&, uint32_t* counts);
   int64_t (*count_scores_f64)(const double* scores, int64_t size, const ThresholdTable&, uint32_t* counts);
 

@@ -24,8 +24,7 @@ inline Band band_at(const LabelImage& a, int64_t band) {
   return {row_bits(a, band * a.band_rows), row_bits(a, (band + 1) * a.band_rows - 1)};
 }
 
-// Raster index of the first pixel of the run that begins at bit x of a word: one of the top row, if it has
-// any.
+// Raster index of the first pixel of the run that begins at bit x of a word: in the top row, if any.
 inline int32_t first_pixel(const LabelImage& a, const Band& rows, int64_t band, int64_t word, int x) {
   const int64_t top = band * a.band_rows * a.mask.width;
   uint64_t begin = uint64_t{1} << x;

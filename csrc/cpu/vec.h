@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "common/half.h"
 #include "cpu/isa.h"
 
 namespace stadx::STADX_ISA {
@@ -18,19 +19,9 @@ typedef float FloatVec __attribute__((vector_size(kLanes * 4)));
 typedef uint32_t WordVec __attribute__((vector_size(kLanes * 4)));
 typedef uint16_t HalfWordVec __attribute__((vector_size(kLanes * 2)));
 
-// The 16 bits of a bfloat16: the upper half of a float.
-struct BFloat16 {
-  uint16_t bits;
-};
-
 inline float load(const float* p) { return *p; }
 
-inline float load(const BFloat16* p) {
-  const uint32_t word = static_cast<uint32_t>(p->bits) << 16;
-  float value;
-  __builtin_memcpy(&value, &word, 4);
-  return value;
-}
+inline float load(const BFloat16* p) { return to_float(*p); }
 
 inline FloatVec load_vec(const float* p) {
   FloatVec v;

@@ -1,9 +1,9 @@
 // Winograd's transforms between maps and tiles, and their transposes, for training; the products between them
-// are PyTorch's. One cache line of channels at a time, so that every stream of tiles is written in whole
-// lines.
+// are PyTorch's. Takes one cache line of channels at a time: all tiles are written in whole lines.
+#include "cpu/compiler.h"
 #include "cpu/kernels.h"
 #include "cpu/vec.h"
-#include "kernels/winograd.h"
+#include "cpu/winograd.h"
 
 namespace stadx::STADX_ISA {
 namespace {
@@ -11,7 +11,7 @@ namespace {
 constexpr int kLine = 16;  // floats of a cache line
 constexpr int kParts = kLine / kLanes;
 
-// 16 channels.
+// A cache line: 16 channels.
 struct Line {
   FloatVec part[kParts];
 };
@@ -20,32 +20,32 @@ struct Line {
   STADX_UNROLL          \
   for (int q = 0; q < kParts; ++q)
 
-inline __attribute__((always_inline)) Line load_line(const float* p) {
+STADX_ALWAYS_INLINE Line load_line(const float* p) {
   Line line;
   STADX_EACH_PART line.part[q] = load_vec(p + q * kLanes);
   return line;
 }
 
-inline __attribute__((always_inline)) void store_line(float* p, const Line& line) {
+STADX_ALWAYS_INLINE void store_line(float* p, const Line& line) {
   STADX_EACH_PART store_vec(p + q * kLanes, line.part[q]);
 }
 
-inline __attribute__((always_inline)) Line operator*(float a, Line b) {
+STADX_ALWAYS_INLINE Line operator*(float a, Line b) {
   STADX_EACH_PART b.part[q] = a * b.part[q];
   return b;
 }
 
-inline __attribute__((always_inline)) Line operator+(Line a, const Line& b) {
+STADX_ALWAYS_INLINE Line operator+(Line a, const Line& b) {
   STADX_EACH_PART a.part[q] += b.part[q];
   return a;
 }
 
-inline __attribute__((always_inline)) Line operator-(Line a, const Line& b) {
+STADX_ALWAYS_INLINE Line operator-(Line a, const Line& b) {
   STADX_EACH_PART a.part[q] -= b.part[q];
   return a;
 }
 
-inline __attribute__((always_inline)) Line& operator+=(Line& a, const Line& b) {
+STADX_ALWAYS_INLINE Line& operator+=(Line& a, const Line& b) {
   STADX_EACH_PART a.part[q] += b.part[q];
   return a;
 }
@@ -53,7 +53,7 @@ inline __attribute__((always_inline)) Line& operator+=(Line& a, const Line& b) {
 // out = L in Lᵀ for the L that `apply` multiplies by, From × From to To × To lines: get(i, j) gives an entry,
 // put(i, j, line) takes one.
 template <int From, int To, typename Apply, typename Get, typename Put>
-inline __attribute__((always_inline)) void transform(const Apply& apply, const Get& get, const Put& put) {
+STADX_ALWAYS_INLINE void transform(const Apply& apply, const Get& get, const Put& put) {
   Line half[To][From];
   for (int j = 0; j < From; ++j) {
     Line in[From], out[To];

@@ -1,13 +1,11 @@
-// What a kernel may ask of the block of threads it runs in. On a GPU this is a thin coat over the intrinsics;
-// the tests give the same interface to fibers on the host (tests/simt/simt.h), so that kernels run there as
-// they are.
+// What a kernel may ask of its block of threads: on a GPU a thin layer over the intrinsics; the tests give
+// fibers on the host the same interface (tests/support/simt/simt.h), so that kernels run there unchanged.
 //
 // A kernel is a struct that is passed by value, with
 // - kThreads: threads of a block, in one dimension, a multiple of 32;
-// - Shared: its shared memory, trivially constructible, at first with garbage in it;
-// - operator()(Block&, Shared&) const, STADX_DEVICE: what every thread runs. Warp operations are for all
-// lanes
-//   of a warp, sync() is for all threads: none may leave before.
+// - Shared: its shared memory, trivially constructible and uninitialised;
+// - operator()(Block&, Shared&) const, STADX_DEVICE: what every thread runs.
+// All lanes of a warp must reach its warp operations, and all threads sync(): none may leave before.
 #pragma once
 
 #include <cstdint>

@@ -6,8 +6,7 @@
 namespace stadx::cuda {
 
 // The sum of the values of the threads before this one. `warps` is shared memory, one entry per warp; the
-// block's total goes to `total`. Begins and ends with a barrier's worth of order: `warps` may be used again
-// at once.
+// block's total goes to `total`. Ends with a barrier, so `warps` may be used again at once.
 template <int kThreads, typename T>
 STADX_DEVICE T sum_before(Block& block, T value, T* warps, T& total) {
   T sum = value;

@@ -1,3 +1,4 @@
+// Starts the kernels of ensemble_score and phase_score, by dtype and width of access.
 #include "cuda/ensemble_score.cuh"
 
 #include "cuda/launch.cuh"

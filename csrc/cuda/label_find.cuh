@@ -27,7 +27,7 @@ STADX_DEVICE void unite(Block& block, int32_t* parent, int32_t a, int32_t b) {
     }
     const int32_t before = block.atomic_min(parent + a, b);
     if (before == a) return;
-    a = before;  // another thread was faster: what it hung `a` from belongs to b as well
+    a = before;  // another thread was faster: the parent it gave `a` belongs to b as well
   }
 }
 
@@ -60,7 +60,7 @@ STADX_DEVICE CellLinks links_of(const uint32_t* bits, const GpuLabelImage& image
   }
 }
 
-// parent, first and area of the cells, as if every tile were alone. Tiles that are empty are left undefined.
+// parent, first and area of the cells, as if every tile were an image. Empty tiles are left undefined.
 template <int kSide>
 struct FindRegions {
   static constexpr int kThreads = kTileColumns * kTileRows;
@@ -114,8 +114,7 @@ struct FindRegions {
     return popcount(bits) - 1;
   }
 
-  // A warp whose cells are of one region adds once: one large region would have all threads wait for each
-  // other.
+  // A warp whose cells are of one region adds once: threads of a large region would wait for each other.
   STADX_DEVICE void collect(Block& block, Shared& shared, const GpuLabelImage& image, const Cell<kSide>& cell,
                             uint32_t pixels, int32_t root) const {
     const uint32_t inside = block.ballot(pixels != 0);
@@ -137,8 +136,7 @@ struct FindRegions {
   }
 };
 
-// Unites the cells along the tiles' borders: a thread for each of the first row, the first and the last
-// column.
+// Unites the cells along the tiles' borders: a thread for each cell of the first row and the outer columns.
 template <int kSide>
 struct JoinTiles {
   static constexpr int kThreads = 64;

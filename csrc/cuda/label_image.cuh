@@ -68,7 +68,7 @@ template <int kSide>
 STADX_DEVICE bool find_tile(const GpuLabelImage& image, int64_t tile, int32_t& row, int32_t& column) {
   if (image.rows == 0 || image.columns == 0) return false;
   const uint32_t across = static_cast<uint32_t>(Cell<kSide>::columns(image) - 1) / kTileColumns + 1;
-  const uint32_t tile_row = static_cast<uint32_t>(tile) / across;  // 32 bits: quicker
+  const uint32_t tile_row = static_cast<uint32_t>(tile) / across;  // 32 bits: faster
   if (int64_t{tile_row} * kTileRows >= Cell<kSide>::rows(image)) return false;
   row = static_cast<int32_t>(tile_row * kTileRows);
   column = static_cast<int32_t>((static_cast<uint32_t>(tile) - tile_row * across) * kTileColumns);

@@ -1,5 +1,4 @@
-// From the union-find forest to labels: regions are numbered by how many first pixels of regions come before
-// theirs.
+// From the union-find forest to labels: a region's number is the rank of its first pixel.
 #pragma once
 
 #include "cuda/block_sum.cuh"
@@ -18,7 +17,7 @@ STADX_DEVICE void for_cell(Block& block, const LabelTable& table, const uint32_t
   if (pixels != 0) use(image, cell, pixels);
 }
 
-// All cells hang from their root, which gets the first pixel and the area of its region.
+// All cells become children of their root, which gets the first pixel and the area of its region.
 template <int kSide>
 struct FlattenRegions {
   static constexpr int kThreads = kTileColumns * kTileRows;
@@ -37,8 +36,7 @@ struct FlattenRegions {
           // Only a tile's root has something to give. It is no root of the image, so nobody adds to it.
           const int32_t first = work.first[at];
           if (first == kNoPixel) return;
-          // Of pixels the root is the first. Of larger cells few others have an earlier pixel: most need not
-          // try.
+          // With cells of one pixel the root is the first. With larger ones few others have an earlier pixel.
           if (kSide == 2 && first < block.load_changing(work.first + root_at)) {
             block.atomic_min(work.first + root_at, first);
           }
@@ -111,8 +109,7 @@ struct ScanWords {
   }
 };
 
-// chunk_bits[chunk] becomes the bits of the image in the chunks before; totals[image]: all. One warp an
-// image.
+// chunk_bits[chunk] becomes the bits of the image in the chunks before; totals[image]: all. A warp each.
 struct ScanChunks {
   static constexpr int kThreads = 32, kEach = 4;
   struct Shared {};
@@ -149,8 +146,7 @@ struct ScanChunks {
   }
 };
 
-// first[root] becomes the region's label, from 1. With areas and firsts, [regions of the set], they are
-// written.
+// first[root] becomes the region's label, from 1. Writes areas and firsts, [regions of the set], unless null.
 template <int kSide>
 struct NumberRegions {
   static constexpr int kThreads = kTileColumns * kTileRows;
@@ -222,8 +218,7 @@ struct PaintLabels {
   }
 };
 
-// scores[pixel of the set] and regions[pixel of the set] of the pixels inside; Score: an integer of the
-// scores' size.
+// scores and regions, [pixels of the set], of the pixels inside; Score: an integer of the scores' size.
 template <int kSide, typename Score>
 struct GatherPixels {
   static constexpr int kThreads = PackMasks::kThreads;

@@ -1,3 +1,4 @@
+// Starts the kernels of label_regions and defect_pixels, one after the other.
 #include "cuda/label_regions.cuh"
 
 #include <algorithm>

@@ -6,10 +6,9 @@
 #include <string>
 
 #include "cuda/block.cuh"
+#include "cuda/launchers.h"
 
 namespace stadx::cuda {
-
-using Stream = void*;  // a cudaStream_t
 
 struct Grid {
   int64_t x = 1, y = 1;  // x below 2^31, y below 2^16
@@ -45,23 +44,11 @@ void launch(const Kernel& kernel, Grid grid, Stream stream) {
   }
 }
 
-inline void fill_zero(void* data, int64_t bytes, Stream stream) {
-  const cudaError_t error =
-      cudaMemsetAsync(data, 0, static_cast<size_t>(bytes), static_cast<cudaStream_t>(stream));
-  if (error != cudaSuccess) {
-    throw std::runtime_error(std::string("stadx: cannot clear memory: ") + cudaGetErrorString(error));
-  }
-}
-
 #else
 
 template <typename Kernel>
 void launch(const Kernel& kernel, Grid grid, Stream) {
   simt::launch(kernel, grid.x, grid.y);
-}
-
-inline void fill_zero(void* data, int64_t bytes, Stream) {
-  __builtin_memset(data, 0, static_cast<size_t>(bytes));
 }
 
 #endif

@@ -31,8 +31,8 @@ void phase_pool(const PhasePoolArgs& args, Element element, int shifts, bool wid
 
 inline constexpr int kMaxNetworks = 64;  // teacher and students
 
-// e and v where `error` is given; else map = (add ? map : 0) + weight ((e − e_mean) / e_std + (v − v_mean) /
-// v_std).
+// e and v where `error` is given; else
+// map = (add ? map : 0) + weight ((e − e_mean) / e_std + (v − v_mean) / v_std).
 struct ScoreOutput {
   float *error, *variance, *map;
   float e_mean, e_std, v_mean, v_std, weight;
@@ -49,7 +49,7 @@ struct ScoreInput {
 };
 
 // Channels innermost. Pixel (r, c) of image b lies at (r >> pools, c >> pools) of phase (r, c) mod 2^pools,
-// and the batch axis counts (shift of the last pool, …, of the first, image), a shift being two bits, row and
+// and the batch axis counts (shift of the last pool, …, of the first, image). A shift: two bits, row and
 // column.
 struct PhaseScoreArgs {
   ScoreInput in;
@@ -89,8 +89,7 @@ struct KeyTable {
   int bucket_bits;
 };
 
-// float32: sign, exponent and 3 bits of the mantissa, so the cut is at most an eighth too low; float64: sign
-// and exponent.
+// float32: sign, exponent and 3 bits of mantissa (the cut is at most an eighth too low); float64: none.
 inline constexpr int kCutBits = 12, kCutBins = 1 << kCutBits;
 
 // Exact PRO, for float32 and float64; `count` sets, at most kScoreSets.
@@ -110,7 +109,7 @@ inline constexpr int kChunkWords = 1024;
 // One image. The workspaces hold all images' words, cells and chunks of words one after the other.
 struct GpuLabelImage {
   const void* mask;    // integers of element_size bytes, columns next to each other
-  const void* map;     // scores, for the defect pixels alone
+  const void* map;     // scores, only for the defect pixels
   int64_t row_stride;  // of the mask, in elements
   int64_t map_stride;
   int64_t word_at, cell_at, chunk_at;  // where the image begins in the workspaces
@@ -128,13 +127,13 @@ struct LabelTable {
 };
 
 // Workspaces. A cell is a pixel, or for 8-connectivity 2 x 2 pixels, which are one region anyway. Those for
-// the defect pixels alone are null for labels.
+// the defect pixels only are null for labels.
 struct LabelWork {
   uint32_t* bits;          // [words] of the mask: rows of whole words, the first column lowest
   uint32_t* roots;         // [words]: the first pixels of the regions
   int32_t* parent;         // [cells]: by the cell's number in its image; undefined outside
-  int32_t* first;          // [cells]: first pixel of what hangs from the cell; in the end a root's label
-  int32_t* area;           // [cells]: pixels of what hangs from the cell; for the defect pixels
+  int32_t* first;          // [cells]: first pixel of the cell's subtree; in the end a root's label
+  int32_t* area;           // [cells]: pixels of the cell's subtree; for the defect pixels
   int32_t* roots_before;   // [words]: roots in the words of the chunk before
   int32_t* pixels_before;  // [words]: for the defect pixels
   int32_t* chunk_roots;    // [chunks]: roots, later roots of the image in chunks before

@@ -1,3 +1,4 @@
+// Starts the kernel of phase_pool, by dtype, width of access and number of shifts.
 #include "cuda/phase_pool.cuh"
 
 #include <algorithm>

@@ -1,8 +1,9 @@
-// A score that enough others reach, from a histogram of the keys' highest bits; and sums of integers by
-// region.
+// A score that enough others reach, from a histogram of the keys' highest bits.
 #pragma once
 
-#include "cuda/count_scores.cuh"
+#include "common/score_key.h"
+#include "cuda/block_sum.cuh"
+#include "cuda/launchers.h"
 
 namespace stadx::cuda {
 
@@ -45,8 +46,7 @@ struct CountBins {
   }
 };
 
-// The lowest score of the highest bin from which on there are `wanted` scores; −∞ if there are fewer. One
-// block.
+// The lowest score of the highest bin from which on there are `wanted` scores; else −∞. One block.
 template <typename T>
 struct ChooseCut {
   using Key = typename ScoreKey<T>::Key;
@@ -77,32 +77,6 @@ struct ChooseCut {
         *cut = score_of_key<T>(key < kLowest ? kLowest : key);
       }
       sum = next;
-    }
-  }
-};
-
-// sums[region[i]] += values[at[i]]. A region's pixels follow each other in a row, so lanes often agree.
-struct SumRegions {
-  static constexpr int kThreads = 256;
-  struct Shared {};
-  const int64_t* values;
-  const int32_t *at, *region;
-  int64_t size;
-  int64_t* sums;
-
-  STADX_DEVICE void operator()(Block& block, Shared&) const {
-    const int64_t step = block.grid_x() * kThreads;
-    for (int64_t begin = block.x() * kThreads; begin < size; begin += step) {
-      const int64_t i = begin + block.thread();
-      const int32_t r = i < size ? load_constant(region + i) : -1;
-      int64_t value = i < size ? load_constant(values + load_constant(at + i)) : 0;
-      if (block.ballot(r == block.shuffle(r, 0)) == ~0u) {
-#pragma unroll
-        for (int k = 16; k > 0; k /= 2) value += block.shuffle_xor(value, k);
-        if (block.lane() == 0 && r >= 0) block.atomic_add(sums + r, value);
-      } else if (r >= 0) {
-        block.atomic_add(sums + r, value);
-      }
     }
   }
 };

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
+#include "common/half.h"
 #include "cuda/block.cuh"
-#include "kernels/half.h"
 
 namespace stadx::cuda {
 

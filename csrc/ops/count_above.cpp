@@ -1,5 +1,4 @@
-// stadx::count_above: how many scores of a set lie above each of many thresholds, and how many are equal to
-// it.
+// stadx::count_above: how many scores of a set are above each of many thresholds, and how many equal it.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -12,8 +11,9 @@
 #include <tuple>
 #include <vector>
 
+#include "common/score_key.h"
 #include "cpu/kernels.h"
-#include "kernels/score_key.h"
+#include "ops/score_checks.h"
 
 namespace stadx {
 namespace {
@@ -116,23 +116,14 @@ void count(const std::vector<Tensor>& scores, const T* values, int64_t size, int
 
 std::tuple<Tensor, Tensor, Tensor> count_above_cpu(const std::vector<Tensor> scores,
                                                    const Tensor thresholds) {
-  const ScalarType dtype = thresholds.scalar_type();
-  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double,
-                  "count_above: thresholds must be float32 or float64");
-  STD_TORCH_CHECK(thresholds.dim() == 1 && thresholds.size(0) >= 1 && thresholds.size(0) < kFlush,
-                  "count_above: thresholds must be [E] with 1 ≤ E < 2^31");
-  for (size_t i = 0; i < scores.size(); ++i) {
-    STD_TORCH_CHECK(scores[i].scalar_type() == dtype, "count_above: scores ", i,
-                    " must have the thresholds' dtype");
-    STD_TORCH_CHECK(scores[i].is_contiguous(), "count_above: scores ", i, " must be contiguous");
-  }
+  check_count_above(scores, thresholds);
   const int64_t size = thresholds.size(0);
   const Tensor sorted = torch::stable::contiguous(thresholds);
   Tensor above = torch::stable::new_zeros(thresholds, {size}, ScalarType::Long);
   Tensor equal = torch::stable::new_zeros(thresholds, {size}, ScalarType::Long);
   Tensor nans = torch::stable::new_zeros(thresholds, {static_cast<int64_t>(scores.size())}, ScalarType::Long);
   int64_t *a = above.mutable_data_ptr<int64_t>(), *e = equal.mutable_data_ptr<int64_t>();
-  if (dtype == ScalarType::Float) {
+  if (thresholds.scalar_type() == ScalarType::Float) {
     count<float>(scores, sorted.const_data_ptr<float>(), size, a, e, nans.mutable_data_ptr<int64_t>());
   } else {
     count<double>(scores, sorted.const_data_ptr<double>(), size, a, e, nans.mutable_data_ptr<int64_t>());

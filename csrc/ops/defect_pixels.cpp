@@ -1,5 +1,4 @@
-// stadx::defect_pixels: the scores of all ground-truth pixels of a set of images, and the regions they lie
-// in.
+// stadx::defect_pixels: the scores of all ground-truth pixels of a set of images, and the region of each.
 #include <torch/csrc/stable/library.h>
 
 #include <limits>

@@ -43,7 +43,7 @@ std::tuple<Tensor, Tensor> ensemble_score_cpu(const Tensor students, const Tenso
     args.rows = height;
     args.width = width;
     for (MapView* map : {&args.students, &args.teacher}) {
-      // Strides of dimensions of size 1 say nothing: give them the value that suits.
+      // The stride of a dimension of size 1 is arbitrary: give it the value that a contiguous map has.
       if (width == 1) map->pixel_stride = height == 1 ? 1 : map->row_stride;
       if (width == 1 || height == 1) map->row_stride = width * map->pixel_stride;
       if (teacher_k.size(1) == 1) map->channel_stride = 1;

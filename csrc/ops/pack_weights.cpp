@@ -5,7 +5,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include "cpu/kernels.h"
-#include "kernels/winograd.h"
+#include "cpu/winograd.h"
 
 namespace stadx {
 namespace {
@@ -19,9 +19,8 @@ double weight_matrix(int k, int j, int r) {
 }
 
 // [O, C, r, r] to [⌈O / 64⌉, points, 64 / w, depth, w], zeros where there is no output or input channel; w
-// columns are what the kernels in use multiply by at once. Winograd:
-// one point per entry of G w Gᵀ, depth = `channels`. Direct (tile 0): one point, depth = (kernel row, kernel
-// column, channel).
+// columns are what the kernels in use multiply by at once. Winograd: one point per entry of G w Gᵀ, depth =
+// `channels`. Direct (tile 0): one point, depth = (kernel row, kernel column, channel).
 Tensor pack_weights_cpu(const Tensor weight, int64_t tile, int64_t channels) {
   STD_TORCH_CHECK(weight.dim() == 4 && weight.size(2) == weight.size(3),
                   "pack_weights: weight must be [O, C, k, k]");

@@ -12,6 +12,7 @@ from .core.version import package_version
 if TYPE_CHECKING:
     from . import metrics, ops
     from .core.errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
+    from .detectors import testing
     from .detectors.base import Prediction
     from .detectors.student_teacher.detector import Detector
     from .networks.dense import dense_features
@@ -30,6 +31,7 @@ __all__ = [
     "metrics",
     "normalize_images",
     "ops",
+    "testing",
 ]
 __version__ = package_version()
 aliases.install()
@@ -46,12 +48,13 @@ _HOMES = {
     "core.errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
     "networks.patch_network": ("PatchNetwork", "normalize_images"),
 }
+_MODULES = {"metrics": "metrics", "ops": "ops", "testing": "detectors.testing"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch takes seconds, and `stadx --help` needs none of it."""
-    if name in ("metrics", "ops"):
-        return import_module(f".{name}", __name__)
+    if name in _MODULES:
+        return import_module(f".{_MODULES[name]}", __name__)
     for module, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f".{module}", __name__), name)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from stadx import PatchNetwork, dense_features, ops
 from stadx.metrics import au_pro
-from stadx.networks.patch_network import PATCH_SIZES
+from stadx.networks.choices import PATCH_SIZES
 
 # at the end: a module of the tests with the same name wins
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))

@@ -62,6 +62,16 @@ def test_settings_that_few_will_change(trained: Any) -> None:
     assert "means nothing to --method knn" in trained("--method", "knn", "--padding", "zeros")
 
 
+def test_zero_stands_for_none(trained: Any) -> None:
+    settings = trained("--image-size", "0", "--crop", "0")
+    assert settings == {**Detector((33,)).settings, "image_size": None, "crop": None}
+
+
+def test_settings_that_cannot_be_are_named(trained: Any) -> None:
+    assert "learning_rate is 0.0; it must be None or a number, above 0" in trained("--learning-rate", "0")
+    assert "one student alone has no variance" in trained("--students", "1", "--terms", "v")
+
+
 def test_what_the_preset_means_to_baselines(trained: Any) -> None:
     assert trained("--method", "vae")["samples"] == 500_000
     for method in ("l2-ae", "vae"):

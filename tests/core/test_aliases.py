@@ -38,3 +38,15 @@ assert stadx.reference.ensemble_score
 def test_what_never_was_is_not_found() -> None:
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("stadx.baseline")
+
+
+def test_short_paths_say_nothing() -> None:
+    code = """
+import warnings
+warnings.simplefilter("error")
+import stadx
+import stadx.testing
+from stadx.detectors.testing import check_detector
+assert stadx.testing.check_detector is check_detector
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

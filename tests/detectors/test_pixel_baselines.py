@@ -240,7 +240,8 @@ def test_command_line(demo: dict[str, Path], tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert list(tmp_path.iterdir()) == [model]
     detector = load_model(model)
-    assert detector.settings["patch"] == 32 and detector.settings["epochs"] == 2 and detector.settings["seed"] == 3
+    assert detector.settings["image_size"] == 32 and detector.settings["patch"] is None
+    assert detector.settings["epochs"] == 2 and detector.settings["seed"] == 3
     result = run(app, ["evaluate", str(model), str(washer), "--json", str(tmp_path / "e.json")])
     assert result.exit_code == 0 and (tmp_path / "e.json").exists(), result.output
     result = run(app, ["predict", str(model), str(washer / "test" / "good"), "--out", str(tmp_path / "found")])
@@ -265,23 +266,23 @@ def test_command_line(demo: dict[str, Path], tmp_path: Path) -> None:
         ("ssim-ae", {"image_size": (64, 80)}, "patch is needed where image_size is"),
         ("ssim-ae", {"image_size": None, "patch": 48}, "patch is 48; choose one of"),
         ("ssim-ae", {"step": 300}, "step is 300; above patch, 256"),
-        ("ssim-ae", {"window": 10}, "window = 10 odd"),
-        ("ssim-ae", {"weight_decay": -1.0}, "weight_decay = -1.0 not below 0"),
-        ("ssim-ae", {"epochs": 0}, "epochs = 0"),
-        ("ssim-ae", {"rotation": -1.0}, "rotation = -1.0"),
+        ("ssim-ae", {"window": 10}, "window is 10; it must be odd"),
+        ("ssim-ae", {"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ("ssim-ae", {"epochs": 0}, "epochs is 0"),
+        ("ssim-ae", {"rotation": -1.0}, "rotation is -1.0"),
         ("anogan", {"image_size": 40}, "patch is 40; it must be a multiple of 16"),
-        ("anogan", {"latent": 0}, "latent = 0"),
-        ("anogan", {"feature_weight": 2.0}, "feature_weight = 2.0 in"),
+        ("anogan", {"latent": 0}, "latent is 0"),
+        ("anogan", {"feature_weight": 2.0}, "feature_weight is 2.0"),
         ("ocgan", {"image_size": 64}, r"patch is 64; choose one of \(29, 61\)"),
-        ("ocgan", {"width": 0}, "width = 0"),
-        ("ocgan", {"noise": -1.0}, "noise = -1.0"),
+        ("ocgan", {"width": 0}, "width is 0"),
+        ("ocgan", {"noise": -1.0}, "noise is -1.0"),
         ("feature-dictionary", {"patch_size": 16}, "patch_size is 16; it must be odd"),
         ("feature-dictionary", {"network": "vgg"}, "network is 'vgg'"),
         ("feature-dictionary", {"neighbors": 11}, "neighbors = 11"),
         ("feature-dictionary", {"variance": 1.0}, "variance is 1.0"),
-        ("feature-dictionary", {"step": 0}, "step = 0"),
-        ("feature-dictionary", {"input_size": 0}, "input_size = 0"),
-        ("feature-dictionary", {"held_out": 1.0}, "held_out = 1.0"),
+        ("feature-dictionary", {"step": 0}, "step is 0"),
+        ("feature-dictionary", {"input_size": 0}, "input_size is 0"),
+        ("feature-dictionary", {"held_out": 1.0}, "held_out is 1.0"),
     ],
 )
 def test_settings_that_cannot_be(method: str, settings: dict[str, Any], message: str) -> None:

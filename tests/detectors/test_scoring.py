@@ -16,8 +16,9 @@ from stadx.detectors.student_teacher.bands import score_bands
 from stadx.detectors.student_teacher.calibration import normalizations_of
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization, fuse
+from stadx.networks.choices import Padding
 from stadx.networks.dense import Method
-from stadx.networks.padding import Padding, pad_images
+from stadx.networks.padding import pad_images
 from stadx.networks.plan import buffer_sizes, layers_of
 from stadx.networks.upsampling import Upsampler
 from stadx.networks.windows import LastRows, TensorRows, padded_window, pieces

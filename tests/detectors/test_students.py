@@ -15,12 +15,13 @@ from small import good_images, random_teacher
 from stadx import ModelFileError, StadxError
 from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.crops import Crop, Focus, random_crops
-from stadx.detectors.student_teacher.students import StudentSettings, train_students
+from stadx.detectors.student_teacher.settings import DetectorSettings
+from stadx.detectors.student_teacher.students import train_students
 from stadx.networks.training import Checkpoint
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
-SETTINGS = StudentSettings(students=2, steps=6, batch=1, precision="float32")
+SETTINGS = DetectorSettings(students=2, steps=6, batch=1, precision="float32")
 
 
 class Stop(Exception):

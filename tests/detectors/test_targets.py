@@ -9,15 +9,17 @@ import pytest
 import torch
 from small import good_images, random_teacher
 
-import stadx.detectors.student_teacher.targets
 from stadx import DataError, dense_features, normalize_images
 from stadx.data.images import write_image
 from stadx.data.source import ImageSource
+from stadx.detectors.student_teacher import targets as target_module
 from stadx.detectors.student_teacher.batches import Batches
 from stadx.detectors.student_teacher.crops import Crop, random_crops
-from stadx.detectors.student_teacher.students import StudentSettings, _random_patches, train_students
+from stadx.detectors.student_teacher.settings import DetectorSettings
+from stadx.detectors.student_teacher.students import _random_patches, train_students
 from stadx.detectors.student_teacher.targets import TeacherTargets
-from stadx.networks.padding import Padding, pad_images
+from stadx.networks.choices import Padding
+from stadx.networks.padding import pad_images
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -37,8 +39,8 @@ def test_large_images_are_described_tile_by_tile(cache_bytes: int, monkeypatch: 
     teacher, images = random_teacher(33), good_images(3, (83, 61))
     wholes, found = [], []
     for whole_pixels, tile in ((1 << 20, 384), (1 << 20, 24), (83 * 61 - 1, 24)):
-        monkeypatch.setattr(stadx.targets, "_WHOLE_PIXELS", whole_pixels)
-        monkeypatch.setattr(stadx.targets, "_TILE", tile)
+        monkeypatch.setattr(target_module, "_WHOLE_PIXELS", whole_pixels)
+        monkeypatch.setattr(target_module, "_TILE", tile)
         targets = TeacherTargets(teacher, ImageSource(images, None), [0, 2], cache_bytes)
         found.append(targets.statistics())
         assert len(targets._maps) == (2 if cache_bytes else 0)
@@ -89,7 +91,7 @@ def test_a_dead_channel_does_no_harm(dead: int) -> None:
     assert (std[:dead] > 5e-3).all() and (std[dead:] > 0.5).all()
     normalised = (targets.crop(0, Crop(0, 0, 20, 24, 1))[0] - mean[:, None, None]) / std[:, None, None]
     assert normalised[:dead].abs().max() < 0.3
-    settings = StudentSettings(students=1, steps=40, crop=12, precision="float32")
+    settings = DetectorSettings(students=1, steps=40, crop=12, precision="float32")
     history = train_students(teacher, source, range(5), settings, held_out=[5]).history
     assert history[-1]["held_out"] < 0.8 * history[0]["held_out"]
 
@@ -150,7 +152,7 @@ def test_an_image_that_is_not_kept_is_read_once_for_a_crop(tmp_path: Path, monke
         write_image(tmp_path / f"{i}.png", image.permute(1, 2, 0).numpy())
     source = ImageSource(tmp_path, None, cache_bytes=0)
     targets = TeacherTargets(random_teacher(), source, [0, 1], cache_bytes=0)
-    batches = Batches(targets, StudentSettings(batch=2, crop=12), torch.zeros(8), torch.ones(8))
+    batches = Batches(targets, DetectorSettings(batch=2, crop=12), torch.zeros(8), torch.ones(8))
     read: list[int] = []
     get = ImageSource.__getitem__
     monkeypatch.setattr(ImageSource, "__getitem__", lambda self, index: (read.append(index), get(self, index))[1])

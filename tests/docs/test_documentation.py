@@ -9,7 +9,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-EXAMPLES = ["guide/metrics.md", "extending/metric.md", "extending/operator.md"]
+EXAMPLES = [
+    "guide/metrics.md",
+    "extending/detector.md",
+    "extending/layout.md",
+    "extending/metric.md",
+    "extending/operator.md",
+]
 
 
 def blocks(page: Path, language: str) -> list[tuple[str, str]]:
@@ -26,7 +32,7 @@ def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (tmp_path / title).write_text(text, "utf-8")
     code = "\n".join(text for _, text in blocks(page, "python"))
     assert code
-    exec(compile(code, str(page), "exec"), {"__name__": page.stem})
+    exec(compile(code, str(page), "exec", dont_inherit=True), {"__name__": page.stem})
 
 
 PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]

@@ -16,7 +16,8 @@ from stadx import DataError
 from stadx.cli.app import app
 from stadx.data.images import write_image
 from stadx.experiments import one_class
-from stadx.experiments.one_class import OneClassEnsemble, OneClassResult, OneClassSettings, run_one_class, table, zoomed
+from stadx.experiments.one_class import OneClassEnsemble, OneClassResult, run_one_class, table, zoomed
+from stadx.experiments.settings import OneClassSettings
 from stadx.networks.patch_network import normalize_images
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")

@@ -269,9 +269,5 @@ def test_teachers_have_the_weights_of_their_column(tmp_path: Path) -> None:
     assert list(classes.teacher_files({"Ours (1, 0, 1)": shipped})) == ["Ours (1, 0, 1)"]
 
 
-def test_the_command_knows_all_items() -> None:
-    from typing import get_args
-
-    from stadx.cli.experiments import Item
-
-    assert get_args(Item) == ITEMS
+def test_the_command_knows_all_tables() -> None:
+    assert [item for item in ITEMS if item.startswith("table")] == list(TABLES)

@@ -155,7 +155,7 @@ def test_ablations(weave: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     request = Request((weave,), tmp_path, budget, columns=("stride",))
     outcome = reproduce("ablations", request)
     setup = study_pages.setup_of(budget, 4)
-    assert (setup.scales, setup.steps, setup.stride, setup.settings) == ((17,), 2, 4, {"crop": 8})
+    assert (setup.stride, setup.settings["scales"], setup.settings["steps"], setup.settings["crop"]) == (4, (17,), 2, 8)
     same = run_study("stride", weave, tmp_path / "ablations", setup)
     assert f"**Weave: stride**\n\n{table(same)}" in outcome.text and "next to nothing" in outcome.text
     page = (tmp_path / "ablations.html").read_text()

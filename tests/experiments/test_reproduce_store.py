@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from stadx import DataError, MissingExtraError
 from stadx.cli.app import app
 from stadx.data.images import write_image
+from stadx.detectors.baselines import feature_dictionary, shallow
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.experiments import environment, one_class
 from stadx.experiments.reproduce import Outcome, reproduce
@@ -147,13 +148,13 @@ def test_a_missing_extra_is_told_before_anything_is_run(
     def missing(name: str) -> None:
         raise MissingExtraError(f"{name} is not installed")
 
-    monkeypatch.setattr(categories, "load_pretrained", missing)
+    monkeypatch.setattr(feature_dictionary, "load_pretrained", missing)
     request = of(data, tmp_path, columns=())
     with pytest.raises(MissingExtraError, match="efficientnet-lite0 is not installed"):
         reproduce("table1", request)
     assert not measured
     reproduce("table1", replace(request, columns=("VAE", "1-NN")))
-    monkeypatch.setattr(categories, "sklearn", missing)
+    monkeypatch.setattr(shallow, "sklearn", missing)
     assert reproduce("table1", replace(request, columns=("VAE", "1-NN"))).table  # nothing is left that needs it
 
 

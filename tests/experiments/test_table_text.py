@@ -10,7 +10,7 @@ from statistics import stdev
 import pytest
 from rich.console import Console
 
-from stadx.cli.console import show_reproduction
+from stadx.cli.tables import show_reproduction
 from stadx.experiments.tables.published_tables import Cell, PublishedTable, Reproduction
 from stadx.experiments.tables.table_files import latex, markdown, to_csv
 

@@ -13,9 +13,9 @@ from test_networks import make_network, patches_at
 from torch import Tensor
 
 from stadx import PatchNetwork, dense_features, normalize_images
+from stadx.networks.choices import PATCH_SIZES
 from stadx.networks.dense import Method
 from stadx.networks.engine import MAX_LIMIT, RMS_LIMIT, engine_for
-from stadx.networks.patch_network import PATCH_SIZES
 from stadx.teachers.teacher_files import load_teacher, shipped_teacher
 
 SIZES = [(1, 1), (2, 9), (7, 64), (65, 33)]

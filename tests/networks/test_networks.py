@@ -13,8 +13,8 @@ from rounding import rounded
 from torch import Tensor, nn
 
 from stadx import PatchNetwork, dense_features, normalize_images
+from stadx.networks.choices import PATCH_SIZES
 from stadx.networks.padding import pad_images
-from stadx.networks.patch_network import PATCH_SIZES
 
 SIZES = [(1, 1), (7, 64), (65, 33), (128, 129)]
 # Sums of up to 128 x 5 x 5 products in each of six layers, both ways.

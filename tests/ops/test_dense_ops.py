@@ -93,6 +93,15 @@ def test_direct_convolution_with_steps(instruction_set: str, step: int, channels
     compare(x, weight, bias, 0, **settings(step=step, offset=(1, 0), size=(26 // step, 38 // step)))
 
 
+@pytest.mark.parametrize("columns", range(1, 14))
+def test_any_number_of_rows_in_the_matrix_product(instruction_set: str, columns: int) -> None:
+    # six rows at a time and what is left over
+    x, weight, bias = random_layer(1, 1, 2, columns, 16, 70)
+    compare(x, weight, bias, 0, **settings(size=(2, columns)))
+    x, weight, bias = random_layer(2, 1, 8, 7 * columns + 1, 16, 20)
+    compare(x, weight, bias, 8, **settings(size=(7, 7 * columns)))
+
+
 @pytest.mark.parametrize("tile", [8, 10])
 def test_points_give_the_exact_convolution(tile: int) -> None:
     generator = torch.Generator().manual_seed(0)

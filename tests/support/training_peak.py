@@ -8,7 +8,8 @@ from pathlib import Path
 from small import good_images
 
 from stadx.data.source import ImageSource
-from stadx.detectors.student_teacher.students import StudentSettings, train_students
+from stadx.detectors.student_teacher.settings import DetectorSettings
+from stadx.detectors.student_teacher.students import train_students
 from stadx.teachers.teacher_files import load_teachers
 
 
@@ -21,7 +22,7 @@ def peak() -> int:
 def train(height: int, width: int) -> None:
     (teacher,) = load_teachers((33,), ())
     source = ImageSource(good_images(2, (height, width)), None)
-    train_students(teacher, source, [0], StudentSettings(students=1, steps=2), held_out=[1])
+    train_students(teacher, source, [0], DetectorSettings(students=1, steps=2), held_out=[1])
 
 
 if __name__ == "__main__":

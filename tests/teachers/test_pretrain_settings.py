@@ -17,23 +17,23 @@ NAN, INFINITY = float("nan"), float("inf")
     [
         ({"distillation_weight": 0, "compactness_weight": 0}, "all three losses are 0; give at least one above"),
         *(
-            ({name: value}, f"{name} is {value}; give a finite number that is not below 0")
+            ({name: value}, f"{name} is {value}; it must be .*a number, at least 0")
             for name in ("learning_rate", "weight_decay", "distillation_weight", "triplet_weight", "compactness_weight")
             for value in (-1, NAN, INFINITY)
         ),
-        ({"triplet_margin": -1}, "triplet_margin is -1; give a finite number"),
-        ({"noise": NAN}, "noise is nan; give a finite number"),
-        ({"steps": 0}, "steps is 0; give 1 or more"),
-        ({"steps": NAN}, "steps is nan; give 1 or more"),
-        ({"batch": 1}, "batch is 1; give 2 or more"),
-        ({"descriptor_size": 0}, "descriptor_size is 0; give 2 or more"),
-        ({"conv3_channels": 0}, "conv3_channels is 0; give 1 or more"),
-        ({"pretrained_input": 0}, "pretrained_input is 0; give 1 or more"),
-        ({"distinct_batches": -1}, "distinct_batches is -1; give 0 or more"),
-        ({"seed": -1}, "seed is -1; give 0 or more"),
-        ({"grey": 1.5}, "grey is 1.5; give a number from 0 to 1"),
-        ({"luminance": NAN}, "luminance is nan; give a number from 0 to 1"),
-        ({"zoom": (0, 4)}, "zoom is .*smallest and the largest multiple"),
+        ({"triplet_margin": -1}, "triplet_margin is -1; it must be a number, at least 0"),
+        ({"noise": NAN}, "noise is nan; it must be a number, at least 0"),
+        ({"steps": 0}, "steps is 0; it must be a whole number, at least 1"),
+        ({"steps": NAN}, "steps is nan; it must be a whole number, at least 1"),
+        ({"batch": 1}, "batch is 1; it must be a whole number, at least 2"),
+        ({"descriptor_size": 0}, "descriptor_size is 0; it must be a whole number, at least 2"),
+        ({"conv3_channels": 0}, "conv3_channels is 0; it must be a whole number, at least 1"),
+        ({"pretrained_input": 0}, "pretrained_input is 0; it must be a whole number, at least 1"),
+        ({"distinct_batches": -1}, "distinct_batches is -1; it must be a whole number, at least 0"),
+        ({"seed": -1}, "seed is -1; it must be a whole number, at least 0"),
+        ({"grey": 1.5}, "grey is 1.5; it must be a number, at least 0 and at most 1"),
+        ({"luminance": NAN}, "luminance is nan; it must be a number, at least 0 and at most 1"),
+        ({"zoom": (0, 4)}, "zoom is .*it must be a whole number, at least 1"),
         ({"zoom": (5, 4)}, "zoom is .*smallest and the largest multiple"),
         ({"patch_size": 18}, r"patch_size is 18; choose one of \(17, 33, 65\)"),
         ({"targets": "foo"}, "targets is 'foo'; choose one of .*'pooled', 'dense'"),

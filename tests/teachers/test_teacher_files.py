@@ -9,7 +9,7 @@ import torch
 
 from stadx import DataError, ModelFileError
 from stadx.core.files import read_model, write_model
-from stadx.networks.patch_network import PATCH_SIZES
+from stadx.networks.choices import PATCH_SIZES
 from stadx.teachers.teacher_files import load_teacher, shipped_teacher
 
 

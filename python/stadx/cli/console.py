@@ -1,15 +1,16 @@
-"""What a person sees of a command: progress, tables, and errors without a traceback."""
+"""What a person sees of a command: lines, progress, and errors without a traceback."""
 
 from __future__ import annotations
 
 import functools
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
-from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,19 +21,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
-from rich.table import Table
 from rich.text import Text
 
 from stadx.core.errors import StadxError
 
 if TYPE_CHECKING:
-    import torch
-
-    from stadx.detectors.baselines import Baseline
-    from stadx.detectors.student_teacher.detector import Detector
-    from stadx.evaluation.of_detector import Evaluation
-    from stadx.evaluation.of_maps import MapEvaluation
-    from stadx.experiments.tables.published_tables import Reproduction
+    from rich.table import Table
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -42,7 +36,6 @@ SMALLER = "use smaller images or fewer scales"
 # Of progress where the output is a file, in which bars make no sense.
 _SECONDS_TO_FIRST_LINE = 2.0
 _SECONDS_BETWEEN_LINES = 30.0
-_AS_WIDE_AS_NEEDED = 10_000  # columns of a file, which has no width
 _MOST_BARS = 16  # a terminal shows no more than fit into it, and the first ones
 
 Parameters = ParamSpec("Parameters")
@@ -68,6 +61,23 @@ def show_lines(text: str) -> None:
     Console(highlight=False).print(Text(printable(text)), soft_wrap=True)
 
 
+def check_outputs(*files: Path | None) -> None:
+    """Raise `OutputError` now for a file that could not be written later, after the work."""
+    from stadx.core.files import check_writable
+
+    for file in files:
+        if file is not None:
+            check_writable(file)
+
+
+def write_json(file: Path, content: Any, indent: int = 2) -> None:
+    """Write what the option --json asks for, and say so."""
+    from stadx.core.files import write_bytes
+
+    write_bytes(file, (json.dumps(content, indent=indent) + "\n").encode("ascii"))
+    say(f"JSON: {file}")
+
+
 def printable(text: str) -> str:
     """Replace what UTF-8 cannot hold, as file names may contain it."""
     return text.encode("utf-8", "replace").decode("utf-8")
@@ -81,7 +91,7 @@ def _errors() -> Console:
 def reported(
     stopped: str = STOPPED, smaller: str = SMALLER
 ) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
-    """Make a command end with one clear line: 2 after an error a person can mend, 130 after Ctrl-C.
+    """Make a command end with one clear line: 2 after an error a person can fix, 130 after Ctrl-C.
 
     Errors of the program itself keep their traceback: they are for its authors.
 
@@ -192,124 +202,3 @@ class ShownProgress:
         minutes, seconds = divmod(round((now - begun) * (total - done) / (done - first)), 60)
         hours, minutes = divmod(minutes, 60)
         return f", {hours}:{minutes:02}:{seconds:02} left" if hours else f", {minutes}:{seconds:02} left"
-
-
-def check_device(name: str) -> torch.device:
-    """The device that the option --device names."""
-    from stadx.core.devices import usable_device
-
-    try:
-        return usable_device(name)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--device") from error
-
-
-def move(detector: Detector | Baseline, device: str) -> None:
-    """Have a detector work where the option --device says."""
-    try:
-        detector.to(device)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--device") from error
-
-
-def metrics_table(evaluations: Sequence[Evaluation]) -> Table:
-    """The metrics of each category and of its defect types; a dash where one is undefined."""
-    table = Table()
-    table.add_column("category")
-    for heading in ("good", "defect", "image AUROC", "pixel AUROC", "AU-PRO@0.3"):
-        table.add_column(heading, justify="right")
-    for evaluation in evaluations:
-        good = str(sum(image.is_good for image in evaluation.images))
-        metrics = (evaluation.image_auroc, evaluation.pixel_auroc, evaluation.au_pro)
-        defects = str(int(evaluation.labels.sum()))
-        table.add_row(Text(printable(evaluation.name)), good, defects, *map(_figure, metrics), style="bold")
-        for name, result in evaluation.per_defect.items():
-            metrics = (result.image_auroc, result.pixel_auroc, result.au_pro)
-            table.add_row(Text(printable(f"  {name}")), good, str(result.count), *map(_figure, metrics))
-        table.add_section()
-    return table
-
-
-def maps_table(evaluation: MapEvaluation) -> Table:
-    """The metrics of a set of maps, and what common shortcuts would have reported."""
-    first = next(iter(evaluation.au_pro))
-    table = Table()
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("difference" if evaluation.shortcuts else "", justify="right")
-    for limit, value in evaluation.au_pro.items():
-        interval = evaluation.interval if limit == first else None
-        note = f"{interval.low:.3f} … {interval.high:.3f}" if interval else ""
-        table.add_row(f"AU-PRO@{limit:g}", f"{value:.4f}", note, style="bold")
-        if limit != first:
-            continue
-        for name, other in evaluation.shortcuts.items():
-            table.add_row(f"  with {name}", f"{other:.4f}", f"{other - value:+.4f}")
-        for name, defect in evaluation.per_defect.items():
-            if name:
-                table.add_row(Text(printable(f"  regions of {name}")), f"{defect:.4f}", "")
-    table.add_section()
-    figures = {
-        "AUPIMO": evaluation.aupimo,
-        "image AUROC": evaluation.image_auroc,
-        "pixel AUROC": evaluation.pixel_auroc,
-        "pixel AUPR": evaluation.pixel_aupr,
-        "pixel F1, maximum": evaluation.f1_max,
-    }
-    for name, figure in figures.items():
-        table.add_row(name, "–" if figure is None else f"{figure:.4f}", "")
-    table.add_row("threshold of that F1", f"{evaluation.best_threshold:.6g}", "")
-    table.add_section()
-    for name, count in evaluation.counts.items():
-        table.add_row(name, f"{count:,}", "")
-    return table
-
-
-def show_reproduction(result: Reproduction, console: Console | None = None) -> None:
-    """Print a table of the paper on standard output: ours, below it the paper's figure and the difference.
-
-    Where a terminal is too narrow there are several tables below one another; no figure is cut off. What explains the
-    table follows, and so goes with it into a file.
-    """
-    console = console or Console(highlight=False)
-    console = console if console.is_terminal else Console(file=console.file, width=_AS_WIDE_AS_NEEDED, highlight=False)
-    for table in _reproduction_tables(result, console.width):
-        console.print(table)
-    for line in (result.table.source, *result.header, *result.notes()):
-        console.print(Text(printable(line)), soft_wrap=True)
-
-
-def _reproduction_tables(result: Reproduction, width: int) -> Iterator[Table]:
-    """As many tables as it takes for columns as wide as their figures."""
-    rows = {printable(row): [c.text().replace(" (", "\n(", 1) for c in cells] for row, cells in result.rows().items()}
-    first = min(max(map(cell_len, rows)), max(width // 3, 8))
-    widths = [
-        max(map(cell_len, [*column.split(), *(line for cells in rows.values() for line in cells[i].splitlines())]))
-        for i, column in enumerate(result.columns)
-    ]
-    start = 0
-    while start < len(widths):
-        end, used = start + 1, first + 4 + widths[start] + 3
-        while end < len(widths) and used + widths[end] + 3 <= width:
-            used += widths[end] + 3
-            end += 1
-        table = Table(title=f"{result.table.title}: {result.table.metric}, here (paper, difference)", show_lines=True)
-        table.add_column(width=first, overflow="fold")
-        for column, own in zip(result.columns[start:end], widths[start:end], strict=True):
-            table.add_column(Text(column), justify="right", width=own, overflow="fold")
-        for row, cells in rows.items():
-            table.add_row(Text(row), *map(Text, cells[start:end]))
-        yield table
-        start = end
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def facts_table(facts: Mapping[str, str]) -> Table:
-    """Names and values in two columns."""
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in facts.items():
-        table.add_row(Text(name, style="bold"), Text(value))
-    return table

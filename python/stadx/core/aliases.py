@@ -1,4 +1,4 @@
-"""Module paths of 0.1.0 that have moved: importing one gives the module at its new path, and says so."""
+"""Module paths that lead elsewhere: those of 0.1.0 that have moved, with a warning, and short ones."""
 
 from __future__ import annotations
 
@@ -30,8 +30,12 @@ MOVED = {  # what 0.1.0 documented; kept until 0.4
 }
 
 
+SHORT = {"stadx.testing": "stadx.detectors.testing"}
+"""Short names of modules, for good."""
+
+
 class MovedModules(MetaPathFinder, Loader):
-    """Finds the modules of `MOVED`, and those inside them, at their new paths."""
+    """Finds the modules of `MOVED` and `SHORT`, and those inside them, at their real paths."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         return spec_from_loader(name, self) if name.startswith("stadx.") and _new_path(name) else None
@@ -39,7 +43,8 @@ class MovedModules(MetaPathFinder, Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         new = _new_path(spec.name)
         assert new is not None
-        warnings.warn(f"{spec.name} is now {new}; the old path goes with 0.4", DeprecationWarning, stacklevel=2)
+        if spec.name not in SHORT:
+            warnings.warn(f"{spec.name} is now {new}; the old path goes with 0.4", DeprecationWarning, stacklevel=2)
         module = import_module(new)
         spec.loader_state = module.__spec__
         return module
@@ -51,7 +56,7 @@ class MovedModules(MetaPathFinder, Loader):
 
 
 def _new_path(name: str) -> str | None:
-    for old, new in MOVED.items():
+    for old, new in {**MOVED, **SHORT}.items():
         if name == old or name.startswith(f"{old}."):
             return new + name[len(old) :]
     return None

@@ -1,10 +1,10 @@
-"""The errors that stadx raises on purpose: each message names the thing and the mend."""
+"""The errors that stadx raises on purpose: each message names the thing and the fix."""
 
 from __future__ import annotations
 
 
 class StadxError(Exception):
-    """Base of every error that a person can mend; the command line prints it and exits with 2."""
+    """Base of every error that a person can fix; the command line prints it and exits with 2."""
 
 
 class DataError(StadxError, ValueError):

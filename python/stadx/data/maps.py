@@ -17,7 +17,7 @@ from stadx.core.errors import DataError
 
 from .decode import damaged, decode_image, is_wide_grey, open_file, pixel_limit
 from .images import IMAGE_SUFFIXES, natural_key, subfolders, visible
-from .layouts import GOOD_FOLDERS, mask_folder
+from .layouts import good_folders, mask_folder
 from .layouts.category import GOOD, read_mask
 
 MAP_SUFFIXES = frozenset({".tif", ".tiff", ".npy", ".png"})
@@ -106,7 +106,7 @@ def _open_folders(maps: Path, masks: Path) -> MapSet:
     map_files = list(_files_below(maps, MAP_SUFFIXES))
     if not map_files:
         raise DataError(f"{maps}: no maps in this folder or below; name one with .tif, .tiff, .npy or .png files")
-    mask_of = _masks_by_image(masks)
+    mask_of, good = _masks_by_image(masks), good_folders()
     map_of: dict[tuple[Path, str], Path] = {}
     items: list[MapItem] = []
     for path in map_files:
@@ -115,7 +115,7 @@ def _open_folders(maps: Path, masks: Path) -> MapSet:
         image = next((key for key in ((folder, short), (folder, path.stem)) if key in mask_of), (folder, short))
         if image in map_of:
             raise DataError(f"{path}: is a second map of the same image, beside {map_of[image]}; remove one of them")
-        if image not in mask_of and folder.name not in GOOD_FOLDERS:
+        if image not in mask_of and folder.name not in good:
             nested = f"; did you mean the maps in {maps / 'test'}?" if folder.parts[:1] == ("test",) else ""
             raise DataError(
                 f"{path}: has no mask; expected {masks / folder / f'{short}_mask.png'} "
@@ -144,10 +144,11 @@ def _files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
 def _masks_by_image(masks: Path) -> dict[tuple[Path, str], Path]:
     """The masks of defects by relative folder and name of the image."""
     found: dict[tuple[Path, str], Path] = {}
+    good = good_folders()
     for path in _files_below(masks, MASK_SUFFIXES):
         folder = path.parent.relative_to(masks)
         # Some converted sets keep all-black masks of good images: they say nothing new.
-        if folder.name in GOOD_FOLDERS:
+        if folder.name in good:
             continue
         image = folder, _without(path.stem, _MASK_ENDINGS)
         if image in found:

@@ -14,7 +14,11 @@ from stadx.core.errors import DataError
 
 from .images import read_image
 from .layouts import training_images
+from .layouts.patterns import named_images
 from .tensors import ImageSize, check_images, resize
+
+ImageInput = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor
+"""Images on disk, by one name or several, or in memory [N, 3, H, W]."""
 
 
 class ImageSource:
@@ -34,7 +38,7 @@ class ImageSource:
 
     def __init__(
         self,
-        data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor,
+        data: ImageInput,
         size: ImageSize,
         cache_bytes: int = 4 << 30,
     ) -> None:
@@ -77,6 +81,31 @@ class ImageSource:
             content = self._tensor.contiguous().view(torch.uint8).numpy().tobytes()
             return hashlib.sha256(f"{self.size} {list(self._tensor.shape)}".encode() + content).hexdigest()
         return hashlib.sha256(f"{self.size} {fingerprint(self._paths)}".encode()).hexdigest()
+
+
+def read_batch(images: ImageInput) -> Tensor:
+    """Images as one tensor: files, those in folders or that patterns match, uint8 [B, 3, H, W]; a tensor as it is.
+
+    Raises:
+        DataError: if an image cannot be read, there is none, or they differ in size.
+    """
+    if not isinstance(images, str | os.PathLike | Sequence):
+        return images
+    names = [images] if isinstance(images, str | os.PathLike) else images
+    if odd := [type(name).__name__ for name in names if not isinstance(name, str | os.PathLike)]:
+        raise DataError(f"images are a list with {odd[0]} in it; give paths, or one tensor [B, 3, H, W]")
+    read: list[Tensor] = []
+    for path in (paths := named_images(names)):
+        read.append(torch.from_numpy(read_image(path)).permute(2, 0, 1))
+        if read[-1].shape != read[0].shape:
+            size, first = (f"{image.shape[2]}x{image.shape[1]}" for image in (read[-1], read[0]))
+            raise DataError(
+                f"{path}: has {size} pixels, {paths[0]} has {first}; images of one size make one prediction: give them "
+                "one by one, or use `stadx predict`"
+            )
+    if not read:
+        raise DataError("there are no images; give at least one")
+    return torch.stack(read)
 
 
 def fingerprint(paths: Sequence[Path]) -> str:

@@ -1,16 +1,23 @@
-"""What all detectors share: settings, and thresholds that follow from the scores of held-out good images."""
+"""The base of all detectors: settings, prediction, and thresholds that follow from the scores of held-out images."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import os
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stadx.core.devices import usable_device
 from stadx.core.errors import DataError
+from stadx.core.progress import Progress, silent
+from stadx.data.source import ImageInput, read_batch
+from stadx.data.tensors import ImageSize
 
 from .thresholds import check_fpr, highest_scores, image_threshold_at, threshold_at, threshold_levels
 
@@ -32,9 +39,18 @@ class Prediction(NamedTuple):
 
 
 class Calibrated:
-    """A detector's thresholds, of a pixel and of an image.
+    """Base of all detectors: thresholds, of a pixel and of an image, and all that follows from scores.
+
+    A subclass stores its constructor's arguments unchanged, `image_size`, `target_fpr` and `image_fpr` among them, and
+    has `fit`, which ends with `calibrate`, `score`, `save` and `load`. `stadx.testing.check_detector` tests it.
 
     Attributes:
+        method: its name in `stadx train --method`.
+        texture_settings: settings that its paper has for textures, where those differ from those for objects.
+        paper_settings: those that its paper has and that are not the defaults, for `stadx train --preset paper`.
+        on_gpu: whether it can work on a GPU.
+        strided: whether `score` leaves pixels out when told to.
+        image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
         target_fpr: share of the pixels of good images that the threshold may flag.
         image_fpr: share of the good images that may count as anomalous, see `image_threshold`.
         threshold_: scores above it are anomalous; see `set_target_fpr`.
@@ -43,13 +59,94 @@ class Calibrated:
         heldout_image_scores_: float32 [4, n], the highest score of each held-out image, scored with strides 1, 2, 4, 8.
     """
 
+    method: ClassVar[str]
+    texture_settings: ClassVar[Mapping[str, Any]] = {}
+    paper_settings: ClassVar[Mapping[str, Any]] = {}
+    on_gpu: ClassVar[bool] = False
+    strided: ClassVar[bool] = True
+
+    image_size: ImageSize
     target_fpr: float
     image_fpr: float
     threshold_: float
     heldout_fprs_: NDArray[np.float32]
     heldout_scores_: NDArray[np.float32]
     heldout_image_scores_: NDArray[np.float32]
-    strided: ClassVar[bool] = True  # whether `score` leaves pixels out when told to
+    _device = torch.device("cpu")
+
+    @abstractmethod
+    def fit(
+        self: Self, data: ImageInput, *, progress: Progress = silent, checkpoint: str | os.PathLike[str] | None = None
+    ) -> Self:
+        """Learn what good images look like.
+
+        Args:
+            data: a folder of good images, a category (`stadx.data.layouts`), image files, or images [N, 3, H, W]
+                (uint8, or floating in [0, 1]); at least two.
+            progress: told how far it is.
+            checkpoint: where a stopped training resumes from; `save` removes it.
+
+        Returns:
+            The detector itself.
+        """
+
+    @abstractmethod
+    def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
+        """Anomaly scores.
+
+        Args:
+            images: RGB [B, 3, H, W], uint8 or floating in [0, 1].
+            stride: a power of two: only every stride-th pixel of every stride-th row has to be scored.
+
+        Returns:
+            float32 [B, H, W] at the input's own size; higher where less as learned.
+
+        Raises:
+            DataError: if `images` are something else, or nothing was learned yet.
+            ValueError: for an unknown stride.
+        """
+
+    @abstractmethod
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the detector to one safetensors file. Raises `OutputError` if it cannot be written."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, path: str | os.PathLike[str]) -> Calibrated:
+        """Read a detector that `save` wrote; it scores exactly as that one did. Raises `ModelFileError`."""
+
+    def predict(self, images: ImageInput, *, stride: int = 1) -> Prediction:
+        """Anomaly map, image score and mask at the threshold of each image.
+
+        Args:
+            images: image files, folders of them or patterns such as "photos/*_left.png", one or several; or a tensor as
+                in `score`.
+            stride: as in `score`.
+
+        Raises:
+            DataError: if an image cannot be read, or files differ in size.
+        """
+        return self._predicted(self.score(read_batch(images), stride=stride))
+
+    def score_bands(self, image: Any, *, stride: int = 1) -> Iterator[Tensor]:
+        """Refuses: images too large to hold are for `Detector`.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(f"{self.method} cannot score images by strips; train it with an image size, such as 256")
+
+    def to(self: Self, device: str | torch.device) -> Self:
+        """Choose where `fit`, `score` and `predict` run: on the CPU, or, if `on_gpu`, on a GPU.
+
+        Raises:
+            ValueError: for another device.
+        """
+        chosen = usable_device(device)
+        if chosen.type != "cpu" and not self.on_gpu:
+            raise ValueError(f"{self.method} works on the CPU; leave the device out")
+        self._device = chosen
+        return self
 
     def set_target_fpr(self: Self, target_fpr: float) -> Self:
         """Choose the lowest threshold that flags at most this share of the held-out good pixels.
@@ -62,7 +159,7 @@ class Calibrated:
         """
         check_fpr(target_fpr)
         self.target_fpr = float(target_fpr)
-        self._check_fitted()
+        self.check_fitted()
         self.threshold_ = threshold_at(self.target_fpr, self.heldout_fprs_, self.heldout_scores_)
         return self
 
@@ -89,12 +186,19 @@ class Calibrated:
         Args:
             stride: that images are scored with, as in `score`: the more pixels are left out, the lower is the highest.
         """
-        self._check_fitted()
+        self.check_fitted()
         row = min(stride, 8).bit_length() - 1 if self.strided else 0
         return max(self.threshold_, image_threshold_at(self.image_fpr, self.heldout_image_scores_[row]))
 
-    def _calibrate(self, maps: Sequence[Tensor]) -> None:
-        """Find the thresholds from maps of held-out good images."""
+    def calibrate(self, maps: Sequence[Tensor]) -> None:
+        """Find the thresholds.
+
+        Args:
+            maps: anomaly scores [H, W] of good images that the model did not learn from, at stride 1.
+
+        Raises:
+            StadxError: a score is not finite.
+        """
         self.heldout_fprs_, self.heldout_scores_ = threshold_levels(maps)
         self.heldout_image_scores_ = highest_scores(maps)
         self.set_target_fpr(self.target_fpr)
@@ -102,7 +206,8 @@ class Calibrated:
     def _predicted(self, maps: Tensor) -> Prediction:
         return Prediction(maps, maps.flatten(1).amax(1), maps > self.threshold_)
 
-    def _check_fitted(self) -> None:
+    def check_fitted(self) -> None:
+        """Raise `DataError` if there are no thresholds yet."""
         if not hasattr(self, "heldout_scores_"):
             raise DataError("the detector knows no good images yet; call fit, or load one")
 
@@ -110,3 +215,9 @@ class Calibrated:
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def __repr__(self) -> str:
+        """The settings that differ from the defaults."""
+        parameters = inspect.signature(type(self)).parameters
+        changed = [f"{n}={value!r}" for n, value in self.settings.items() if value != parameters[n].default]
+        return f"{type(self).__name__}({', '.join(changed)})"

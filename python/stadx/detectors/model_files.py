@@ -26,7 +26,19 @@ def write_calibrated(
     header: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
 ) -> None:
-    """Write a fitted detector: its own header and tensors, and the threshold. Raises `OutputError` if that fails."""
+    """Write a fitted detector: its own header and tensors, and the threshold.
+
+    Args:
+        detector: fitted.
+        path: the file.
+        kind: of file; for a detector of another package its `method`.
+        version: of header and tensors; `read_calibrated` refuses any other.
+        header: settings that `json.dumps` takes.
+        tensors: named tensors of any dtype.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
     levels = {
         "heldout_fprs": torch.from_numpy(detector.heldout_fprs_),
         "heldout_scores": torch.from_numpy(detector.heldout_scores_),

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stadx.core.errors import StadxError
+from stadx.core.errors import DataError, StadxError
 
 _LEVELS = 4096  # false-positive rates at which the held-out scores are kept
 
@@ -25,7 +25,13 @@ def check_fpr(fpr: float, name: str = "target_fpr") -> None:
 
 
 def split(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]:
-    """Which of `count` good images train, and which are held out: at least one, the share `held_out` if it can be."""
+    """Which of `count` good images train, and which are held out: at least one, the share `held_out` if it can be.
+
+    Raises:
+        DataError: if there is but one.
+    """
+    if count < 2:
+        raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
     order = np.random.default_rng([seed, 3]).permutation(count).tolist()
     number = min(max(1, round(held_out * count)), count - 1)
     return sorted(order[number:]), sorted(order[:number])

@@ -10,7 +10,8 @@ import torch
 
 from stadx import ops
 from stadx.core.version import versions
-from stadx.networks.training import Precision, in_bfloat16
+from stadx.networks.choices import Precision
+from stadx.networks.training import in_bfloat16
 
 
 def environment(device: str, precision: Precision = "auto") -> dict[str, str]:

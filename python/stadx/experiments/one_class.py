@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,8 +29,6 @@ from stadx.metrics import auroc
 from stadx.networks.graphed_step import GraphedStep
 from stadx.networks.patch_network import PatchNetwork, channels_last, normalize_images
 from stadx.networks.training import (
-    OptimizerName,
-    Precision,
     autocast,
     check_finite,
     learning_rate_factor,
@@ -40,35 +38,10 @@ from stadx.networks.training import (
 from stadx.networks.winograd import run_layers
 from stadx.teachers.teacher_files import load_teachers, shipped_teacher
 
+from .settings import OneClassSettings
+
 _AT_ONCE = 256
 _INIT_PATCHES = 256
-
-
-@dataclass(frozen=True)
-class OneClassSettings:
-    """How one class is learned.
-
-    Attributes:
-        patch_size: p, to which images are zoomed.
-        students: M; the paper: 5.
-        steps, batch: optimiser steps, and images in each.
-        held_out: share of the class's training images for the scores' normalisation (Eq. 11).
-        optimizer, learning_rate, weight_decay, schedule: as in `Detector`.
-        precision: of training.
-        seed: of every random choice.
-    """
-
-    patch_size: int = 33
-    students: int = 5
-    steps: int = 500
-    batch: int = 64
-    held_out: float = 0.1
-    optimizer: OptimizerName = "muon"
-    learning_rate: float | None = None
-    weight_decay: float = 1e-5
-    schedule: Literal["cosine", "constant"] = "cosine"
-    precision: Precision = "auto"
-    seed: int = 0
 
 
 @dataclass(frozen=True)

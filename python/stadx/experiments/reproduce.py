@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from stadx.core.errors import DataError
 from stadx.core.files import check_writable, write_bytes
@@ -15,17 +16,17 @@ from stadx.core.progress import Progress, silent
 from .ablations import study_pages
 from .environment import environment
 from .figures import embedding, map_figures
-from .one_class import OneClassSettings
 from .pages import picture, plain_table, write_figure_page, write_table_page
 from .request import Request, pick
 from .result_store import Identity, ResultStore, reason
+from .settings import Item, OneClassSettings
 from .tables import categories, classes, departures, table_files
 from .tables.published_tables import TABLES, Reproduction
 from .tables.table2 import SETS, reproduce_means
 from .tables.tables import ON_CATEGORIES, compared_line, header_of, reproduce_table
 
 _ALL_SCALES = (17, 33, 65)
-ITEMS = (*TABLES, "figure1", "figure4", "figure5", "figure6", "ablations")
+ITEMS: tuple[str, ...] = get_args(Item)
 
 
 @dataclass(frozen=True)

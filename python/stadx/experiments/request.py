@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stadx.core.errors import DataError
-from stadx.detectors.baselines import Baseline, PatchBaseline
+from stadx.detectors.base import Calibrated
+from stadx.detectors.baselines import METHODS, PatchBaseline
 from stadx.detectors.student_teacher.detector import Detector
+from stadx.detectors.student_teacher.settings import PRESETS, for_images
 from stadx.evaluation.of_detector import At
+
+from .settings import BudgetName
 
 PAPERS_TEXTURES = ("Carpet", "Grid", "Leather", "Tile", "Wood")
 """Of MVTec AD."""
@@ -42,10 +46,7 @@ class Budget:
 
     def detector_settings(self, images: int) -> dict[str, Any]:
         """`detector` for so many training images, epochs turned into steps."""
-        settings = dict(self.detector)
-        if (epochs := settings.pop("epochs", None)) is not None:
-            settings["steps"] = epochs * images
-        return settings
+        return for_images(self.detector, images)
 
     def of_steps(self, steps: int) -> Budget:
         """The same with another number of students' optimiser steps."""
@@ -74,7 +75,7 @@ class Budget:
         """Whether baselines take their settings for textures for it."""
         return _folded(row) in map(_folded, self.textures)
 
-    def baseline_settings(self, method: type[Baseline]) -> dict[str, Any]:
+    def baseline_settings(self, method: type[Calibrated]) -> dict[str, Any]:
         """Arguments of that baseline, of those it has; no higher number of samples than it takes by itself."""
         own = method().settings
         given = {
@@ -87,7 +88,7 @@ class Budget:
         return settings
 
 
-BUDGETS = {
+BUDGETS: dict[BudgetName, Budget] = {
     "quick": Budget(
         "quick",
         "quick budget; baselines as in the paper, but OC-SVM on 10,000 descriptors, of a category ℓ2-AE and VAE on "
@@ -111,19 +112,8 @@ BUDGETS = {
         "paper",
         "the paper's settings; ℓ2-AE and VAE on all descriptors; MNIST and CIFAR-10, of which the paper does not say "
         "how long: 10,000 steps",
-        {
-            "epochs": 100,
-            "batch": 1,
-            "crop": None,
-            "focus": 0.0,
-            "optimizer": "adam",
-            "learning_rate": 1e-4,
-            "schedule": "constant",
-            "dense": True,
-            "terms": "both",
-            "level": 0.0,
-        },
-        {"l2-ae": {"samples": None}, "vae": {"samples": None}},
+        PRESETS["paper"],
+        {name: method.paper_settings for name, method in METHODS.items()},
         {"steps": 10_000, "optimizer": "adam", "learning_rate": 1e-4, "schedule": "constant"},
     ),
 }

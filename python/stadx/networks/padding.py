@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Padding = Literal["reflect", "zeros", "replicate"]
+from .choices import Padding
 
 
 def padded_positions(begin: int, end: int, length: int, margin: int, padding: Padding = "reflect") -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .padding import Padding
+from .choices import PATCH_SIZES, Padding
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -23,7 +23,6 @@ _LAYERS: dict[int, tuple[tuple[int, int | str, bool], ...]] = {
     33: ((5, 128, True), (5, 256, True), (2, 256, False), (4, "d", False)),
     65: ((5, 128, True), (5, 128, True), (5, "c3", True), (4, 256, False), (1, "d", False)),
 }
-PATCH_SIZES = tuple(_LAYERS)
 
 
 class PatchNetwork(nn.Module):
@@ -53,7 +52,7 @@ class PatchNetwork(nn.Module):
         padding: Padding = "reflect",
     ) -> None:
         super().__init__()
-        if patch_size not in _LAYERS:
+        if patch_size not in PATCH_SIZES:
             raise ValueError(f"patch_size is {patch_size!r}; the method has networks for {PATCH_SIZES}")
         if padding not in get_args(Padding):
             raise ValueError(f"padding is {padding!r}; choose one of {get_args(Padding)}")

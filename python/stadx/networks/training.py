@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,9 @@ from torch import Tensor, nn
 from stadx.core.errors import ModelFileError, StadxError
 from stadx.core.files import read_model, write_model
 
+from .choices import OptimizerName, Precision
 from .muon import Muon
 
-Precision = Literal["auto", "float32", "bfloat16"]
-OptimizerName = Literal["muon", "adam"]
-Schedule = Literal["cosine", "constant"]
 _VERSION = 2
 
 
@@ -122,7 +120,7 @@ class Checkpoint:
                 f"{self.path}: is the checkpoint of a run with other settings ({', '.join(other)}); "
                 "delete it to start anew, or give the settings it was started with"
             )
-        computed = header.get("computed", self.computed)  # files of before do not say
+        computed = header.get("computed", self.computed)  # files of previous versions do not say
         if computed != self.computed:
             raise ModelFileError(
                 f"{self.path}: is the checkpoint of a run with {_in_words(computed)}, this one has "
@@ -156,7 +154,7 @@ def check_finite(loss: float, step: int, checkpoint: Checkpoint | None = None) -
     """Stop a training whose loss is no number any more.
 
     Raises:
-        StadxError: naming the step and the mend.
+        StadxError: naming the step and the fix.
     """
     if not math.isfinite(loss):
         file = None if checkpoint is None else checkpoint.path

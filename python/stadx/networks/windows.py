@@ -8,7 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .padding import Padding, padded_positions
+from .choices import Padding
+from .padding import padded_positions
 from .patch_network import normalize_images
 
 

@@ -2,7 +2,7 @@
 
 A tile of n x n inputs gives m x m outputs of an r x r kernel, n = m + r - 1, with n² multiplications per pair of
 channels instead of (m r)²: 100 instead of 900 for 5 x 5. Forward and backward are then n² matrix products each, which
-are PyTorch's, between native transforms (csrc/kernels/winograd.h). The engine that scores has no gradients.
+are PyTorch's, between native transforms (csrc/cpu/winograd.h). The engine that scores has no gradients.
 """
 
 from __future__ import annotations

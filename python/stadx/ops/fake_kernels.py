@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,38 +53,13 @@ def _pack_weights_fake(weight: Tensor, tile: int, channels: int) -> Tensor:
     return weight.new_empty((-(-outputs // 64), points, 64 // width, depth, width))
 
 
-def _dense_layer_fake(
-    input: Tensor,
-    weights: Tensor,
-    bias: Tensor,
-    kernel: int,
-    tile: int,
-    pool_shifts: int,
-    step: int,
-    offset: Sequence[int],
-    size: Sequence[int],
-    slope: float,
-    image: Sequence[int],
-    out: Tensor,
-) -> None: ...
+def _dense_layer_fake(*arguments: object) -> None:
+    """Returns nothing: it writes into its last argument."""
 
 
-def _dense_score_fake(
-    inputs: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    mean: Tensor,
-    std: Tensor,
-    kernel: int,
-    tile: int,
-    pool_shifts: int,
-    step: int,
-    offset: Sequence[int],
-    size: Sequence[int],
-    slope: float,
-    image: Sequence[int],
-) -> tuple[Tensor, Tensor]:
-    return inputs[0].new_empty(tuple(image)), inputs[0].new_empty(tuple(image))
+def _dense_score_fake(inputs: Sequence[Tensor], *others: Any) -> tuple[Tensor, Tensor]:
+    height, width = others[-1]
+    return inputs[0].new_empty((height, width)), inputs[0].new_empty((height, width))
 
 
 def _winograd_tiles_fake(map: Tensor, tile: int, kernel: int, output: bool) -> Tensor:
@@ -105,18 +81,7 @@ def _phase_pool_fake(x: Tensor, bias: Tensor, slope: float, shifts: int) -> Tens
     return x.new_empty((4 * batch if shifts == 2 else batch, *sizes, channels)).permute(0, 3, 1, 2)
 
 
-def _phase_score_fake(
-    maps: Sequence[Tensor],
-    bias: Tensor,
-    mean: Tensor,
-    std: Tensor,
-    slope: float,
-    pools: int,
-    normalization: Sequence[float],
-    weight: float,
-    add: bool,
-    out: Tensor,
-) -> None: ...
+_phase_score_fake = _dense_layer_fake
 
 
 def _score_cut_fake(scores: Sequence[Tensor], wanted: int) -> Tensor:

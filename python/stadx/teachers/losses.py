@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
-Reduction = Literal["sum", "mean"]
+from .settings import Reduction
 
 
 def distillation_loss(decoded: Tensor, target: Tensor) -> Tensor:

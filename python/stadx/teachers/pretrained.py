@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from stadx.core.errors import DataError, MissingExtraError
 from stadx.networks.patch_network import channels_last, normalize_images
+
+from .settings import PretrainedName
 
 _DENSE_BLOCKS = 4, 10  # of EfficientNet-Lite0, the last at an eighth and at a sixteenth of the resolution
 _DENSE_CHANNELS = 40 + 112
@@ -113,7 +116,7 @@ _LOADERS: dict[str, Callable[[], PretrainedNetwork]] = {
     "resnet18": lambda: _resnet(18),
     "resnet50": lambda: _resnet(50),
 }
-PRETRAINED_NETWORKS = tuple(_LOADERS)
+PRETRAINED_NETWORKS: tuple[str, ...] = get_args(PretrainedName)
 
 
 def load_pretrained(name: str) -> PretrainedNetwork:

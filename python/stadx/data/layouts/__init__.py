@@ -1,4 +1,4 @@
-"""Open a category, or a set of them, in whichever layout it is: MVTec AD, MPDD, BTAD or VisA."""
+"""Open a category, or a set of them, in whichever layout it is: MVTec AD, MPDD, BTAD, VisA or another package's."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from pathlib import Path
 from stadx.core.errors import DataError
 
 from ..images import list_images, subfolders
-from . import mvtec, visa
+from ..layout_registry import in_words, layout_names, layout_of, layouts
 from .category import GOOD, Category, Listing
 from .patterns import is_pattern, matching_images
 
-GOOD_FOLDERS = frozenset({GOOD, mvtec.OK, visa.NORMAL})
-"""What folders of good images are called in these layouts."""
+
+def __getattr__(name: str) -> frozenset[str]:
+    if name == "GOOD_FOLDERS":  # of 0.1.0
+        return good_folders()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def good_folders() -> frozenset[str]:
+    """What folders of good images are called in all layouts."""
+    return frozenset(layout.good_folder for layout in layouts())
 
 
 def categories(path: str | os.PathLike[str]) -> list[Path]:
@@ -22,24 +30,23 @@ def categories(path: str | os.PathLike[str]) -> list[Path]:
     Raises `DataError` if there is no such folder.
     """
     root = Path(path)
-    if _is_category(root):
+    if layout_of(root) is not None:
         return [root]
     if not os.path.isdir(root):
         list_images(root)  # raises: says what is wrong with the path itself
-    return [folder for folder in subfolders(root) if _is_category(folder)]
+    return [folder for folder in subfolders(root) if layout_of(folder) is not None]
 
 
 def list_category(path: str | os.PathLike[str]) -> Listing:
     """List a category and all that is wrong with it. Raises `DataError` for a folder that is none."""
     root = Path(path)
-    if visa.is_category(root):
-        return visa.list_category(root)
-    if mvtec.is_category(root):
-        return mvtec.list_category(root)
+    layout = layout_of(root)
+    if layout is not None:
+        return layout.list_category(root)
     _refuse_set(root)
     raise DataError(
         f"{root}: is no category, it has no folder test; a category holds test/{GOOD} and test/DEFECT with masks in "
-        "ground_truth/DEFECT, or is one of BTAD or VisA"
+        f"ground_truth/DEFECT, or is one of {in_words(layout_names())}"
     )
 
 
@@ -61,12 +68,9 @@ def training_images(path: str | os.PathLike[str]) -> list[Path]:
     if is_pattern(os.fspath(path)):
         return matching_images(os.fspath(path))
     root = Path(path)
-    if visa.is_category(root):
-        return visa.training_images(root)
-    if os.path.isdir(root / "train"):
-        return mvtec.training_images(root)
+    layout = layout_of(root)
     try:
-        return list_images(root)
+        return list_images(root) if layout is None else layout.training_images(root)
     except DataError:
         _refuse_set(root)
         raise
@@ -74,15 +78,11 @@ def training_images(path: str | os.PathLike[str]) -> list[Path]:
 
 def mask_folder(path: Path) -> Path:
     """Where a category keeps its masks; a folder that is no category is taken for that of the masks itself."""
-    return next((path / f for f in ("ground_truth", visa.MASKS) if os.path.isdir(path / f)), path)
-
-
-def _is_category(root: Path) -> bool:
-    return visa.is_category(root) or mvtec.is_category(root)
+    return next((path / x.mask_folder for x in layouts() if os.path.isdir(path / x.mask_folder)), path)
 
 
 def _refuse_set(root: Path) -> None:
     """Raise if `root` is no folder, or holds categories."""
-    if inside := [] if _is_category(root) else categories(root):
+    if inside := [] if layout_of(root) is not None else categories(root):
         names = ", ".join(p.name for p in inside)
         raise DataError(f"{root}: is not a category but holds some ({names}); name one, such as {inside[0]}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +89,25 @@ class Listing:
         if not self.category.test:
             raise DataError(f"{self.category.root}: has no test images; {self.mend}")
         return self.category
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a data set lies in folders, one for each of its categories.
+
+    Attributes:
+        is_category: whether a folder is a category in this layout.
+        list_category: lists one, without reading an image.
+        training_images: its good images to train on; `DataError` if there are none.
+        good_folder: what folders of good images are called, in lists of maps too.
+        mask_folder: where in a category the masks are.
+    """
+
+    is_category: Callable[[Path], bool]
+    list_category: Callable[[Path], Listing]
+    training_images: Callable[[Path], list[Path]]
+    good_folder: str = GOOD
+    mask_folder: str | os.PathLike[str] = "ground_truth"
 
 
 def mask_files(folder: Path) -> list[Path]:

@@ -40,6 +40,19 @@ def matching_images(pattern: str) -> list[Path]:
     return found
 
 
+def named_images(names: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """The image files that `names` say, in their order: files, those directly in folders, those that patterns match.
+
+    Raises:
+        DataError: for a folder without images or a pattern that matches none.
+    """
+    found: list[Path] = []
+    for name in names:
+        text = os.fspath(name)
+        found += matching_images(text) if is_pattern(text) or os.path.isdir(text) else [Path(text)]
+    return found
+
+
 def list_patterns(
     good: str | None = None, defects: str | None = None, masks: str | None = None, *, train: Sequence[Path] = ()
 ) -> Listing:

@@ -11,7 +11,7 @@ from stadx.core.errors import DataError
 
 from ..decode import open_file
 from ..images import natural_key
-from .category import GOOD, Category, Listing, TestImage, mask_files
+from .category import GOOD, Category, Layout, Listing, TestImage, mask_files
 
 IMAGES = Path("Data", "Images")
 MASKS = Path("Data", "Masks")
@@ -125,3 +125,6 @@ def _row(top: Path, where: str, line: dict[str, str | None]) -> _Row:
             "normal or anomaly, and a file"
         )
     return _Row(where, split, label, top / image, top / mask if mask and label == "anomaly" else None)
+
+
+LAYOUT = Layout(is_category, list_category, training_images, good_folder=NORMAL, mask_folder=MASKS)

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from ..registry import BASELINES, detector_class
 from .anogan import AnoGanDetector
 from .autoencoders import AutoencoderDetector, VariationalDetector
 from .base import Baseline
@@ -15,20 +18,7 @@ from .patches import PatchBaseline
 from .shallow import KMeansDetector, NearestNeighborDetector, OneClassSvmDetector
 from .ssim_autoencoder import SsimAutoencoderDetector
 
-METHODS: dict[str, type[Baseline]] = {
-    detector.method: detector
-    for detector in (
-        NearestNeighborDetector,
-        KMeansDetector,
-        OneClassSvmDetector,
-        AutoencoderDetector,
-        VariationalDetector,
-        SsimAutoencoderDetector,
-        AnoGanDetector,
-        FeatureDictionaryDetector,
-        OcganDetector,
-    )
-}
+METHODS = {name: cast("type[Baseline]", detector_class(name)) for name in BASELINES}
 
 __all__ = [
     "METHODS",

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stadx.core.settings import documented, like, setting
+
 from .patches import PatchBaseline
 
 
+@documented
+@dataclass(kw_only=True, eq=False, repr=False)
 class AdversarialBaseline(PatchBaseline):
     """Base of the detectors with such networks: pixels lie in [-1, 1], as a hyperbolic tangent makes them."""
+
+    step: int | None = like(PatchBaseline, "step", None)
+    latent: int = setting(64, "Length of the code, whose numbers lie in [-1, 1].", at_least=1)
+    width: int = setting(64, "Channels of the widest layer of pixels.", at_least=1)
+
+    @abstractmethod
+    def _networks(self) -> dict[str, nn.Module]:
+        """New networks by name, as PyTorch begins them."""
+
+    def _made(self) -> dict[str, nn.Module]:
+        networks = self._networks()
+        for network in networks.values():
+            network.apply(initialize)
+        return networks
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.Adam(network.parameters(), self.learning_rate, betas=(0.5, 0.999))

@@ -2,76 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stadx.core.settings import documented, like, setting
 from stadx.data.tensors import ImageSize
 
-from .adversarial import AdversarialBaseline, cross_entropy, initialize
+from .adversarial import AdversarialBaseline, cross_entropy
+from .patches import Training
 
 _SLOPE = 0.2
 _HALVINGS = 4
 
 
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class AnoGanDetector(AdversarialBaseline):
     """AnoGAN (Schlegl et al. 2017; settings of Bergmann et al. 2019): the squared difference, the mean over the
     colours, between a patch and the most similar one that the generator of a DCGAN (Radford et al. 2016) makes.
 
-    Args as `PatchBaseline`, `patch` a multiple of 16, and:
-
-    latent: length of the code z, of which every number is drawn uniformly from [-1, 1].
-    width: channels of the generator's last hidden layer and the discriminator's first, as in DCGAN.
-    search_steps, search_rate: of Adam, which looks for the code of a patch; it starts from the same one for all.
-    feature_weight: λ of the search: (1 − λ)·|x − G(z)| + λ·|f(x) − f(G(z))|, f the discriminator's last hidden layer.
+    `patch` must be a multiple of 16. Adam looks for the code of a patch; it starts from the same one for all.
     """
 
-    image_size: ImageSize = 128
-    step: int | None = None
-    epochs: int = 50
-    batch: int = 64
-    latent: int = 64
-    width: int = 64
-    search_steps: int = 300
-    search_rate: float = 0.02
-    feature_weight: float = 0.1
+    image_size: ImageSize = like(AdversarialBaseline, "image_size", 128)
+    epochs: int = like(AdversarialBaseline, "epochs", 50)
+    batch: int = like(AdversarialBaseline, "batch", 64)
+    search_steps: int = setting(300, "Of the search for a code.", at_least=1)
+    search_rate: float = setting(0.02, "Learning rate of the search.", above=0)
+    feature_weight: float = setting(
+        0.1,
+        "λ of the search: (1 − λ)·|x − G(z)| + λ·|f(x) − f(G(z))|, f the discriminator's last hidden layer.",
+        at_least=0,
+        at_most=1,
+    )
 
     method = "anogan"
+    paper_name = "AnoGAN"
     label = "AnoGAN"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self._side % 2**_HALVINGS:
-            raise ValueError(f"patch is {self.patch}; it must be a multiple of {2**_HALVINGS}")
-        if min(self.latent, self.width, self.search_steps) < 1:
-            raise ValueError(
-                f"latent = {self.latent}, width = {self.width}, search_steps = {self.search_steps} must be at least 1"
-            )
-        if self.search_rate <= 0 or not 0 <= self.feature_weight <= 1:
-            raise ValueError(
-                f"search_rate = {self.search_rate} must be above 0, feature_weight = {self.feature_weight} in [0, 1]"
-            )
+            raise ValueError(f"patch is {self._side}; it must be a multiple of {2**_HALVINGS}")
 
-    def _made(self) -> dict[str, nn.Module]:
-        networks = {
+    def _networks(self) -> dict[str, nn.Module]:
+        return {
             "generator": _Generator(self._side, self.latent, self.width),
             "discriminator": _Discriminator(self._side, self.width),
         }
-        for network in networks.values():
-            network.apply(initialize)
-        return networks
 
-    def _train_step(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        x: Tensor,
-        step: int,
-    ) -> dict[str, float]:
+    def _train_step(self, training: Training, x: Tensor, step: int) -> dict[str, float]:
+        networks, optimizers = training
         generator, discriminator = networks["generator"], networks["discriminator"]
         made = generator(self._codes(len(x), [8, step]).to(x.device))
         caught = cross_entropy(discriminator(x), 1) + cross_entropy(discriminator(made.detach()), 0)

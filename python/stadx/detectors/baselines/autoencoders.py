@@ -14,38 +14,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stadx.core.progress import Progress
+from stadx.core.settings import documented, like, setting
 from stadx.data.source import ImageSource
 from stadx.networks.patch_network import SLOPE, loaded_network
 from stadx.networks.training import Checkpoint, check_finite, restore_training_state, training_state
 
 from ..student_teacher.targets import usable_deviations
 from .all_descriptors import AllDescriptors
-from .base import check_training
 from .descriptors import DescriptorBaseline
 
 _WIDTHS = 64, 32, 10
 _PASSES = 5  # of the reconstruction probability
 
 
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class _Reconstruction(DescriptorBaseline):
-    """Args as `DescriptorBaseline`, with more `samples`, since from 50,000 they find less than the paper's, and:
+    """What they share: a network trained by Adam, on more `samples`: from 50,000 its AU-PRO is below the paper's."""
 
-    epochs, batch, learning_rate, weight_decay: of Adam; an epoch is once through the descriptors that are learned.
-    """
+    samples: int | None = like(DescriptorBaseline, "samples", 500_000)
+    epochs: int = setting(100, "How often the descriptors that are learned are seen.", at_least=1)
+    batch: int = setting(512, "Descriptors per step.", at_least=1)
+    learning_rate: float = setting(1e-4, "Of Adam.", above=0)
+    weight_decay: float = setting(1e-5, "Of Adam.", at_least=0)
 
-    samples: int | None = 500_000
-    epochs: int = 100
-    batch: int = 512
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-5
+    paper_settings = {"samples": None}  # noqa: RUF012 (a ClassVar of the base)
 
     label: ClassVar[str]
     factor: ClassVar[int]  # numbers that the latent layer and the last one have for each of theirs
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_training(self.epochs, self.batch, self.learning_rate, self.weight_decay)
 
     def _network(self, d: int) -> nn.ModuleDict:
         inward, outward = [d, *_WIDTHS], [*_WIDTHS[::-1], d]
@@ -131,6 +127,7 @@ class AutoencoderDetector(_Reconstruction):
     """ℓ2-AE: the squared distance between a descriptor, every dimension of variance 1, and its reconstruction."""
 
     method = "l2-ae"
+    paper_name = "ℓ2-AE"
     label = "Autoencoder"
     factor = 1
 
@@ -151,6 +148,7 @@ class VariationalDetector(_Reconstruction):
     """VAE: minus the logarithm of the reconstruction probability (An and Cho 2015), the mean over five passes."""
 
     method = "vae"
+    paper_name = "VAE"
     label = "Variational autoencoder"
     factor = 2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -12,18 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stadx.core.devices import usable_device
 from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.source import ImageSource
+from stadx.core.settings import check, documented, like, read_from_json
+from stadx.data.source import ImageInput, ImageSource
 from stadx.data.tensors import ImageSize, check_images, resize
 from stadx.networks.dense import check_stride
 from stadx.networks.training import Checkpoint, arithmetic
 
-from ..base import Calibrated, Prediction
+from ..base import Calibrated
 from ..model_files import read_calibrated, write_calibrated
-from ..thresholds import check_fpr, split
+from ..registry import detector_class
+from ..student_teacher.settings import DetectorSettings
+from ..thresholds import split
 
 BASELINE_VERSION = 1
 
@@ -35,51 +37,26 @@ def samples_by_image(samples: int, images: int) -> list[int]:
     return [samples * (i + 1) // images - samples * i // images for i in range(images)]
 
 
-def check_training(epochs: int, batch: int, learning_rate: float, weight_decay: float) -> None:
-    """Raise `ValueError` for a training that cannot be."""
-    if min(epochs, batch) < 1 or learning_rate <= 0 or weight_decay < 0:
-        raise ValueError(
-            f"epochs = {epochs}, batch = {batch} must be at least 1, learning_rate = {learning_rate} above 0, "
-            f"weight_decay = {weight_decay} not below 0"
-        )
-
-
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class Baseline(Calibrated):
     """Base of the compared systems; defaults are the papers'.
-
-    Args:
-        image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
-        target_fpr: share of the pixels of good images that the threshold may flag.
-        image_fpr: share of the good images that may count as anomalous.
-        held_out: share of the training images set aside for the threshold, at least one.
-        seed: of every random choice.
 
     Raises:
         ValueError: for a setting that cannot be.
     """
 
-    image_size: ImageSize = 256
-    target_fpr: float = 0.001
-    image_fpr: float = 0.05
-    held_out: float = 0.1
-    seed: int = 0
+    image_size: ImageSize = like(DetectorSettings, "image_size")
+    target_fpr: float = like(DetectorSettings, "target_fpr")
+    image_fpr: float = like(DetectorSettings, "image_fpr")
+    held_out: float = like(DetectorSettings, "held_out")
+    seed: int = like(DetectorSettings, "seed")
 
-    method: ClassVar[str]
-    # what the paper sets otherwise for textures than for objects
-    texture_settings: ClassVar[Mapping[str, Any]] = {}
-    on_gpu: ClassVar[bool] = False  # whether it can work there
+    paper_name: ClassVar[str]  # the paper's tables' column
 
     def __post_init__(self) -> None:
-        if isinstance(self.image_size, list):
-            self.image_size = tuple(self.image_size)
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out = {self.held_out} must lie between 0 and 1")
-        for name in ("target_fpr", "image_fpr"):
-            check_fpr(getattr(self, name), name)
-            setattr(self, name, float(getattr(self, name)))
+        check(self)
         self._checkpoint: Checkpoint | None = None
-        self._device = torch.device("cpu")
 
     @abstractmethod
     def _learn_images(
@@ -99,6 +76,10 @@ class Baseline(Calibrated):
     def _restore(self, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Undo `_parts`."""
 
+    @classmethod
+    def check_extras(cls) -> None:
+        """Raise `MissingExtraError` now if a package that `fit` needs is not installed."""
+
     def _file_hashes(self) -> dict[str, str]:
         """Hashes of the files that settings name, by setting."""
         return {}
@@ -106,7 +87,7 @@ class Baseline(Calibrated):
     @keep_freed_memory()
     def fit(
         self: Self,
-        data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor,
+        data: ImageInput,
         *,
         progress: Progress = silent,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -123,8 +104,6 @@ class Baseline(Calibrated):
             DataError, MissingExtraError, ModelFileError, OutputError: as their messages say.
         """
         source = ImageSource(data, self.image_size)
-        if len(source) < 2:
-            raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
         held_in, held_out = split(len(source), self.held_out, self.seed)
         settings: dict[str, Any] = {"method": self.method, **self.settings, **self._file_hashes()}
         settings["data"] = source.fingerprint()
@@ -142,7 +121,7 @@ class Baseline(Calibrated):
                 header, tensors = self._parts()
                 tensors |= {f"map{i}": scores for i, scores in enumerate(maps)}
                 self._checkpoint.save({"model": header, "maps": len(maps)}, tensors)
-        self._calibrate(maps)
+        self.calibrate(maps)
         return self
 
     def _scored_before(self, checkpoint: Checkpoint) -> list[Tensor] | None:
@@ -186,7 +165,7 @@ class Baseline(Calibrated):
             DataError: if `images` are something else, or nothing was learned yet.
             ValueError: for an unknown stride.
         """
-        self._check_fitted()
+        self.check_fitted()
         check_images(images)
         check_stride(stride)
         maps = torch.empty(len(images), *images.shape[2:])
@@ -198,37 +177,13 @@ class Baseline(Calibrated):
             maps[index] = scores
         return maps
 
-    def to(self: Self, device: str | torch.device) -> Self:
-        """Choose where `fit`, `score` and `predict` run: on the CPU, or, the systems that read pixels, on a GPU.
-
-        Raises:
-            ValueError: for another device.
-        """
-        chosen = usable_device(device)
-        if chosen.type != "cpu" and not self.on_gpu:
-            raise ValueError(f"{self.method} works on the CPU; leave the device out")
-        self._device = chosen
-        return self
-
-    def score_bands(self, image: Any, *, stride: int = 1) -> Iterator[Tensor]:
-        """Refuses: images too large to hold are for `Detector`.
-
-        Raises:
-            DataError: always.
-        """
-        raise DataError(f"{self.method} cannot score images by strips; train it with an image size, such as 256")
-
-    def predict(self, images: Tensor, *, stride: int = 1) -> Prediction:
-        """Anomaly map, image score and mask at the threshold of each image; arguments as in `score`."""
-        return self._predicted(self.score(images, stride=stride))
-
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the detector to one safetensors file.
 
         Raises:
             OutputError: if it cannot be written.
         """
-        self._check_fitted()
+        self.check_fitted()
         header, tensors = self._parts()
         header = {"method": self.method, "settings": self.settings, **header}
         write_calibrated(self, path, "baseline", BASELINE_VERSION, header, tensors)
@@ -242,10 +197,12 @@ class Baseline(Calibrated):
         Raises:
             ModelFileError: if the file is missing, damaged, of another version or something else.
         """
-        from . import METHODS
 
         def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Baseline:
-            detector = METHODS[header["method"]](**header["settings"])
+            of_header = cls if getattr(cls, "method", None) == header["method"] else detector_class(header["method"])
+            if not issubclass(of_header, Baseline):
+                raise ValueError(f"{header['method']} is none of these")
+            detector = of_header(**read_from_json(header["settings"]))
             detector._restore(header, tensors)
             return detector
 

@@ -15,9 +15,11 @@ from torch import Tensor
 from stadx.core.errors import DataError
 from stadx.core.files import file_hash
 from stadx.core.progress import Progress, silent
+from stadx.core.settings import documented, setting
 from stadx.data.source import ImageSource
+from stadx.networks.choices import PATCH_SIZES
 from stadx.networks.dense import dense_features
-from stadx.networks.patch_network import PATCH_SIZES, channels_last, normalize_images
+from stadx.networks.patch_network import channels_last, normalize_images
 from stadx.networks.training import Checkpoint
 from stadx.networks.upsampling import upsample
 from stadx.teachers.teacher_files import load_teachers, shipped_teacher
@@ -30,33 +32,24 @@ _AT_ONCE = 4096  # descriptors scored together
 Self = TypeVar("Self", bound="DescriptorBaseline")
 
 
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class DescriptorBaseline(Baseline):
     """Base of the detectors on descriptors (Bergmann et al. 2020, section 4 and appendix C).
-
-    Args as `Baseline`, and:
-
-    patch_size: p of the teacher, 17, 33 or 65.
-    samples: descriptors that the model is fitted on, equally many of each image; None, for l2-ae and vae alone: all of
-        them, as in the paper.
-    teacher: teacher file; None takes the one that comes with stadx.
 
     Attributes:
         teacher_: the patch network.
         learned_: what was fitted, named tensors.
     """
 
-    patch_size: int = 65
-    samples: int | None = 50_000
-    teacher: str | os.PathLike[str] | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.patch_size not in PATCH_SIZES:
-            raise ValueError(f"patch_size is {self.patch_size}; choose one of {PATCH_SIZES}")
-        if self.samples is not None and self.samples < 2:
-            raise ValueError(f"samples is {self.samples}, it must be at least 2")
-        self.teacher = None if self.teacher is None else str(self.teacher)
+    patch_size: int = setting(65, "p of the teacher.", choices=PATCH_SIZES)
+    samples: int | None = setting(
+        50_000,
+        "Descriptors that the model is fitted on, equally many of each image.",
+        none="all of them, for l2-ae and vae alone",
+        at_least=2,
+    )
+    teacher: str | os.PathLike[str] | None = setting(None, "Teacher file.", none="the one that comes with stadx")
 
     def _file_hashes(self) -> dict[str, str]:
         return {"teacher": file_hash(self.teacher or shipped_teacher(self.patch_size))}

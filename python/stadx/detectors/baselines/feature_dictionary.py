@@ -12,19 +12,22 @@ import torch
 from torch import Tensor
 
 from stadx.core.progress import Progress
+from stadx.core.settings import documented, setting
 from stadx.data.source import ImageSource
 from stadx.networks.padding import pad_images
 from stadx.networks.training import Checkpoint
 from stadx.networks.upsampling import upsample
-from stadx.teachers.pretrained import PRETRAINED_NETWORKS, PretrainedNetwork, load_pretrained, patch_features
+from stadx.teachers.pretrained import PretrainedNetwork, load_pretrained, patch_features
+from stadx.teachers.settings import PretrainedName
 
 from ..model_files import named
 from .base import Baseline, samples_by_image
-from .shallow import check_variance, cluster_centers, principal_components, projected
+from .shallow import cluster_centers, principal_components, projected, sklearn
 
 _AT_ONCE = 64  # patches in one pass
 
 
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class FeatureDictionaryDetector(Baseline):
     """CNN-Feature-Dictionary (Napoletano et al. 2018; settings of Bergmann et al. 2019, patches of 2020).
@@ -36,54 +39,55 @@ class FeatureDictionaryDetector(Baseline):
     no), `input_size` and `neighbors`. They were chosen by AU-PRO on the test images of MVTec AD's bottle, the best of
     nine trials at every 32nd pixel (0.04 to 0.74): that category's figure is no independent one.
 
-    Args as `Baseline`, and:
-
-    patch_size: side of a patch in pixels, odd; 65 in Bergmann et al. 2020.
-    step: pixels from a patch's centre to the next, between which scores are interpolated; 4 in both papers.
-    network: the pretrained network P. The papers: "resnet18", which torchvision brings; the default is what stadx's
-        teachers were distilled from.
-    input_size: side in pixels that a patch is resized to for P, 224 in Napoletano et al.; None leaves it as it is.
-    samples: training patches, equally many of each image; the papers give no number.
-    variance: share of the features' variance that the PCA keeps, above 0, below 1.
-    clusters: length of the dictionary.
-    neighbors: how many of the nearest the score is the mean over.
-
     P is not in the saved file: it has to be installed where the detector scores.
 
     Attributes:
         learned_: "mean", "components" of the PCA, and "dictionary".
     """
 
-    patch_size: int = 65
-    step: int = 4
-    network: str = "efficientnet-lite0"
-    input_size: int | None = None
-    samples: int = 10_000
-    variance: float = 0.95
-    clusters: int = 10
-    neighbors: int = 1
+    patch_size: int = setting(65, "Side of a patch in pixels, odd; 65 in Bergmann et al. 2020.", at_least=1)
+    step: int = setting(
+        4,
+        "Pixels from a patch's centre to the next, between which scores are interpolated; 4 in both papers.",
+        at_least=1,
+    )
+    network: PretrainedName = setting(
+        "efficientnet-lite0",
+        "The pretrained network P: the papers' is resnet18, which torchvision brings; the default is what stadx's "
+        "teachers were distilled from.",
+    )
+    input_size: int | None = setting(
+        None,
+        "Side in pixels that a patch is resized to for P, 224 in Napoletano et al.",
+        none="it is left as it is",
+        at_least=1,
+    )
+    samples: int = setting(
+        10_000, "Training patches, equally many of each image; the papers give no number.", at_least=2
+    )
+    variance: float = setting(0.95, "Share of the features' variance that the PCA keeps.", above=0, below=1)
+    clusters: int = setting(10, "Length of the dictionary.", at_least=1)
+    neighbors: int = setting(1, "How many of the nearest the score is the mean over.", at_least=1)
 
     method = "feature-dictionary"
+    paper_name = "CNN-Feature Dictionary"
     texture_settings = {"image_size": 512}  # noqa: RUF012 (a ClassVar of the base)
     on_gpu = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.patch_size < 1 or self.patch_size % 2 == 0:
+        if self.patch_size % 2 == 0:
             raise ValueError(f"patch_size is {self.patch_size}; it must be odd")
-        if self.step < 1 or self._input_size < 1 or self.samples < 2:
-            raise ValueError(
-                f"step = {self.step}, input_size = {self._input_size} must be at least 1, samples = {self.samples} "
-                "at least 2"
-            )
-        if self.network not in PRETRAINED_NETWORKS:
-            raise ValueError(f"network is {self.network!r}; choose one of {PRETRAINED_NETWORKS}")
-        if not 1 <= self.neighbors <= self.clusters <= self.samples:
+        if not self.neighbors <= self.clusters <= self.samples:
             raise ValueError(
                 f"neighbors = {self.neighbors}, clusters = {self.clusters}, samples = {self.samples}: "
-                "each must be at least 1, and none above the next"
+                "none may be above the next"
             )
-        check_variance(self.variance)
+
+    @classmethod
+    def check_extras(cls) -> None:
+        sklearn("decomposition")
+        load_pretrained(cls.network)
 
     @property
     def _input_size(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,15 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stadx.core.settings import documented, like, setting
 from stadx.data.tensors import ImageSize
 
-from .adversarial import AdversarialBaseline, cross_entropy, initialize
+from .adversarial import AdversarialBaseline, cross_entropy
+from .patches import Training
 
 _SIDES = 29, 61
 _SLOPE = 0.2
 _KERNEL, _STRIDE = 5, 2  # of every convolution, none padded
 
 
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class OcganDetector(AdversarialBaseline):
     """OCGAN (Perera et al. 2019): the squared difference, the mean over the colours, of an image and its decoded code.
@@ -30,72 +32,47 @@ class OcganDetector(AdversarialBaseline):
 
     It was published for whole small images, MNIST and CIFAR-10, one class of which is good: an image's score is then
     the mean of its map. The layers are those of the authors' code for `patch` = 61, without its dropout; for 29 there
-    is one less.
+    is one less. `samples`, `epochs` and `batch` are from there too.
 
-    Args as `PatchBaseline`, `samples`, `epochs` and `batch` from the authors' code, and:
-
-    latent: length of the code.
-    width: channels of the encoder's and the classifier's first layer; discriminator_width: of the discriminator of
-        images.
-    noise: variance of what is added to an image, whose values lie in [-1, 1], before it is encoded.
-    reconstruction_weight: λ, of the squared error against the two discriminators.
-    mining_steps, mining_rate: of Adam, which looks for the codes that the classifier thinks least of; the paper gives
-        neither.
+    Adam looks for the codes that the classifier thinks least of; the paper gives neither its steps nor its rate.
     """
 
-    image_size: ImageSize = 61
-    step: int | None = None
-    samples: int = 6_000
-    rotation: float = 0.0
-    shift: float = 0.0
-    epochs: int = 201
-    batch: int = 512
-    latent: int = 16
-    width: int = 64
-    discriminator_width: int = 12
-    noise: float = 0.2
-    reconstruction_weight: float = 10.0
-    mining_steps: int = 5
-    mining_rate: float = 0.1
+    image_size: ImageSize = like(AdversarialBaseline, "image_size", 61)
+    samples: int = like(AdversarialBaseline, "samples", 6_000)
+    rotation: float = like(AdversarialBaseline, "rotation", 0.0)
+    shift: float = like(AdversarialBaseline, "shift", 0.0)
+    epochs: int = like(AdversarialBaseline, "epochs", 201)
+    batch: int = like(AdversarialBaseline, "batch", 512)
+    latent: int = like(AdversarialBaseline, "latent", 16)
+    discriminator_width: int = setting(12, "Channels of the first layer of the discriminator of images.", at_least=1)
+    noise: float = setting(
+        0.2, "Variance of what is added to an image, whose values lie in [-1, 1], before it is encoded.", at_least=0
+    )
+    reconstruction_weight: float = setting(10.0, "λ, of the squared error against the two discriminators.", at_least=0)
+    mining_steps: int = setting(5, "Of the search for codes.", at_least=0)
+    mining_rate: float = setting(0.1, "Learning rate of the search for codes.", above=0)
 
     method = "ocgan"
+    paper_name = "OCGAN"
     label = "OCGAN"
     texture_settings = {}  # noqa: RUF012 (a ClassVar of the base)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self._side not in _SIDES:
-            raise ValueError(f"patch is {self.patch}; choose one of {_SIDES}")
-        if min(self.latent, self.width, self.discriminator_width) < 1 or self.mining_steps < 0:
-            raise ValueError(
-                f"latent = {self.latent}, width = {self.width}, discriminator_width = {self.discriminator_width} must "
-                f"be at least 1, mining_steps = {self.mining_steps} at least 0"
-            )
-        if min(self.noise, self.reconstruction_weight) < 0 or self.mining_rate <= 0:
-            raise ValueError(
-                f"noise = {self.noise}, reconstruction_weight = {self.reconstruction_weight} must not be below 0, "
-                f"mining_rate = {self.mining_rate} must be above it"
-            )
+            raise ValueError(f"patch is {self._side}; choose one of {_SIDES}")
 
-    def _made(self) -> dict[str, nn.Module]:
-        networks: dict[str, nn.Module] = {
+    def _networks(self) -> dict[str, nn.Module]:
+        return {
             "encoder": nn.Sequential(_convolutions(self._side, self.width, self.latent), nn.Tanh()),
             "decoder": _decoder(self._side, self.width, self.latent),
             "latent_discriminator": _latent_discriminator(self.latent),
             "visual_discriminator": _convolutions(self._side, self.discriminator_width, 1),
             "classifier": _convolutions(self._side, self.width, 1),
         }
-        for network in networks.values():
-            network.apply(initialize)
-        return networks
 
-    def _train_step(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        x: Tensor,
-        step: int,
-    ) -> dict[str, float]:
+    def _train_step(self, training: Training, x: Tensor, step: int) -> dict[str, float]:
+        networks, optimizers = training
         seed = int(np.random.SeedSequence([self.seed, 10, step]).generate_state(1)[0])
         generator = torch.Generator(x.device).manual_seed(seed)
         noise = torch.randn(x.shape, generator=generator, device=x.device)

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -16,43 +16,57 @@ from torch import Tensor, nn
 
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress
+from stadx.core.settings import documented, setting
 from stadx.data.source import ImageSource
 from stadx.networks.patch_network import loaded_network
 from stadx.networks.training import Checkpoint, check_finite, restore_training_state, training_state
 
 from ..model_files import named
-from .base import Baseline, check_training
+from .base import Baseline
 
 _AT_ONCE = 16  # patches scored together
 
 
+class Training(NamedTuple):
+    """Networks, and the optimiser of each, by name."""
+
+    networks: Mapping[str, nn.Module]
+    optimizers: Mapping[str, torch.optim.Optimizer]
+
+
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class PatchBaseline(Baseline):
     """Base of the detectors with networks trained from pixels, as Bergmann et al. 2019 (MVTec AD) set them.
-
-    Args as `Baseline`, and:
-
-    patch: side of the patches in pixels; None is `image_size`: the image as a whole, as in the paper for objects.
-    step: pixels from a scored patch to the next, None for the patch's side; where patches overlap, their scores are
-        averaged.
-    samples: training patches, cut once and for all, equally many of each image.
-    rotation: largest angle, in degrees, by which a training patch is turned; the paper gives none.
-    shift: largest distance that one is moved beyond the image, as a share of its side; the paper gives none.
-    epochs, batch: times that every training patch is seen, and patches per step; the paper gives no batch.
-    learning_rate: of Adam.
 
     Attributes:
         networks_: what was trained.
     """
 
-    patch: int | None = None
-    step: int | None = 30
-    samples: int = 10_000
-    rotation: float = 10.0
-    shift: float = 0.05
-    epochs: int = 200
-    batch: int = 32
-    learning_rate: float = 2e-4
+    patch: int | None = setting(
+        None,
+        "Side of the patches in pixels.",
+        none="the image size: images as a whole, as in the paper for objects",
+        at_least=1,
+    )
+    step: int | None = setting(
+        30,
+        "Pixels from a scored patch to the next; where patches overlap, their scores are averaged.",
+        none="the patch's side",
+        at_least=1,
+    )
+    samples: int = setting(10_000, "Training patches, cut once and for all, equally many of each image.", at_least=1)
+    rotation: float = setting(
+        10.0, "Largest angle, in degrees, by which a training patch is turned; the paper gives none.", at_least=0
+    )
+    shift: float = setting(
+        0.05,
+        "Largest distance that one is moved beyond the image, as a share of its side; the paper gives none.",
+        at_least=0,
+    )
+    epochs: int = setting(200, "How often every training patch is seen.", at_least=1)
+    batch: int = setting(32, "Patches per step; the paper gives no number.", at_least=1)
+    learning_rate: float = setting(2e-4, "Of Adam.", above=0)
 
     texture_settings = {"image_size": 512, "patch": 128}  # noqa: RUF012 (a ClassVar of the base)
     on_gpu = True
@@ -61,27 +75,20 @@ class PatchBaseline(Baseline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.patch is None:
-            if not isinstance(self.image_size, int):
-                raise ValueError(f"patch is needed where image_size is {self.image_size}, no square's side")
-            self.patch = self.image_size
+        if self.patch is None and not isinstance(self.image_size, int):
+            raise ValueError(f"patch is needed where image_size is {self.image_size}, no square's side")
         sides = (self.image_size,) if isinstance(self.image_size, int) else self.image_size
-        if sides is not None and self.patch > min(sides):
+        if sides is not None and self._side > min(sides):
             raise ValueError(f"patch is {self.patch}; it must not be above image_size, {self.image_size}")
         step = self._side if self.step is None else self.step
-        if min(step, self.samples) < 1 or self.rotation < 0 or self.shift < 0:
-            raise ValueError(
-                f"step = {step}, samples = {self.samples} must be at least 1, rotation = {self.rotation}, "
-                f"shift = {self.shift} not below 0"
-            )
-        if step > self.patch:
-            raise ValueError(f"step is {step}; above patch, {self.patch}, it would leave pixels without a score")
-        check_training(self.epochs, self.batch, self.learning_rate, 0.0)
+        if step > self._side:
+            raise ValueError(f"step is {step}; above patch, {self._side}, it would leave pixels without a score")
 
     @property
     def _side(self) -> int:
-        assert self.patch is not None
-        return self.patch
+        side = self.image_size if self.patch is None else self.patch
+        assert isinstance(side, int)
+        return side
 
     @abstractmethod
     def _made(self) -> dict[str, nn.Module]:
@@ -91,13 +98,7 @@ class PatchBaseline(Baseline):
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer: ...
 
     @abstractmethod
-    def _train_step(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        x: Tensor,
-        step: int,
-    ) -> dict[str, float]:
+    def _train_step(self, training: Training, x: Tensor, step: int) -> dict[str, float]:
         """Learn from patches [B, C, p, p]; returns losses, "loss" among them."""
 
     @abstractmethod
@@ -130,7 +131,7 @@ class PatchBaseline(Baseline):
                 order = np.random.default_rng([self.seed, 6, epoch]).permutation(self.samples).tolist()
             chosen = order[place * self.batch : (place + 1) * self.batch]
             x = torch.stack([patches[number] for number in chosen])
-            losses = self._train_step(networks, optimizers, x, step)
+            losses = self._train_step(Training(networks, optimizers), x, step)
             check_finite(losses["loss"], step + 1, checkpoint)
             progress(self.label, step + 1, total, losses)
             if checkpoint.due() or step + 1 == total:

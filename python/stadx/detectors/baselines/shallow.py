@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from stadx.core.errors import MissingExtraError
 from stadx.core.progress import Progress
+from stadx.core.settings import documented, like, setting
 
 from .descriptors import DescriptorBaseline
 
@@ -26,22 +26,19 @@ def sklearn(module: str) -> Any:
         raise MissingExtraError("scikit-learn is not installed; run: pip install 'stadx[baselines]'") from error
 
 
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class _Shallow(DescriptorBaseline):
-    """Args as `DescriptorBaseline`, and:
+    """What they share: descriptors after a PCA; they cannot learn from all of them."""
 
-    variance: share of the descriptors' variance that the PCA keeps, above 0, below 1.
-    """
-
-    variance: float = 0.95
+    samples: int = like(DescriptorBaseline, "samples", none="")
+    variance: float = setting(0.95, "Share of the descriptors' variance that the PCA keeps.", above=0, below=1)
 
     label: ClassVar[str]  # of the progress bar
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_variance(self.variance)
-        if self.samples is None:
-            raise ValueError(f"samples is None; {self.method} cannot learn from all descriptors, give a number")
+    @classmethod
+    def check_extras(cls) -> None:
+        sklearn("decomposition")
 
     def _learn(self, descriptors: Tensor, progress: Progress) -> dict[str, Tensor]:
         stage = f"{self.label}, {len(descriptors):,} descriptors"
@@ -61,12 +58,6 @@ class _Shallow(DescriptorBaseline):
     @abstractmethod
     def _from_model(self, vectors: Tensor) -> Tensor:
         """float32 [n] of [n, k]."""
-
-
-def check_variance(variance: float) -> None:
-    """Raise `ValueError` for a share of the variance that no PCA can keep."""
-    if not 0 < variance < 1:
-        raise ValueError(f"variance is {variance}; it must lie between 0 and 1")
 
 
 def principal_components(descriptors: Tensor, variance: float) -> dict[str, Tensor]:
@@ -107,13 +98,15 @@ def _from_squares(vectors: Tensor, others: Tensor) -> Iterator[Tensor]:
         yield torch.mm(part, right, out=room[: len(part)])
 
 
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class NearestNeighborDetector(_Shallow):
     """1-NN: the distance to the nearest of a dictionary of descriptors of good images; the paper: 5,000 of them."""
 
-    samples: int = 5_000
+    samples: int = like(_Shallow, "samples", 5_000)
 
     method = "knn"
+    paper_name = "1-NN"
     label = "Nearest neighbours"
 
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:
@@ -123,10 +116,12 @@ class NearestNeighborDetector(_Shallow):
         return nearest(vectors, self.learned_["dictionary"])
 
 
+@documented
 class KMeansDetector(_Shallow):
     """K-Means: the distance to the nearest of ten centres."""
 
     method = "kmeans"
+    paper_name = "K-Means"
     label = "K-Means"
 
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:
@@ -136,30 +131,25 @@ class KMeansDetector(_Shallow):
         return nearest(vectors, self.learned_["centers"])
 
 
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class OneClassSvmDetector(_Shallow):
     """OC-SVM with a radial basis function: minus its decision value.
 
-    Args as `DescriptorBaseline`, `variance`, and two on which the paper is silent; the defaults are what scikit-learn's
-    were when it was written:
-
-    nu: largest share of the training descriptors outside, above 0, at most 1.
-    gamma: of the kernel exp(−γ ‖x − y‖²): "auto", 1 / k for k components; "scale", 1 / (k · variance), which is far
-        too wide for descriptors of some objects (docs/records/reproduced.md); or a number above 0.
+    The paper is silent on `nu` and `gamma`; the defaults are what scikit-learn's were when it was written.
     """
 
-    nu: float = 0.5
-    gamma: float | Literal["auto", "scale"] = "auto"
+    nu: float = setting(0.5, "Largest share of the training descriptors outside.", above=0, at_most=1)
+    gamma: float | Literal["auto", "scale"] = setting(
+        "auto",
+        "Of the kernel exp(−γ ‖x − y‖²): auto, 1 / k for k components; scale, 1 / (k · variance), which is far too "
+        "wide for descriptors of some objects (docs/records/reproduced.md); or a number.",
+        above=0,
+    )
 
     method = "ocsvm"
+    paper_name = "OC-SVM"
     label = "One-class SVM"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.nu <= 1:
-            raise ValueError(f"nu is {self.nu}; it must be above 0 and at most 1")
-        if self.gamma not in ("auto", "scale") and (isinstance(self.gamma, str) or not 0 < self.gamma < math.inf):
-            raise ValueError(f"gamma is {self.gamma!r}; it must be 'auto', 'scale' or a number above 0")
 
     def _model(self, vectors: Tensor) -> dict[str, Tensor]:
         svm = sklearn("svm").OneClassSVM(nu=self.nu, gamma=self.gamma, cache_size=2000).fit(vectors.double().numpy())

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import check_training
-from .patches import PatchBaseline
+from stadx.core.settings import documented, setting
+
+from .patches import PatchBaseline, Training
 
 _SIDES = 32, 64, 128, 256, 512
 _SLOPE = 0.2
@@ -19,35 +19,34 @@ _C1, _C2 = 0.01**2, 0.03**2  # for values from 0 to 1
 _LUMA = 0.299, 0.587, 0.114
 
 
+@documented
 @dataclass(kw_only=True, eq=False, repr=False)
 class SsimAutoencoderDetector(PatchBaseline):
     """SSIM-AE (Bergmann et al. 2018, Table 1; settings of Bergmann et al. 2019): 1 − SSIM of a patch, in grey, and its
     reconstruction.
 
-    Args as `PatchBaseline`, and:
-
-    latent: length of the code.
-    window: side of SSIM's windows in pixels, all of which count alike; beyond a patch's border there is nothing.
-    weight_decay: of Adam.
-
     `patch` must be 32, 64, 128, 256 or 512: each doubling, from the 128 of the table, adds a first layer of 32
     channels, as the paper does for 256; each halving leaves one out.
     """
 
-    latent: int = 100
-    window: int = 11
-    weight_decay: float = 1e-5
+    latent: int = setting(100, "Length of the code.", at_least=1)
+    window: int = setting(
+        11,
+        "Side of SSIM's windows in pixels, odd, all of which count alike; beyond a patch's border there is nothing.",
+        at_least=1,
+    )
+    weight_decay: float = setting(1e-5, "Of Adam.", at_least=0)
 
     method = "ssim-ae"
+    paper_name = "SSIM-AE"
     label = "SSIM autoencoder"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self._side not in _SIDES:
-            raise ValueError(f"patch is {self.patch}; choose one of {_SIDES}")
-        if self.latent < 1 or self.window % 2 == 0 or not 0 < self.window <= self._side:
-            raise ValueError(f"latent = {self.latent} must be at least 1, window = {self.window} odd, up to the patch")
-        check_training(self.epochs, self.batch, self.learning_rate, self.weight_decay)
+            raise ValueError(f"patch is {self._side}; choose one of {_SIDES}")
+        if self.window % 2 == 0 or self.window > self._side:
+            raise ValueError(f"window is {self.window}; it must be odd, and not above the patch, {self._side}")
 
     def _made(self) -> dict[str, nn.Module]:
         return {"autoencoder": _autoencoder(self._side, self.latent)}
@@ -55,17 +54,11 @@ class SsimAutoencoderDetector(PatchBaseline):
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.Adam(network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
 
-    def _train_step(
-        self,
-        networks: Mapping[str, nn.Module],
-        optimizers: Mapping[str, torch.optim.Optimizer],
-        x: Tensor,
-        step: int,
-    ) -> dict[str, float]:
-        loss = 1 - ssim(x, networks["autoencoder"](x), self.window).mean()
-        optimizers["autoencoder"].zero_grad()
+    def _train_step(self, training: Training, x: Tensor, step: int) -> dict[str, float]:
+        loss = 1 - ssim(x, training.networks["autoencoder"](x), self.window).mean()
+        training.optimizers["autoencoder"].zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizers["autoencoder"].step()
+        training.optimizers["autoencoder"].step()
         return {"loss": loss.item()}
 
     def _pixels(self, image: Tensor) -> Tensor:

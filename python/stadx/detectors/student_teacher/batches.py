@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,10 +14,8 @@ from stadx.networks.training import autocast
 from stadx.networks.winograd import training_grid
 
 from .crops import Crop, Focus, random_crops
+from .settings import DetectorSettings
 from .targets import TeacherTargets
-
-if TYPE_CHECKING:
-    from .students import StudentSettings
 
 _HELD_OUT_CROPS = 8  # in the loss on held-out images
 
@@ -37,7 +35,7 @@ class Batch(NamedTuple):
 class Batches:
     """The crops of every step, what the teacher says of them, and the loss."""
 
-    def __init__(self, targets: TeacherTargets, settings: StudentSettings, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, targets: TeacherTargets, settings: DetectorSettings, mean: Tensor, std: Tensor) -> None:
         self.targets = targets
         self.settings = settings
         self.shift, self.scale = mean[:, None, None], std[:, None, None]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,13 +16,12 @@ from stadx.data.source import ImageSource
 from .ensemble import Ensemble
 from .gpu import GpuPrecision, GpuScorer
 from .normalization import Normalization, fuse
+from .settings import Terms
 from .smoothing import smooth
 
 _CPU = torch.device("cpu")
 _LEVELS = 4096  # false-positive rates at which the held-out scores are kept
 
-
-Terms = Literal["both", "e", "v"]
 Maps = list[list[tuple[Tensor, Tensor]]]  # per image, per scale: e and v [H, W]
 
 

@@ -3,70 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stadx.core.devices import usable_device
-from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.source import ImageSource
-from stadx.data.tensors import ImageSize, check_images, resize
+from stadx.core.settings import documented
+from stadx.data.source import ImageInput, ImageSource, read_batch
+from stadx.data.tensors import check_images, resize
 from stadx.networks.dense import Method, check_stride
-from stadx.networks.padding import Padding
-from stadx.networks.training import OptimizerName, Precision
 from stadx.networks.windows import ImageRows, TensorRows
 from stadx.teachers.teacher_files import load_teachers
 
 from ..base import Calibrated, Prediction
 from ..thresholds import split
 from .bands import score_bands
-from .calibration import Terms, calibrate
+from .calibration import calibrate
 from .gpu import GpuPrecision, GpuScorer
 from .model_file import read_detector, write_detector
-from .settings import check_settings
+from .settings import PRESETS, DetectorSettings
 from .smoothing import smooth_bands
-from .students import StudentSettings, train_students
+from .students import train_students
 
 
-class Detector(Calibrated):
+@documented
+class Detector(DetectorSettings, Calibrated):
     """Student–teacher anomaly detector (Bergmann et al., CVPR 2020).
 
-    Args:
-        scales: receptive fields p in pixels, of 17, 33, 65; their scores are averaged (Eq. 12).
-        students: M, students per scale.
-        image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
-        target_fpr: share of the pixels of good images that the threshold may flag.
-        image_fpr: share of the good images that may count as anomalous, see `image_threshold`.
-        held_out: share of the training images set aside for score statistics and the threshold, at least one;
-            the students, and µ and σ, never see them.
-        steps: optimiser steps per scale. The paper: 100 epochs.
-        batch: images per step. The paper: 1.
-        crop: side in pixels of the part of an image that a step sees (p = 17: half of it); None for
-            all of it, as in the paper.
-        focus: share of the crops that lie where the loss was high when last seen, the others anywhere; the paper: 0.
-        optimizer: "muon", which gets further in as many steps, or, as in the paper, "adam".
-        learning_rate, weight_decay: of the optimiser; None is 2e-3 for Muon, 1e-3 for Adam. The paper: 1e-4 and 1e-5.
-        schedule: "cosine" (5 % warm-up, then down to nothing) or, as in the paper, "constant".
-        dense: train on every pixel of a crop at each step, as in the paper, instead of on one random phase of the
-            pooling grid, which costs a sixth to a tenth (p = 17 has no pools: no difference).
-        patience: stop when the students' loss on the held-out images has not fallen at so many of the twenty looks
-            that training takes at it, and keep the best; 0 trains all steps.
-        terms: what the score is: "e" or "v" alone, or "both", ẽ + ṽ as in the paper.
-        smoothing: standard deviation in pixels of a Gaussian that the maps are smoothed with, at `image_size`; the
-            paper: 0, none.
-        level: how much of an image's own level of error is taken out, from 0, as in the paper, to 1; see
-            `Normalization`. At a half, an image that is wrong all over still stands out.
-        padding: how networks continue an image beyond its border: "reflect", "zeros" or "replicate"; None leaves it to
-            the teacher ("reflect" for those that come with stadx).
-        precision: of training; "auto" is bfloat16 where the processor has it. Scoring is always float32.
-        teachers: teacher files; scales without one use the teacher that comes with stadx.
-        seed: of every random choice.
+    The constructor takes what `DetectorSettings` tells of, and keeps it unchanged.
 
     Attributes:
         device, gpu_precision: where it trains and scores, see `to`.
@@ -80,57 +50,12 @@ class Detector(Calibrated):
         ValueError: for a setting that cannot be.
     """
 
-    def __init__(
-        self,
-        scales: Sequence[int] = (33,),
-        students: int = 3,
-        image_size: ImageSize = 256,
-        target_fpr: float = 0.001,
-        *,
-        image_fpr: float = 0.05,
-        held_out: float = 0.1,
-        steps: int = 1500,
-        batch: int = 3,
-        crop: int | None = 64,
-        focus: float = 0.8,
-        optimizer: OptimizerName = "muon",
-        learning_rate: float | None = None,
-        weight_decay: float = 1e-5,
-        schedule: Literal["cosine", "constant"] = "cosine",
-        dense: bool = False,
-        patience: int = 0,
-        terms: Terms = "e",
-        smoothing: float = 0.0,
-        level: float = 0.5,
-        padding: Padding | None = None,
-        precision: Precision = "auto",
-        teachers: Sequence[str | os.PathLike[str]] = (),
-        seed: int = 0,
-    ) -> None:
-        self.scales = tuple(int(p) for p in scales)
-        self.students = students
-        self.image_size: ImageSize = tuple(image_size) if isinstance(image_size, list) else image_size
-        self.target_fpr = float(target_fpr)
-        self.image_fpr = float(image_fpr)
-        self.held_out = held_out
-        self.steps = steps
-        self.batch = batch
-        self.crop = crop
-        self.focus = focus
-        self.optimizer: OptimizerName = optimizer
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.schedule: Literal["cosine", "constant"] = schedule
-        self.dense = dense
-        self.patience = patience
-        self.terms: Terms = terms
-        self.smoothing = smoothing
-        self.level = level
-        self.padding: Padding | None = padding
-        self.precision: Precision = precision
-        self.teachers = tuple(str(path) for path in teachers)
-        self.seed = seed
-        check_settings(self.settings)
+    method = "student-teacher"
+    on_gpu = True
+    paper_settings = PRESETS["paper"]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._checkpoints: list[Path] = []
         self.device = torch.device("cpu")
         self.gpu_precision: GpuPrecision = "tf32"
@@ -138,7 +63,7 @@ class Detector(Calibrated):
 
     def fit(
         self,
-        data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor,
+        data: ImageInput,
         *,
         progress: Progress = silent,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -161,31 +86,14 @@ class Detector(Calibrated):
         for teacher in teachers:
             teacher.padding = self.padding or teacher.padding
         source = ImageSource(data, self.image_size)
-        if len(source) < 2:
-            raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
         held_in, held_out = split(len(source), self.held_out, self.seed)
-        settings = StudentSettings(
-            students=self.students,
-            steps=self.steps,
-            batch=self.batch,
-            crop=self.crop,
-            focus=self.focus,
-            optimizer=self.optimizer,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            schedule=self.schedule,
-            dense=self.dense,
-            patience=self.patience,
-            precision=self.precision,
-            seed=self.seed,
-        )
         files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
         trained = [
             train_students(
                 teacher,
                 source,
                 held_in,
-                settings,
+                self,
                 held_out=held_out,
                 progress=progress,
                 checkpoint_path=file,
@@ -198,7 +106,7 @@ class Detector(Calibrated):
         self._gpu_scorer = None
         how, where = (self.terms, self.level, self.smoothing), (self.device, self.gpu_precision)
         self.normalizations_, maps = calibrate(self.ensembles_, source, held_out, progress, *how, *where)
-        self._calibrate(maps)
+        self.calibrate(maps)
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
 
@@ -219,7 +127,7 @@ class Detector(Calibrated):
             DataError: if `images` are something else.
             ValueError: for an unknown stride or method, or one that the device does not have.
         """
-        self._check_fitted()
+        self.check_fitted()
         check_images(images)
         device = images.device if images.is_cuda else self.device
         if device.type == "cuda":
@@ -281,17 +189,25 @@ class Detector(Calibrated):
         Returns:
             Bands of rows from top to bottom, float32 [rows, width]; the engine's have the bits of `score` at that size.
         """
-        self._check_fitted()
+        self.check_fitted()
         return self._bands(image, stride, method)
 
     def _bands(self, image: ImageRows, stride: int, method: Method) -> Iterator[Tensor]:
         bands = score_bands(self.ensembles_, self.normalizations_, image, stride, method)
         return smooth_bands(bands, image.height, self.smoothing)
 
-    def predict(self, images: Tensor, *, stride: int = 1, method: Method = "auto") -> Prediction:
-        """Anomaly map, image score and mask at the threshold of each image; arguments as in `score`."""
-        maps = self.score(images, stride=stride, method=method)
-        return self._predicted(maps)
+    def predict(self, images: ImageInput, *, stride: int = 1, method: Method = "auto") -> Prediction:
+        """Anomaly map, image score and mask at the threshold of each image.
+
+        Args:
+            images: image files, folders of them or patterns such as "photos/*_left.png", one or several; or a tensor as
+                in `score`.
+            stride, method: as in `score`.
+
+        Raises:
+            DataError: if an image cannot be read, or files differ in size.
+        """
+        return self._predicted(self.score(read_batch(images), stride=stride, method=method))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the detector to one safetensors file.
@@ -299,7 +215,7 @@ class Detector(Calibrated):
         Raises:
             OutputError: if it cannot be written.
         """
-        self._check_fitted()
+        self.check_fitted()
         write_detector(self, path)
         for checkpoint in self._checkpoints:
             checkpoint.unlink(missing_ok=True)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from stadx.core.settings import read_from_json
+
 from ..model_files import frozen_network, named, read_calibrated, write_calibrated
 from .ensemble import Ensemble
 from .normalization import Normalization
@@ -39,7 +41,7 @@ def read_detector(cls: type[Detector], path: str | os.PathLike[str]) -> Detector
     """Read what `write_detector` wrote. Raises `ModelFileError` for anything else."""
 
     def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Detector:
-        detector = cls(**{"level": 0.0, **header["settings"]})  # files of before have none
+        detector = cls(**read_from_json({"level": 0.0, **header["settings"]}))  # files of before have no level
         detector.ensembles_ = []
         for p, settings in zip(detector.scales, header["networks"], strict=True):
             networks = [frozen_network(settings, named(tensors, name)) for name in _names(p, detector.students)]

@@ -1,56 +1,141 @@
-"""Whether a detector's settings can be."""
+"""The settings of the student–teacher detector, and the paper's own choice; imports no torch, `--help` reads it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from numbers import Integral
-from typing import Any, get_args
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal
 
-from stadx.networks.padding import Padding
-from stadx.networks.patch_network import PATCH_SIZES
-from stadx.networks.training import OptimizerName, Precision
+from stadx.core.settings import check, documented, like, papers, setting
+from stadx.networks.choices import PATCH_SIZES, OptimizerName, Padding, Precision, Schedule
+from stadx.teachers.settings import PretrainSettings
 
-from ..thresholds import check_fpr
-from .calibration import Terms
-
-_CHOICES = {
-    "schedule": ("cosine", "constant"),
-    "optimizer": get_args(OptimizerName),
-    "precision": get_args(Precision),
-    "terms": get_args(Terms),
-    "padding": (None, *get_args(Padding)),
-}
+Terms = Literal["both", "e", "v"]
+PresetName = Literal["default", "paper"]
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Check the arguments of `Detector`.
+@documented
+@dataclass(eq=False, repr=False)
+class DetectorSettings:
+    """The constructor of `Detector`.
 
     Raises:
-        ValueError: naming those that cannot be.
+        ValueError: naming a setting that cannot be, and what it must be.
     """
-    scales = settings["scales"]
-    if not scales or len(set(scales)) < len(scales) or not set(scales) <= set(PATCH_SIZES):
-        raise ValueError(f"scales are {scales}; choose one or more of {PATCH_SIZES}, none twice")
-    for name, least in (("students", 1), ("steps", 1), ("batch", 1), ("crop", 1), ("patience", 0), ("seed", 0)):
-        if settings[name] is not None and (not isinstance(settings[name], Integral) or settings[name] < least):
-            raise ValueError(f"{name} is {settings[name]}, it must be a whole number, at least {least}")
-    if settings["seed"] >= 2**32:
-        raise ValueError(f"seed is {settings['seed']}, it must be below {2**32}")
-    held_out, smoothing, rate = settings["held_out"], settings["smoothing"], settings["learning_rate"]
-    if not 0 < held_out < 1 or not 0 <= smoothing < 1000:
-        raise ValueError(f"held_out = {held_out} must lie between 0 and 1, smoothing = {smoothing} in [0, 1000)")
-    if rate is not None and not 0 < rate < math.inf:
-        raise ValueError(f"learning_rate is {rate}, it must be above 0")
-    if not 0 <= settings["weight_decay"] < math.inf:
-        raise ValueError(f"weight_decay is {settings['weight_decay']}, it must be at least 0")
-    if settings["students"] == 1 and settings["terms"] == "v":
-        raise ValueError("terms is 'v', and one student alone has no variance; choose 'e', or two students or more")
-    for name in ("focus", "level"):
-        if not 0 <= settings[name] <= 1:
-            raise ValueError(f"{name} is {settings[name]}, it must lie between 0 and 1")
-    for name, choices in _CHOICES.items():
-        if settings[name] not in choices:
-            raise ValueError(f"{name} is {settings[name]!r}; choose one of {choices}")
-    for name in ("target_fpr", "image_fpr"):
-        check_fpr(settings[name], name)
+
+    scales: Sequence[int] = setting(
+        (33,),
+        "Receptive fields p in pixels, one or more of 17, 33 and 65; their scores are averaged (Eq. 12).",
+        choices=PATCH_SIZES,
+    )
+    students: int = setting(3, "Students per scale.", at_least=1)
+    image_size: int | tuple[int, int] | None = setting(
+        256,
+        "What images are resized to before scoring: a square's side in pixels, or (height, width).",
+        none="they are kept as they are",
+        at_least=1,
+    )
+    target_fpr: float = setting(
+        0.001, "Share of the pixels of good images that the threshold may flag.", at_least=0, at_most=1
+    )
+    _: KW_ONLY
+    image_fpr: float = setting(0.05, "Share of the good images that may count as anomalous.", at_least=0, at_most=1)
+    held_out: float = setting(
+        0.1,
+        "Share of the images, at least one, set aside for score statistics and thresholds: none learns from them.",
+        above=0,
+        below=1,
+    )
+    steps: int = setting(1500, "Optimiser steps per scale; in the paper 100 epochs.", at_least=1)
+    batch: int = setting(3, "Images per step.", at_least=1, paper=1)
+    crop: int | None = setting(
+        64,
+        "Side in pixels of the part of an image that a step sees, half of it for p = 17.",
+        none="all of it",
+        at_least=1,
+        paper=None,
+    )
+    focus: float = setting(
+        0.8,
+        "Share of these parts that lie where the loss was high when last seen, the others anywhere.",
+        at_least=0,
+        at_most=1,
+        paper=0.0,
+    )
+    optimizer: OptimizerName = setting("muon", "Muon gets further in as many steps.", paper="adam")
+    learning_rate: float | None = setting(
+        None, "Highest learning rate.", none="0.002 for muon, 0.001 for adam", above=0, paper=1e-4
+    )
+    weight_decay: float = like(PretrainSettings, "weight_decay")
+    schedule: Schedule = like(PretrainSettings, "schedule", paper="constant")
+    dense: bool = setting(
+        False,
+        "Train on every pixel of a part, as in the paper, instead of on one random phase of the pooling grid at each "
+        "step: 6 to 10 times slower (no difference for p = 17, which has no pools).",
+        paper=True,
+    )
+    patience: int = setting(
+        0,
+        "Stop when the loss on held-out images has not fallen at so many of the 20 looks at it, and keep the best "
+        "students; 0: never.",
+        at_least=0,
+    )
+    terms: Terms = setting(
+        "e",
+        "The score: the error e alone, which has the higher AU-PRO; the variance v alone; or both, normalised and "
+        "added (Eq. 11).",
+        paper="both",
+    )
+    smoothing: float = setting(
+        0.0,
+        "Standard deviation of a Gaussian that maps are smoothed with, in pixels at the image size; 0: none, as in "
+        "the paper.",
+        at_least=0,
+        below=1000,
+    )
+    level: float = setting(
+        0.5,
+        "How much of an image's own level of error is taken out, since images differ in light; at 0.5 one that is "
+        "wrong all over still stands out.",
+        at_least=0,
+        at_most=1,
+        paper=0.0,
+    )
+    padding: Padding | None = setting(
+        None,
+        "How networks continue an image beyond its border.",
+        none="the teacher's, reflect for those of stadx",
+    )
+    precision: Precision = setting(
+        "auto", "Of training; auto: bfloat16 where the processor has it. On a CPU scoring is always float32."
+    )
+    teachers: Sequence[str | os.PathLike[str]] = setting(
+        (), "Teacher files; scales without one use the teacher that comes with stadx."
+    )
+    seed: int = setting(0, "Of every random choice.", at_least=0, at_most=2**32 - 1)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.scales or len(set(self.scales)) < len(self.scales):
+            raise ValueError(f"scales is {self.scales}; give one or more of {PATCH_SIZES}, none twice")
+        if self.students == 1 and self.terms == "v":
+            raise ValueError("terms is 'v', and one student alone has no variance; choose 'e', or two students or more")
+
+
+TRAINING = (
+    *("students", "steps", "batch", "crop", "focus", "optimizer", "learning_rate", "weight_decay", "schedule"),
+    *("dense", "patience", "precision", "seed"),
+)
+"""The settings on which trained students depend: a checkpoint of others is refused."""
+
+PRESETS: Mapping[PresetName, Mapping[str, Any]] = {"default": {}, "paper": {"epochs": 100, **papers(DetectorSettings)}}
+"""Where settings that are not given come from; "epochs", which count images, stand for "steps"."""
+
+
+def for_images(settings: Mapping[str, Any], images: int) -> dict[str, Any]:
+    """Settings for so many training images: "epochs" turned into steps."""
+    settings = dict(settings)
+    if (epochs := settings.pop("epochs", None)) is not None:
+        settings["steps"] = epochs * images
+    return settings

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +18,6 @@ from stadx.networks.graphed_step import GraphedStep
 from stadx.networks.patch_network import PatchNetwork, channels_last
 from stadx.networks.training import (
     Checkpoint,
-    OptimizerName,
-    Precision,
     arithmetic,
     check_finite,
     learning_rate_factor,
@@ -33,30 +30,12 @@ from stadx.networks.windows import TensorRows, padded_window
 
 from .batches import Batches
 from .ensemble import Ensemble
+from .settings import TRAINING, DetectorSettings
 from .targets import TeacherTargets
 
 _CPU = torch.device("cpu")
 _INIT_PATCHES = 256
 _CHECKS = 20  # how often training looks at it
-
-
-@dataclass(frozen=True)
-class StudentSettings:
-    """How the students of one scale are trained; see `Detector` for what each means."""
-
-    students: int = 3
-    steps: int = 1500
-    batch: int = 3
-    crop: int | None = 64
-    focus: float = 0.8
-    optimizer: OptimizerName = "muon"
-    learning_rate: float | None = None
-    weight_decay: float = 1e-5
-    schedule: Literal["cosine", "constant"] = "cosine"
-    dense: bool = False
-    patience: int = 0
-    precision: Precision = "auto"
-    seed: int = 0
 
 
 class TrainedStudents(NamedTuple):
@@ -77,7 +56,7 @@ def train_students(
     teacher: PatchNetwork,
     source: ImageSource,
     indices: Sequence[int],
-    settings: StudentSettings,
+    settings: DetectorSettings,
     *,
     held_out: Sequence[int] = (),
     progress: Progress = silent,
@@ -93,7 +72,7 @@ def train_students(
         teacher: the frozen teacher T.
         source: training images.
         indices: those to train on.
-        settings: see `StudentSettings`.
+        settings: those of `TRAINING` count.
         held_out: images whose loss is watched; needed for `patience`.
         progress: told "Students, p = 33", the step, the "loss" per student and the "held-out" loss.
         checkpoint_path: file to resume from and save to; kept when training is complete.
@@ -104,12 +83,12 @@ def train_students(
     """
     p = teacher.patch_size
     generator = torch.Generator().manual_seed(1000 * settings.seed + p)
-    students = [PatchNetwork(**teacher.settings) for _ in range(settings.students)]  # type: ignore[arg-type]
+    with torch.random.fork_rng([]):  # these initial weights are drawn in vain
+        students = [PatchNetwork(**teacher.settings) for _ in range(settings.students)]  # type: ignore[arg-type]
     modules: dict[str, nn.Module] = {f"student{i}": s for i, s in enumerate(students)}
-    key: dict[str, Any] = {**asdict(settings), "images": source.fingerprint(), "held_in": list(indices)}
-    checkpoint = Checkpoint(
-        checkpoint_path, {**key, "teacher": _weights_hash(teacher)}, arithmetic(settings.precision, device)
-    )
+    key: dict[str, Any] = {name: getattr(settings, name) for name in TRAINING}
+    key |= {"images": source.fingerprint(), "held_in": list(indices), "teacher": _weights_hash(teacher)}
+    checkpoint = Checkpoint(checkpoint_path, key, arithmetic(settings.precision, device))
     for network in (teacher, *students):
         channels_last(network)
     teacher.to(device)

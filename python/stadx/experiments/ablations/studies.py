@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stadx.detectors.student_teacher.detector import Detector
+from stadx.detectors.student_teacher.settings import DetectorSettings
 
 
 class Change(NamedTuple):
@@ -31,30 +31,30 @@ class Change(NamedTuple):
         return bool(self.detector) or self.teacher is not None
 
 
-def _scales(base: Detector) -> list[Change]:
+def _scales(base: DetectorSettings) -> list[Change]:
     single = [Change(f"p = {p}", {"scales": (p,)}) for p in base.scales]
     every = [Change("all of them", {"scales": base.scales})] if len(base.scales) > 1 else []
     pairs = [(a, b) for i, a in enumerate(base.scales) for b in base.scales[i + 1 :]] if len(base.scales) > 2 else []
     return [*single, *(Change(f"p = {a} and {b}", {"scales": (a, b)}) for a, b in pairs), *every]
 
 
-def _students(base: Detector) -> list[Change]:
+def _students(base: DetectorSettings) -> list[Change]:
     least = 2 if base.terms == "v" else 1  # one student has no variance
     return [Change(f"M = {m}", {"students": m}) for m in range(least, base.students + 1)]
 
 
-def _terms(base: Detector) -> list[Change]:
+def _terms(base: DetectorSettings) -> list[Change]:
     error = Change("e alone", {"terms": "e"})
     if base.students == 1:
         return [error]
     return [Change("e and v", {"terms": "both"}), error, Change("v alone", {"terms": "v"})]
 
 
-def _seeds(base: Detector) -> list[Change]:
+def _seeds(base: DetectorSettings) -> list[Change]:
     return [Change(f"seed {seed}", detector={"seed": seed}) for seed in range(base.seed, base.seed + 3)]
 
 
-def _teachers(base: Detector) -> list[Change]:
+def _teachers(base: DetectorSettings) -> list[Change]:
     changes: dict[str, dict[str, Any]] = {
         "default": {},
         "λc = 0": {"compactness_weight": 0.0},
@@ -72,7 +72,7 @@ def _teachers(base: Detector) -> list[Change]:
     return [Change(name, teacher=settings) for name, settings in changes.items()]
 
 
-STUDIES: dict[str, Callable[[Detector], Sequence[Change]]] = {
+STUDIES: dict[str, Callable[[DetectorSettings], Sequence[Change]]] = {
     "scales": _scales,
     "students": _students,
     "terms": _terms,

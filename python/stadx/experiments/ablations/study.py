@@ -22,6 +22,7 @@ from stadx.data.photos.reading import fingerprint_photos, list_photos
 from stadx.data.source import ImageSource, fingerprint
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.evaluation.of_detector import Evaluation, evaluate
+from stadx.networks.choices import PATCH_SIZES
 from stadx.networks.patch_network import PatchNetwork
 from stadx.teachers.pretraining import pretrain
 from stadx.teachers.settings import PretrainSettings
@@ -38,32 +39,24 @@ class Setup:
     """What all rows of a study share.
 
     Attributes:
-        scales, students, steps, image_size, seed: of the detector that is trained, where none is given.
+        settings: of the detector that is trained, where no model is given.
         stride: of scoring.
         model: a trained detector to take instead of training one.
-        settings: further arguments of `Detector`.
         device: where is trained and scored.
         photos: what the study "teacher" trains teachers on.
         teacher_steps: how long.
     """
 
-    scales: tuple[int, ...] = (17, 33, 65)
-    students: int = 3
-    steps: int = 1500
-    image_size: int = 256
-    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
     stride: int = 1
     model: Path | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
     photos: Path | None = None
     teacher_steps: int = 2000
 
     def detector(self, changes: Mapping[str, Any]) -> Detector:
         """An untrained detector with these settings, some of them changed."""
-        own = {"scales": self.scales, "students": self.students, "steps": self.steps, "seed": self.seed}
-        detector = Detector(**{**own, "image_size": self.image_size, **self.settings, **changes})
-        return detector.to(self.device)
+        return Detector(**{"scales": PATCH_SIZES, **self.settings, **changes}).to(self.device)
 
 
 @dataclass(frozen=True)
@@ -177,15 +170,15 @@ def _evaluations(
 
 def _trained(data: Category, out: Path, setup: Setup, change: Change, progress: Progress) -> Detector:
     """A detector from `out`/models, or trained and put there."""
-    changes = dict(change.detector)
+    base, changes = setup.detector({}), dict(change.detector)
     if change.teacher is not None:
-        changes["teachers"] = [_teacher(p, out, setup, change.teacher, progress) for p in setup.scales]
+        changes["teachers"] = [_teacher(p, out, setup, change.teacher, progress) for p in base.scales]
     detector = setup.detector(changes)
     differences = _named(
         {**change.detector, **({"teacher": "own"} if change.teacher is not None else {}), **(change.teacher or {})}
     )
     scales = "-".join(str(p) for p in detector.scales)
-    shared = f"p{scales}-M{detector.students}-{setup.steps}-{setup.image_size}-{setup.seed}"
+    shared = f"p{scales}-M{detector.students}-{base.steps}-{base.image_size}-{base.seed}"
     images = fingerprint(training_images(data.root))[:8]
     file = out / "models" / f"{data.name}-{images}-{shared}-{differences or 'base'}.safetensors"
     if file.exists():
@@ -209,11 +202,12 @@ def _teacher(p: int, out: Path, setup: Setup, settings: Mapping[str, Any], progr
     if p != 65:  # the others have no such convolution
         settings = {key: value for key, value in settings.items() if key != "conv3_channels"}
     photos = fingerprint_photos(list_photos(setup.photos))[:8]
-    name = f"p{p}-{setup.teacher_steps}-{setup.seed}-{photos}-{_named(settings) or 'default'}.safetensors"
+    seed = setup.detector({}).seed
+    name = f"p{p}-{setup.teacher_steps}-{seed}-{photos}-{_named(settings) or 'default'}.safetensors"
     file = out / "teachers" / name
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        wanted = PretrainSettings(**{"patch_size": p, "steps": setup.teacher_steps, "seed": setup.seed, **settings})
+        wanted = PretrainSettings(**{"patch_size": p, "steps": setup.teacher_steps, "seed": seed, **settings})
         cache = out / "features"  # most teachers of a study see the same patches
         pretrain(setup.photos, wanted, file, progress=progress, feature_cache=cache, device=setup.device)
     return file

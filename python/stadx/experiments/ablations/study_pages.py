@@ -13,7 +13,6 @@ from typing import Any
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress
 from stadx.data.layouts import open_category, training_images
-from stadx.detectors.student_teacher.detector import Detector
 
 from ..environment import environment
 from ..pages import picture, plain_table
@@ -36,7 +35,7 @@ def studies_of(request: Request) -> list[str]:
         DataError: for one that is not known, or "steps" with too few of them.
     """
     studies = pick(request.columns, [study for study in STUDIES if study != "teacher"], "study")
-    steps = setup_of(request.budget, 1).steps
+    steps = setup_of(request.budget, 1).detector({}).steps
     if "steps" in studies and steps < _FEWEST_STEPS:
         raise DataError(
             f'the study "steps" trains a quarter and a half of the steps, which are {steps}; give --steps '
@@ -85,12 +84,7 @@ def run_studies(
 
 def setup_of(budget: Budget, images: int, device: str = "cpu") -> Setup:
     """The budget, as what all rows of a study share, for so many training images."""
-    settings = budget.detector_settings(images)
-    detector = Detector(**settings)
-    own = {name: getattr(detector, name) for name in ("students", "steps", "image_size")}
-    own |= {"scales": settings["scales"]} if "scales" in settings else {}
-    rest = {name: value for name, value in settings.items() if name not in own}
-    return Setup(**own, stride=budget.stride, settings=rest, device=device)
+    return Setup(budget.detector_settings(images), budget.stride, device=device)
 
 
 def settings_of(request: Request) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
-from stadx.detectors.student_teacher.calibration import Maps, Terms, fused_scores, held_out_maps, normalizations_of
+from stadx.detectors.student_teacher.calibration import Maps, fused_scores, held_out_maps, normalizations_of
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.student_teacher.settings import Terms
 from stadx.detectors.thresholds import split
 
 
@@ -83,7 +84,7 @@ class HeldOut:
         changed.ensembles_ = [_first(base.ensembles_[i], students) for i in chosen]
         normalizations = normalizations_of(maps, terms, level)
         changed.normalizations_ = normalizations
-        changed._calibrate(fused_scores(maps, normalizations, smoothing))
+        changed.calibrate(fused_scores(maps, normalizations, smoothing))
         return changed.to(base.device, base.gpu_precision)
 
 

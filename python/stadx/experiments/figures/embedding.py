@@ -24,8 +24,9 @@ from stadx.evaluation.report.plots import DEFECT_COLOUR, GOOD_COLOUR, to_png
 from stadx.metrics import auroc
 from stadx.teachers.teacher_files import load_teacher, shipped_teacher
 
-from ..one_class import OneClassEnsemble, OneClassSettings, zoomed
+from ..one_class import OneClassEnsemble, zoomed
 from ..request import Request
+from ..settings import OneClassSettings
 from ..tables.classes import PATCH_SIZE
 
 TITLE = "Figure 4: embedding of descriptors and predictions"

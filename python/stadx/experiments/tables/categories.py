@@ -18,11 +18,9 @@ from stadx.core.progress import Progress
 from stadx.core.version import versions
 from stadx.data.layouts import categories, open_category, training_images
 from stadx.data.source import ImageSource, fingerprint
-from stadx.detectors.baselines import METHODS, Baseline, DescriptorBaseline, FeatureDictionaryDetector
-from stadx.detectors.baselines.shallow import sklearn
+from stadx.detectors.baselines import METHODS, Baseline, DescriptorBaseline
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.evaluation.of_detector import Scorer, evaluate
-from stadx.teachers.pretrained import load_pretrained
 from stadx.teachers.teacher_files import shipped_teacher
 
 from ..ablations.variants import HeldOut
@@ -33,20 +31,8 @@ from .scales import OneScale, ScalesTogether
 SCALES = {"Ours p = 65": (65,), "p = 17": (17,), "p = 33": (33,), "p = 65": (65,), "Multiscale": (17, 33, 65)}
 """The columns that are the paper's own system, and their receptive fields."""
 
-BASELINES = {
-    "1-NN": "knn",
-    "OC-SVM": "ocsvm",
-    "K-Means": "kmeans",
-    "ℓ2-AE": "l2-ae",
-    "VAE": "vae",
-    "SSIM-AE": "ssim-ae",
-    "AnoGAN": "anogan",
-    "CNN-Feature Dictionary": "feature-dictionary",
-    "OCGAN": "ocgan",
-}
+BASELINES = {method.paper_name: name for name, method in METHODS.items()}
 """The columns that are baselines, and what `METHODS` calls them."""
-
-_OF_SCIKIT_LEARN = ("1-NN", "OC-SVM", "K-Means", "CNN-Feature Dictionary")
 
 
 def named_categories(data: Path) -> dict[str, Path]:
@@ -75,10 +61,8 @@ def all_categories(places: Sequence[Path]) -> dict[str, Path]:
 def check_extras(columns: Iterable[str]) -> None:
     """Raise `MissingExtraError` now if one of these systems could not be run later, after long work."""
     for column in columns:
-        if column in _OF_SCIKIT_LEARN:
-            sklearn("decomposition")
-        if column in BASELINES and METHODS[BASELINES[column]] is FeatureDictionaryDetector:
-            load_pretrained(FeatureDictionaryDetector().network)
+        if column in BASELINES:
+            METHODS[BASELINES[column]].check_extras()
 
 
 def content_hashes(places: Mapping[str, Path], progress: Progress) -> tuple[dict[str, str], dict[str, str]]:

@@ -22,8 +22,9 @@ from stadx.networks.patch_network import normalize_images
 from stadx.networks.winograd import run_layers
 from stadx.teachers.teacher_files import TEACHER_VERSION, load_teacher, shipped_teacher
 
-from ..one_class import OneClassEnsemble, OneClassSettings, fingerprint_labeled, zoomed
+from ..one_class import OneClassEnsemble, fingerprint_labeled, zoomed
 from ..request import Budget, Request
+from ..settings import OneClassSettings
 from .categories import BASELINES, make_baseline, train_baseline
 from .published_tables import PublishedTable
 

@@ -11,8 +11,8 @@ from stadx.core.files import read_model
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.teachers.teacher_files import TEACHER_VERSION, shipped_teacher
 
-from ..one_class import OneClassSettings
 from ..request import BUDGETS, Budget
+from ..settings import OneClassSettings
 
 _PAPERS_STUDENTS = 5  # on MNIST and CIFAR-10: all that the paper tells of their training
 _TERMS = {"e": "error alone", "v": "variance alone", "both": "error and variance"}

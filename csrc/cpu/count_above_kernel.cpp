@@ -1,16 +1,16 @@
 // How many scores lie at and between given thresholds: one pass over the scores, no sort. Those below the
 // lowest threshold, most of them, only pass a comparison.
+#include "common/score_key.h"
 #include "cpu/isa.h"
 #include "cpu/kernels.h"
 #include "cpu/vec.h"
-#include "kernels/score_key.h"
 
 namespace stadx::STADX_ISA {
 namespace {
 
 constexpr int64_t kChunk = 2048;  // scores whose keys are gathered at a time: they stay in the L1 cache
 
-// Keys of those of `size` ≤ kChunk scores that are not below the lowest threshold; returns how many, counts
+// Keys of the scores that are not below the lowest threshold, of `size` ≤ kChunk; returns how many. Counts
 // NaN.
 template <typename T>
 inline int64_t gather_keys(const T* scores, int64_t size, typename ScoreKey<T>::Key lowest,
@@ -104,8 +104,7 @@ int64_t count_scores(const T* scores, int64_t size, const ThresholdTable& table,
   for (int64_t i = 0; i < size; i += kChunk) {
     const int64_t left = size - i < kChunk ? size - i : kChunk;
     const int64_t count = gather_keys(scores + i, left, keys[0], found, nans);
-    // Each step asks for the memory that the next one reads: the tables of many thresholds leave the L2
-    // cache.
+    // Each step prefetches what the next one reads: the tables of many thresholds exceed the L2 cache.
     for (int64_t j = 0; j < count; ++j) {
       const Key place = (found[j] - base) >> table.shift;
       places[j] = place < last ? place : last;

@@ -1,12 +1,11 @@
 // Winograd convolution on phase maps: F(6×6, 5×5) and F(7×7, 4×4) as 100 matrix products, F(7×7, 2×2) as 64.
-// A work item is a block of tiles: transform them, multiply point by point, transform back, all within the
-// cache.
-#include "kernels/winograd.h"
-
+// A work item is a block of tiles that stays in the cache: transformed, multiplied point by point, and back.
+#include "cpu/compiler.h"
 #include "cpu/dense.h"
-#include "cpu/gemm.h"
-#include "cpu/score_pixels.h"
+#include "cpu/dense_gemm.h"
+#include "cpu/dense_score.h"
 #include "cpu/vec.h"
+#include "cpu/winograd.h"
 
 namespace stadx::STADX_ISA {
 namespace {
@@ -33,7 +32,7 @@ inline int64_t tile_count(const DenseLayer& a) {
 }
 
 template <bool Pool>
-inline __attribute__((always_inline)) FloatVec read(const float* p, int64_t row, int64_t column) {
+STADX_ALWAYS_INLINE FloatVec read(const float* p, int64_t row, int64_t column) {
   if constexpr (!Pool) return load_vec(p);
   return max_vec(max_vec(load_vec(p), load_vec(p + column)),
                  max_vec(load_vec(p + row), load_vec(p + row + column)));
@@ -106,8 +105,8 @@ inline void transform_output_rows(const float* in, float* out, int64_t count, in
 }
 
 // The other half of Aᵀ m A for one tile and the channels [first, end), bias and leaky ReLU: the first rows ×
-// columns outputs, (i, j) at out + i·row + j·column. Entry (i, j) of the half transformed is at half + (i·M +
-// j)·point.
+// columns outputs, (i, j) at out + i·row + j·column. Entry (i, j) of the half transformed is at
+// half + (i·M + j)·point.
 template <int N, int M, bool Stream>
 inline void transform_output_columns(const DenseLayer& a, int64_t first, int64_t end, const float* half,
                                      int64_t point, float* out, int64_t row, int64_t column, int64_t rows,

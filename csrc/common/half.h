@@ -8,7 +8,8 @@
 #include <cuda_fp16.h>
 #define STADX_HALF_FUNCTION __device__ __forceinline__
 #else
-#define STADX_HALF_FUNCTION inline
+#define STADX_HALF_FUNCTION \
+  static inline  // internal: each instruction set's copy of the kernels needs its own
 #endif
 
 namespace stadx {
@@ -49,21 +50,21 @@ STADX_HALF_FUNCTION void from_float(float x, Float16& out) {
 
 #else
 
-inline float to_float(Float16 x) {
+STADX_HALF_FUNCTION float to_float(Float16 x) {
   const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000) << 16, rest = x.bits & 0x7FFF;
   if (rest >= 0x7C00) return as_float(sign | 0x7F800000u | (rest & 0x3FF) << 13);  // infinity, NaN
   return as_float(sign | as_bits(as_float(rest << 13) * as_float(0x77800000u)));   // times 2^112, exact
 }
 
-inline void from_float(float x, float& out) { out = x; }
+STADX_HALF_FUNCTION void from_float(float x, float& out) { out = x; }
 
-inline void from_float(float x, BFloat16& out) {
+STADX_HALF_FUNCTION void from_float(float x, BFloat16& out) {
   const uint32_t bits = as_bits(x);
   const bool nan = (bits & 0x7FFFFFFFu) > 0x7F800000u;
   out.bits = static_cast<uint16_t>(nan ? bits >> 16 | 0x40u : (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
 }
 
-inline void from_float(float x, Float16& out) {
+STADX_HALF_FUNCTION void from_float(float x, Float16& out) {
   const uint32_t bits = as_bits(x), sign = bits >> 16 & 0x8000u, rest = bits & 0x7FFFFFFFu;
   uint32_t half;
   if (rest > 0x7F800000u) {

@@ -1,8 +1,8 @@
 // Direct convolution on phase maps, where it wins: three input channels, 1×1, or a few outputs far apart.
 // A work item is one row of outputs of one phase.
 #include "cpu/dense.h"
-#include "cpu/gemm.h"
-#include "cpu/score_pixels.h"
+#include "cpu/dense_gemm.h"
+#include "cpu/dense_score.h"
 #include "cpu/vec.h"
 
 namespace stadx::STADX_ISA {

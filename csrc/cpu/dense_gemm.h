@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "cpu/compiler.h"
 #include "cpu/dense.h"
 #include "cpu/vec.h"
 
@@ -21,11 +22,10 @@ struct Rows {
 };
 
 // sums = A B for `Count` rows and kWidth columns, whose rows follow each other at `b`. Every sum is taken
-// in the order of B's rows, in the same way whatever Count is: results do not depend on how rows are
-// grouped.
+// in the order of B's rows whatever Count is: results do not depend on how rows are grouped.
 template <int Count, bool Prefetch>
-inline __attribute__((always_inline)) void multiply(const Rows& a, const float* __restrict b, int64_t ahead,
-                                                    FloatVec (&sums)[Count][kVectors]) {
+STADX_ALWAYS_INLINE void multiply(const Rows& a, const float* __restrict b, int64_t ahead,
+                                  FloatVec (&sums)[Count][kVectors]) {
 #pragma GCC unroll 8
   for (int i = 0; i < Count; ++i) {
 #pragma GCC unroll 4

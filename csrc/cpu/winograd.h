@@ -10,13 +10,7 @@
 // 30).
 #pragma once
 
-#if defined(__CUDACC__)
-#define STADX_HOST_DEVICE __host__ __device__ __forceinline__
-#define STADX_UNROLL _Pragma("unroll")
-#else
-#define STADX_HOST_DEVICE inline __attribute__((always_inline))
-#define STADX_UNROLL _Pragma("GCC unroll 16")
-#endif
+#include "cpu/compiler.h"
 
 // Internal linkage: each instruction set's copy of the kernels needs its own.
 namespace stadx {
@@ -92,7 +86,7 @@ struct WinogradPowers {
 
 // out = Bᵀ d, both of N elements.
 template <int N, typename V>
-STADX_HOST_DEVICE void winograd_input(const V* d, V* out) {
+STADX_ALWAYS_INLINE void winograd_input(const V* d, V* out) {
   constexpr int kPairs = (N - 2) / 2;
   constexpr WinogradProducts<N> product;
   out[0] = d[2 * kPairs];  // the coefficient of the highest power is 1
@@ -118,7 +112,7 @@ STADX_HOST_DEVICE void winograd_input(const V* d, V* out) {
 
 // y = Aᵀ v: M outputs of N products.
 template <int N, int M, typename V>
-STADX_HOST_DEVICE void winograd_output(const V* v, V* y) {
+STADX_ALWAYS_INLINE void winograd_output(const V* v, V* y) {
   constexpr int kPairs = (N - 2) / 2;
   constexpr WinogradPowers<N> power;
   V sum[kPairs], difference[kPairs];
@@ -140,7 +134,7 @@ STADX_HOST_DEVICE void winograd_output(const V* v, V* y) {
 
 // The transpose of winograd_input: out = B v, both of N elements.
 template <int N, typename V>
-STADX_HOST_DEVICE void winograd_input_transposed(const V* v, V* out) {
+STADX_ALWAYS_INLINE void winograd_input_transposed(const V* v, V* out) {
   constexpr int kPairs = (N - 2) / 2;
   constexpr WinogradProducts<N> product;
   STADX_UNROLL
@@ -166,7 +160,7 @@ STADX_HOST_DEVICE void winograd_input_transposed(const V* v, V* out) {
 
 // The transpose of winograd_output: v = A y, from M elements to N.
 template <int N, int M, typename V>
-STADX_HOST_DEVICE void winograd_output_transposed(const V* y, V* v) {
+STADX_ALWAYS_INLINE void winograd_output_transposed(const V* y, V* v) {
   constexpr int kPairs = (N - 2) / 2;
   constexpr WinogradPowers<N> power;
   v[0] = y[0];

@@ -1,21 +1,15 @@
 // The arithmetic of the ensemble score for one descriptor component, for scalars and vectors alike.
 #pragma once
 
-#include <cstdint>
-
-#if defined(__CUDACC__)
-#define STADX_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define STADX_HOST_DEVICE inline __attribute__((always_inline))
-#endif
+#include "cpu/compiler.h"
 
 namespace stadx {
 
 // Adds one component's share to e = ‖mean_i Sᵢ − (T − µ)/σ‖² and v = mean_i ‖Sᵢ − mean‖² (v without its 1/M).
 // `student(i)` gives Sᵢ. The variance is centred on the mean, since Σ Sᵢ² − (Σ Sᵢ)² would cancel in float.
 template <int M, typename V, typename Student>
-STADX_HOST_DEVICE void accumulate_component(const Student& student, int num_students, V inv_students,
-                                            V teacher, V mean, V std_dev, V& error, V& variance) {
+STADX_ALWAYS_INLINE void accumulate_component(const Student& student, int num_students, V inv_students,
+                                              V teacher, V mean, V std_dev, V& error, V& variance) {
   const int m = M > 0 ? M : num_students;  // M = 0: known at run time only
   V center = student(0);
   for (int i = 1; i < m; ++i) center += student(i);

@@ -1,11 +1,10 @@
-// Counting for exact PRO: how many scores lie above and at each threshold, and where the highest of them
-// begin. Scores are compared as ordered integers (kernels/score_key.h) and only integers are added, so no
-// result depends on the order of threads.
+// Counting for exact PRO: how many scores lie above and at each threshold. Scores are compared as ordered
+// integers (common/score_key.h) and only integers are added, so no result depends on the order of threads.
 #pragma once
 
+#include "common/score_key.h"
 #include "cuda/block_sum.cuh"
 #include "cuda/launchers.h"
-#include "kernels/score_key.h"
 
 namespace stadx::cuda {
 

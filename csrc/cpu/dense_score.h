@@ -1,9 +1,9 @@
-// e and v of descriptors that lie in the cache, one pixel after another.
+// The two parts of the anomaly score, e and v, from the dense engine's descriptors in the cache.
 #pragma once
 
 #include "cpu/dense.h"
+#include "cpu/ensemble_math.h"
 #include "cpu/vec.h"
-#include "kernels/ensemble_math.h"
 
 namespace stadx::STADX_ISA {
 namespace {

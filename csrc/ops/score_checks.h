@@ -1,0 +1,38 @@
+// What the operators that count scores ask of their arguments, on every device.
+#pragma once
+
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <vector>
+
+namespace stadx {
+
+// `what` begins the message.
+inline void check_score_dtype(const torch::stable::Tensor& t, const char* what) {
+  using torch::headeronly::ScalarType;
+  const ScalarType dtype = t.scalar_type();
+  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, what,
+                  " must be float32 or float64");
+}
+
+// All must be like `like`; `its_dtype` names that in the message.
+inline void check_scores(const std::vector<torch::stable::Tensor>& scores, const torch::stable::Tensor& like,
+                         const char* name, const char* its_dtype) {
+  for (size_t i = 0; i < scores.size(); ++i) {
+    STD_TORCH_CHECK(scores[i].scalar_type() == like.scalar_type(), name, ": scores ", i, " must have ",
+                    its_dtype);
+    STD_TORCH_CHECK(scores[i].is_contiguous(), name, ": scores ", i, " must be contiguous");
+    STD_TORCH_CHECK(scores[i].device() == like.device(), name, ": scores ", i, " must be on the same device");
+  }
+}
+
+inline void check_count_above(const std::vector<torch::stable::Tensor>& scores,
+                              const torch::stable::Tensor& thresholds) {
+  check_score_dtype(thresholds, "count_above: thresholds");
+  STD_TORCH_CHECK(thresholds.dim() == 1 && thresholds.size(0) >= 1 && thresholds.size(0) < int64_t{1} << 31,
+                  "count_above: thresholds must be [E] with 1 ≤ E < 2^31");
+  check_scores(scores, thresholds, "count_above", "the thresholds' dtype");
+}
+
+}  // namespace stadx

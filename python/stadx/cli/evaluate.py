@@ -1,0 +1,78 @@
+"""The command `stadx evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .console import ShownProgress, check_outputs, printable, say, show, write_json
+from .options import (
+    KNOWN_SETS,
+    DefectPattern,
+    GoodPattern,
+    MaskPattern,
+    ModelFile,
+    OtherImageFpr,
+    OtherTargetFpr,
+    ScoringDevice,
+    Stride,
+    json_option,
+    open_model,
+)
+from .tables import metrics_table
+
+
+def evaluate(
+    model: ModelFile,
+    data: Annotated[
+        Path | None,
+        typer.Argument(help=f"Category ({KNOWN_SETS}); or give --good, --defects and --masks."),
+    ] = None,
+    good: GoodPattern = None,
+    defects: DefectPattern = None,
+    masks: MaskPattern = None,
+    json_file: Annotated[Path | None, json_option("metrics and image scores")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report to this file.")] = None,
+    worst: Annotated[
+        Path | None, typer.Option(help="Write a picture (PNG) of the defects that are found worst to this file.")
+    ] = None,
+    at: Annotated[
+        Literal["original", "model"],
+        typer.Option(help="Size to compare maps and masks at: the images' own, or the model's --image-size."),
+    ] = "original",
+    target_fpr: OtherTargetFpr = None,
+    image_fpr: OtherImageFpr = None,
+    stride: Stride = "1",
+    device: ScoringDevice = "cpu",
+) -> None:
+    """Measure image AUROC, pixel AUROC and AU-PRO on the test images, overall and per defect type."""
+    from stadx.data.layouts import open_category
+    from stadx.data.layouts.patterns import list_patterns
+
+    patterns = any(pattern is not None for pattern in (good, defects, masks))
+    if patterns == (data is not None):
+        raise typer.BadParameter("give either a category, or --good, --defects and --masks", param_hint="DATA")
+    category = list_patterns(good, defects, masks).for_testing() if data is None else open_category(data)
+    check_outputs(json_file, report, worst)
+    from stadx.evaluation.of_detector import evaluate
+
+    detector = open_model(model, device, target_fpr, image_fpr)
+    with ShownProgress() as progress:
+        evaluation = evaluate(detector, category, stride=int(stride), at=at, progress=progress)
+    show(metrics_table([evaluation]))
+    for note in (*evaluation.notes, evaluation.flagged_sentence()):
+        say(note)
+    if json_file is not None:
+        write_json(json_file, evaluation.to_json())
+    if report is not None:
+        from stadx.evaluation.report.html import write_report
+
+        write_report(report, [evaluation], title=f"stadx: {printable(evaluation.name)}")
+        say(f"Report: {report.resolve()}")
+    if worst is not None:
+        from stadx.evaluation.report.worst import write_worst
+
+        write_worst(worst, evaluation)
+        say(f"Worst regions: {worst}")

@@ -1,0 +1,37 @@
+"""The command `stadx predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import BAD_INPUT, ShownProgress, fail, say
+from .options import ModelFile, OtherImageFpr, OtherTargetFpr, ScoringDevice, Stride, open_model
+
+
+def predict(
+    model: ModelFile,
+    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl.")],
+    target_fpr: OtherTargetFpr = None,
+    image_fpr: OtherImageFpr = None,
+    stride: Stride = "1",
+    device: ScoringDevice = "cpu",
+) -> None:
+    """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each."""
+    from stadx.evaluation.prediction import SCORES_FILE, collect_images, predict_files
+
+    paths = collect_images(images)
+    detector = open_model(model, device, target_fpr, image_fpr)
+    with ShownProgress() as progress:
+        lines, failures = predict_files(detector, paths, out, stride=int(stride), progress=progress)
+    above = sum(line["is_anomalous"] for line in lines)
+    say(f"{above} of {len(lines)} images are anomalous.")
+    say(f"Scores: {out / SCORES_FILE}")
+    if failures:
+        for failure in failures:
+            fail(failure.message)
+        fail(f"{len(failures)} of {len(paths)} images could not be scored; the others are done")
+        raise typer.Exit(BAD_INPUT)

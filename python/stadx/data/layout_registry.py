@@ -1,0 +1,50 @@
+"""Layouts of data sets by the names of the sets: stadx's own, and those that other packages bring.
+
+Another package declares a `stadx.data.layouts.category.Layout` as an entry point of the group `stadx.layouts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stadx.core.registry import Registry
+
+if TYPE_CHECKING:
+    from .layouts.category import Layout
+
+_LAYOUTS = Registry(
+    "layout",
+    "stadx.layouts",
+    {
+        "MVTec AD": "stadx.data.layouts.mvtec:LAYOUT",
+        "MPDD": "stadx.data.layouts.mvtec:LAYOUT",
+        "BTAD": "stadx.data.layouts.btad:LAYOUT",
+        "VisA": "stadx.data.layouts.visa:LAYOUT",
+    },
+)
+
+
+def layout_names() -> list[str]:
+    """The data sets whose layouts are known; no layout is imported for it."""
+    return _LAYOUTS.names()
+
+
+def layouts() -> list[Layout]:
+    """All layouts, the more special ones first: those of other packages, then stadx's own.
+
+    Raises:
+        DataError: for one that cannot be imported.
+    """
+    return list(dict.fromkeys(_LAYOUTS.get(name) for name in reversed(layout_names())))
+
+
+def layout_of(root: Path) -> Layout | None:
+    """The layout that a category's folder has; None for any other folder."""
+    return next((layout for layout in layouts() if layout.is_category(root)), None)
+
+
+def in_words(names: Sequence[str]) -> str:
+    """The names as a sentence has them: "A, B or C"."""
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
