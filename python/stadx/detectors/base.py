@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from stadx.core.errors import DataError
 
-from .thresholds import check_fpr, highest_scores, image_threshold_at, threshold_at, threshold_levels
+from .thresholds import HeldOutScores, check_fpr, image_threshold_at, threshold_at
 
 Self = TypeVar("Self", bound="Calibrated")
 
@@ -93,10 +92,9 @@ class Calibrated:
         row = min(stride, 8).bit_length() - 1 if self.strided else 0
         return max(self.threshold_, image_threshold_at(self.image_fpr, self.heldout_image_scores_[row]))
 
-    def _calibrate(self, maps: Sequence[Tensor]) -> None:
-        """Find the thresholds from maps of held-out good images."""
-        self.heldout_fprs_, self.heldout_scores_ = threshold_levels(maps)
-        self.heldout_image_scores_ = highest_scores(maps)
+    def _calibrate(self, held_out: HeldOutScores) -> None:
+        """Find the thresholds."""
+        self.heldout_fprs_, self.heldout_scores_, self.heldout_image_scores_ = held_out
         self.set_target_fpr(self.target_fpr)
 
     def _predicted(self, maps: Tensor) -> Prediction:

@@ -14,6 +14,7 @@ from stadx.core.files import read_model, write_model
 from stadx.networks.patch_network import PatchNetwork, channels_last, loaded_network
 
 from .base import Calibrated
+from .thresholds import HeldOutScores
 
 AnyDetector = TypeVar("AnyDetector", bound=Calibrated)
 
@@ -39,22 +40,21 @@ def read_calibrated(
     path: str | os.PathLike[str],
     kind: str,
     version: int,
-    build: Callable[[dict[str, Any], dict[str, Tensor]], AnyDetector],
+    build: Callable[[dict[str, Any], dict[str, Tensor], HeldOutScores], AnyDetector],
 ) -> AnyDetector:
-    """Read what `write_calibrated` wrote; `build` makes the detector of header and tensors, all but the threshold.
+    """Read what `write_calibrated` wrote; `build` makes the detector of header, tensors and held-out scores.
 
     Raises:
         ModelFileError: if the file is missing, damaged, of another version or something else.
     """
     header, tensors = read_model(path, kind, version)
     try:
-        detector = build(header, tensors)
-        detector.heldout_fprs_ = tensors["heldout_fprs"].numpy()
-        detector.heldout_scores_ = tensors["heldout_scores"].numpy()
-        highest = tensors["heldout_scores"].max().repeat(4, 1)  # all that files of before have
-        detector.heldout_image_scores_ = tensors.get("heldout_image_scores", highest).numpy()
+        fprs, scores = tensors["heldout_fprs"], tensors["heldout_scores"]
+        highest = scores.max().repeat(4, 1)  # all that files of previous versions have
+        image_scores = tensors.get("heldout_image_scores", highest)
+        detector = build(header, tensors, HeldOutScores(fprs.numpy(), scores.numpy(), image_scores.numpy()))
         detector.threshold_ = float(header["threshold"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{path}: lacks a part of a detector ({error}); copy or train it again") from error
     return detector
 

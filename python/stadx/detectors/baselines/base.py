@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stadx.core.devices import usable_device
@@ -17,13 +16,13 @@ from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
-from stadx.data.tensors import ImageSize, check_images, resize
+from stadx.data.tensors import ImageSize, check_images, resize, resize_maps
 from stadx.networks.dense import check_stride
 from stadx.networks.training import Checkpoint, arithmetic
 
 from ..base import Calibrated, Prediction
 from ..model_files import read_calibrated, write_calibrated
-from ..thresholds import check_fpr, split
+from ..thresholds import HeldOutScores, check_fpr, split
 
 BASELINE_VERSION = 1
 
@@ -142,7 +141,7 @@ class Baseline(Calibrated):
                 header, tensors = self._parts()
                 tensors |= {f"map{i}": scores for i, scores in enumerate(maps)}
                 self._checkpoint.save({"model": header, "maps": len(maps)}, tensors)
-        self._calibrate(maps)
+        self._calibrate(HeldOutScores.of(maps))
         return self
 
     def _scored_before(self, checkpoint: Checkpoint) -> list[Tensor] | None:
@@ -189,13 +188,11 @@ class Baseline(Calibrated):
         self._check_fitted()
         check_images(images)
         check_stride(stride)
-        maps = torch.empty(len(images), *images.shape[2:])
+        batch, _, height, width = images.shape
+        maps = torch.empty(batch, height, width)
         for index, image in enumerate(images.cpu()):
             scores = self._map(resize(image[None], self.image_size)[0], stride)
-            if scores.shape != maps.shape[1:]:
-                size = maps.shape[1:]
-                scores = F.interpolate(scores[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-            maps[index] = scores
+            maps[index] = resize_maps(scores[None], height, width)[0]
         return maps
 
     def to(self: Self, device: str | torch.device) -> Self:
@@ -244,9 +241,10 @@ class Baseline(Calibrated):
         """
         from . import METHODS
 
-        def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Baseline:
+        def build(header: dict[str, Any], tensors: dict[str, Tensor], held_out: HeldOutScores) -> Baseline:
             detector = METHODS[header["method"]](**header["settings"])
             detector._restore(header, tensors)
+            detector._calibrate(held_out)
             return detector
 
         return read_calibrated(path, "baseline", BASELINE_VERSION, build)

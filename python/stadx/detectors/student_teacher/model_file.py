@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..model_files import frozen_network, named, read_calibrated, write_calibrated
+from ..thresholds import HeldOutScores
 from .ensemble import Ensemble
 from .normalization import Normalization
 
@@ -38,15 +39,16 @@ def write_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
 def read_detector(cls: type[Detector], path: str | os.PathLike[str]) -> Detector:
     """Read what `write_detector` wrote. Raises `ModelFileError` for anything else."""
 
-    def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Detector:
-        detector = cls(**{"level": 0.0, **header["settings"]})  # files of before have none
-        detector.ensembles_ = []
-        for p, settings in zip(detector.scales, header["networks"], strict=True):
-            networks = [frozen_network(settings, named(tensors, name)) for name in _names(p, detector.students)]
-            ensemble = Ensemble(networks[0], networks[1:], tensors[f"p{p}.mean"], tensors[f"p{p}.std"])
-            detector.ensembles_.append(ensemble)
-        detector.normalizations_ = [Normalization(**n) for n in header["normalizations"]]
-        return detector
+    def build(header: dict[str, Any], tensors: dict[str, Tensor], held_out: HeldOutScores) -> Detector:
+        settings = {"level": 0.0, **header["settings"]}  # files of previous versions have none
+        ensembles = []
+        for p, network in zip(settings["scales"], header["networks"], strict=True):
+            teacher, *students = [
+                frozen_network(network, named(tensors, name)) for name in _names(p, settings["students"])
+            ]
+            ensembles.append(Ensemble(teacher, students, tensors[f"p{p}.mean"], tensors[f"p{p}.std"]))
+        normalizations = [Normalization(**n) for n in header["normalizations"]]
+        return cls.from_parts(settings, ensembles, normalizations, held_out)
 
     return read_calibrated(path, "detector", DETECTOR_VERSION, build)
 
