@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 
 from stadx import Detector, PatchNetwork
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization
+from stadx.detectors.thresholds import HeldOutScores
 
 
 def main(
@@ -56,13 +56,9 @@ def untrained(patch_size: int, students: int) -> Detector:
     networks = [PatchNetwork(patch_size).requires_grad_(False) for _ in range(students + 1)]
     for network in networks:
         network.init_from_data(torch.randn(64, 3, patch_size, patch_size))
-    detector = Detector((patch_size,), students, None)
-    detector.ensembles_ = [Ensemble(networks[0], networks[1:], torch.zeros(128), torch.ones(128))]
-    detector.normalizations_ = [Normalization(0, 1, 0, 1)]
-    detector.heldout_fprs_, detector.heldout_scores_ = np.zeros(1, np.float32), np.ones(1, np.float32)
-    detector.heldout_image_scores_ = np.ones((4, 1), np.float32)
-    detector.threshold_ = 1.0
-    return detector
+    settings = {"scales": (patch_size,), "students": students, "image_size": None}
+    ensemble = Ensemble(networks[0], networks[1:], torch.zeros(128), torch.ones(128))
+    return Detector.from_parts(settings, [ensemble], [Normalization(0, 1, 0, 1)], HeldOutScores.of([torch.ones(1, 1)]))
 
 
 def _resident() -> int:

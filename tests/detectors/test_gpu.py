@@ -1,4 +1,4 @@
-"""Scoring as on a GPU, but on the CPU with the operators' twins; and on a GPU where there is one."""
+"""Scoring as on a GPU, but on the CPU with the operators' references; and on a GPU where there is one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 
 import stadx
 from stadx import Detector, PatchNetwork, metrics, ops
-from stadx.detectors.student_teacher import gpu
-from stadx.detectors.student_teacher.calibration import normalizations_of
+from stadx.detectors.student_teacher.calibration import normalization_of
 from stadx.detectors.student_teacher.ensemble import Ensemble
-from stadx.detectors.student_teacher.gpu import GpuScorer
+from stadx.detectors.student_teacher.gpu_scorer import GpuPrecision, GpuScorer
 from stadx.detectors.student_teacher.normalization import Normalization, fuse
+from stadx.detectors.student_teacher.scoring import score_images
 from stadx.metrics import inputs, ranks
 from stadx.networks.upsampling import Upsampler, upsample
 
@@ -35,6 +35,11 @@ def _ensemble(p: int, students: int = 2, padding: str = "reflect", last: bool = 
             other.load_state_dict(net.state_dict())
             nets[i] = other.eval().requires_grad_(False)
     return Ensemble(nets[0], nets[1:], torch.randn(8) * 0.1, torch.rand(8) + 0.5)
+
+
+def _map(scorer: GpuScorer, images: Tensor, stride: int = 1) -> Tensor:
+    (maps,) = scorer.maps(images, stride)
+    return maps
 
 
 def _want(ensembles: list[Ensemble], images: Tensor, stride: int) -> Tensor:
@@ -55,7 +60,7 @@ def test_scores_are_those_of_the_direct_way(scales: tuple[int, ...], stride: int
     for size in ((5, 9), (10, 3)):
         images = good_images(2, size)
         for _ in range(3 if device.type == "cuda" else 1):  # directly, captured, replayed
-            got = scorer.score(images.to(device), stride).cpu()
+            got = _map(scorer, images.to(device), stride).cpu()
         torch.testing.assert_close(got, _want(ensembles, images, stride), rtol=1e-4, atol=1e-4)
 
 
@@ -64,8 +69,8 @@ def test_levels_are_taken_out(terms: Any, stride: int, monkeypatch: pytest.Monke
     ensembles = [_ensemble(17), _ensemble(33)]
     images = good_images(2, (24, 40))
     images[1] //= 4
-    held = [[ensemble.error_and_variance(x[None]) for ensemble in ensembles] for x in images]
-    found = normalizations_of(held, terms, 0.5)
+    held = [[ensemble.error_and_variance(x[None]) for x in images] for ensemble in ensembles]
+    found = [normalization_of(errors, terms, 0.5) for errors in held]
     maps = []
     for image in images:
         pairs = [e.error_and_variance(image[None], stride=stride) for e in ensembles]
@@ -73,10 +78,10 @@ def test_levels_are_taken_out(terms: Any, stride: int, monkeypatch: pytest.Monke
         maps.append(fuse(scores))
     scorer = GpuScorer(ensembles, found, device, "float32")
     for _ in range(3 if device.type == "cuda" else 1):
-        got = scorer.score(images.to(device), stride).cpu()
+        got = _map(scorer, images.to(device), stride).cpu()
     torch.testing.assert_close(got, torch.stack(maps), rtol=2e-3, atol=2e-3)
     monkeypatch.setattr(GpuScorer, "_pixels_at_once", lambda self, scale: 128)  # tile by tile
-    again = GpuScorer(ensembles, found, device, "float32").score(images[:1].to(device), stride).cpu()
+    again = _map(GpuScorer(ensembles, found, device, "float32"), images[:1].to(device), stride).cpu()
     torch.testing.assert_close(again, torch.stack(maps)[:1], rtol=2e-3, atol=2e-3)
 
 
@@ -85,17 +90,17 @@ def test_batches_are_cut_where_memory_ends(count: int, monkeypatch: pytest.Monke
     ensembles = [_ensemble(17, 1)]
     images = good_images(5, (8, 9))[:count].to(device)
     scorer = GpuScorer(ensembles, NORMALIZATIONS[:1], device, "float32")
-    want = scorer.score(images, 2)
-    assert want.shape == (count, 4, 5)
+    want = score_images(scorer, images, None, 2, 0)
+    assert want.shape == (count, 8, 9)
     monkeypatch.setattr(GpuScorer, "_pixels_at_once", lambda self, scale: 2 * 24 * 25)
-    torch.testing.assert_close(scorer.score(images, 2), want, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(score_images(scorer, images, None, 2, 0), want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("padding", ["zeros", "replicate"])
 def test_paddings_and_a_last_activation(padding: str, device: torch.device) -> None:
     ensembles = [_ensemble(33, 1, padding, last=True)]
     images = good_images(1, (9, 14))
-    got = GpuScorer(ensembles, NORMALIZATIONS[:1], device, "float32").score(images.to(device)).cpu()
+    got = _map(GpuScorer(ensembles, NORMALIZATIONS[:1], device, "float32"), images.to(device)).cpu()
     torch.testing.assert_close(got, _want(ensembles, images, 1), rtol=1e-4, atol=1e-4)
 
 
@@ -103,24 +108,24 @@ def test_paddings_and_a_last_activation(padding: str, device: torch.device) -> N
 def test_tiles_do_not_show(stride: int, monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
     ensembles = [_ensemble(33, 1)]
     images = good_images(1, (17, 10)).float() / 255
-    want = GpuScorer(ensembles, NORMALIZATIONS[:1], device, "float32").score(images.to(device), stride)
+    want = _map(GpuScorer(ensembles, NORMALIZATIONS[:1], device, "float32"), images.to(device), stride)
     monkeypatch.setattr(GpuScorer, "_pixels_at_once", lambda self, scale: 128)
-    got = GpuScorer(ensembles, NORMALIZATIONS[:1], device, "float32").score(images.to(device), stride)
+    got = _map(GpuScorer(ensembles, NORMALIZATIONS[:1], device, "float32"), images.to(device), stride)
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", list(TOLERANCE))
-def test_precisions(precision: gpu.GpuPrecision, device: torch.device) -> None:
+def test_precisions(precision: GpuPrecision, device: torch.device) -> None:
     ensembles = [_ensemble(33)]
     images = good_images(1, (12, 20))
     want = _want(ensembles, images, 1)
-    got = GpuScorer(ensembles, NORMALIZATIONS[:1], device, precision).score(images.to(device)).cpu()
+    got = _map(GpuScorer(ensembles, NORMALIZATIONS[:1], device, precision), images.to(device)).cpu()
     assert got.dtype == torch.float32
     assert float((got - want).abs().max()) < TOLERANCE[precision] * float(want.std())
 
 
 @pytest.mark.parametrize(("precision", "setting"), [("tf32", "tf32"), ("float32", "ieee")])
-def test_settings_of_the_convolutions_are_put_back(precision: gpu.GpuPrecision, setting: str) -> None:
+def test_settings_of_the_convolutions_are_put_back(precision: GpuPrecision, setting: str) -> None:
     cudnn: Any = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.conv.fp32_precision
     scorer = GpuScorer([_ensemble(17, 1)], NORMALIZATIONS[:1], torch.device("cpu"), precision)
