@@ -1,4 +1,4 @@
-"""Maps of any tool with their masks: what belongs together, what is read, and what is refused with a mend."""
+"""Maps of any tool with their masks: what belongs together, what is read, and what is refused with a fix."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_a_checkpoint_of_another_precision_is_refused(
     header, tensors = read_model(tmp_path / "t.part", "checkpoint", 2)
     assert header.pop("computed") == {"device": "cpu", "convolutions": "float32"}
     write_model(tmp_path / "t.part", "checkpoint", 2, header, tensors)
-    pretrain(photos, settings, out, network=P_NET)  # files of before do not say
+    pretrain(photos, settings, out, network=P_NET)  # previous files do not say
 
 
 def test_a_checkpoint_of_another_device_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The plain-PyTorch twin of every operator: the definition that the native kernels are tested against."""
+"""The plain-PyTorch reference of every operator: the definition that the native kernels are tested against."""
 
 from __future__ import annotations
 
