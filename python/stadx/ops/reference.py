@@ -8,23 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, fold, leaky_relu, max_pool2d, pad, unfold
 
-__all__ = [
-    "count_above",
-    "defect_pixels",
-    "dense_layer",
-    "dense_score",
-    "distinct_scores",
-    "ensemble_score",
-    "label_regions",
-    "phase_pool",
-    "phase_score",
-    "region_sums",
-    "score_cut",
-    "winograd_map",
-    "winograd_matrices",
-    "winograd_tiles",
-]
-
 
 def ensemble_score(students: Tensor, teacher: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     """Regression error e and predictive variance v of a student ensemble (Eqs. 9 and 10).
