@@ -21,7 +21,7 @@ from stadx.data.images import read_map
 from stadx.detectors.student_teacher import ensemble as scoring
 from stadx.detectors.student_teacher.model_file import DETECTOR_VERSION
 from stadx.detectors.student_teacher.smoothing import smooth
-from stadx.detectors.thresholds import split
+from stadx.detectors.thresholds import HeldOutScores, split
 from stadx.evaluation.prediction import predict_files
 from stadx.metrics import auroc
 from stadx.networks.training import Checkpoint
@@ -121,6 +121,17 @@ def test_saved_and_loaded_it_scores_the_same(fitted: Detector, tmp_path: Path) -
     assert loaded.set_target_fpr(0.05).threshold_ == fitted.set_target_fpr(0.05).threshold_
     fitted.set_target_fpr(0.001)
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_a_detector_of_parts_scores_the_same(fitted: Detector) -> None:
+    images = good_images(2, (17, 9), seed=3)
+    held_out = HeldOutScores(fitted.heldout_fprs_, fitted.heldout_scores_, fitted.heldout_image_scores_)
+    parts = (fitted.ensembles_, fitted.normalizations_, held_out)
+    made = Detector.from_parts(fitted.settings, *parts)
+    assert torch.equal(made.score(images), fitted.score(images))
+    assert (made.threshold_, made.image_threshold()) == (fitted.threshold_, fitted.image_threshold())
+    with pytest.raises(ValueError, match=r"the scales are \(33,\), the ensembles' \(17,\)"):
+        Detector.from_parts({**fitted.settings, "scales": (33,), "teachers": ()}, *parts)
 
 
 def test_several_scales_average(folder: Path) -> None:

@@ -11,11 +11,12 @@ from rounding import rounded, scored
 from small import good_images, random_teacher
 
 from stadx import PatchNetwork, dense_features, normalize_images
-from stadx.detectors.student_teacher import bands as by_bands
-from stadx.detectors.student_teacher.bands import score_bands
-from stadx.detectors.student_teacher.calibration import normalizations_of
+from stadx.detectors.student_teacher import cpu_scorer
+from stadx.detectors.student_teacher.calibration import normalization_of
+from stadx.detectors.student_teacher.cpu_scorer import CpuScorer
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization, fuse
+from stadx.detectors.student_teacher.scoring import score_bands
 from stadx.networks.choices import Padding
 from stadx.networks.dense import Method
 from stadx.networks.padding import pad_images
@@ -231,22 +232,23 @@ def test_the_level_of_an_image_is_taken_out(strength: float, size: tuple[int, in
 @pytest.mark.parametrize("stride", [1, 4, 16])
 def test_an_image_of_several_bands_has_one_level(stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ensembles = [shared_ensemble(17, 2), shared_ensemble(33, 1)]
-    images = good_images(3, (90, 40))
-    images[0, :, 45:] = images[0, :, 45:] // 4  # the lower half is darker
-    held = [[ensemble.error_and_variance(x[None]) for ensemble in ensembles] for x in images]
-    found = normalizations_of(held, "both", 0.5)
+    images = good_images(3, (50, 24))
+    images[0, :, 25:] = images[0, :, 25:] // 4  # the lower half is darker
+    held = [[ensemble.error_and_variance(x[None]) for x in images] for ensemble in ensembles]
+    found = [normalization_of(errors, "both", 0.5) for errors in held]
+    scorer = CpuScorer(ensembles, found)
     assert all(n.strength == 0.5 and n.level > 0 for n in found)
     for image in images[::2]:
-        whole = list(score_bands(ensembles, found, TensorRows(image), stride, "auto"))
+        whole = list(score_bands(scorer, TensorRows(image), stride, 0))
         with monkeypatch.context() as patched:
             patched.setattr(Ensemble, "tile_side", lambda self, image, stride: 16)
-            bands = list(score_bands(ensembles, found, TensorRows(image), stride, "auto"))
-            patched.setattr(by_bands, "_KEPT_PIXELS", 0)  # of larger images
-            coarse = list(score_bands(ensembles, found, TensorRows(image), stride, "auto"))
+            bands = list(score_bands(scorer, TensorRows(image), stride, 0))
+            patched.setattr(cpu_scorer, "_KEPT_PIXELS", 0)  # of larger images
+            coarse = list(score_bands(scorer, TensorRows(image), stride, 0))
         assert len(whole) == 1 < len(bands) == len(coarse)
         assert torch.equal(torch.cat(bands), whole[0])
         # the level comes from every 8th pixel alone, by convolutions in another order
         torch.testing.assert_close(torch.cat(coarse), whole[0], rtol=scored(), atol=scored())
     if stride == 1:
-        want = fuse([n.score(*pair) for n, pair in zip(found, held[2], strict=True)])
+        want = fuse([n.score(*pair) for n, pair in zip(found, (errors[2] for errors in held), strict=True)])
         torch.testing.assert_close(whole[0], want, rtol=1e-6, atol=1e-6)

@@ -170,7 +170,9 @@ def test_ablations(weave: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert failed.failures == [
         "Weave, scales: failed: AssertionError: nothing is left to run (its traceback is in the JSON file)"
     ]
-    assert "**Weave: scales**\n\nfailed" in failed.text and table(same) in failed.text  # that of before is shown still
+    assert (
+        "**Weave: scales**\n\nfailed" in failed.text and table(same) in failed.text
+    )  # the previous one is shown still
     with pytest.raises(DataError, match="noise: there is no such study here"):
         reproduce("ablations", replace(request, columns=("noise",)))
 

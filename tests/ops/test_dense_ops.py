@@ -1,4 +1,4 @@
-"""The dense engine's operators against their plain-PyTorch twins, on every instruction set."""
+"""The dense engine's operators against their plain-PyTorch references, on every instruction set."""
 
 from __future__ import annotations
 

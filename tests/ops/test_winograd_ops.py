@@ -1,4 +1,4 @@
-"""Maps to Winograd's tiles and back, against their plain-PyTorch twins, on every instruction set."""
+"""Maps to Winograd's tiles and back, against their plain-PyTorch references, on every instruction set."""
 
 from __future__ import annotations
 
