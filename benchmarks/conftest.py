@@ -8,6 +8,11 @@ import pytest
 import torch
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """None for `-n auto`: what is timed runs alone."""
+    return 0
+
+
 @pytest.fixture(params=["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"])
 def device(request: pytest.FixtureRequest) -> torch.device:
     """CPU always, CUDA where there is one."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stadx.detectors.student_teacher.ensemble import Ensemble
-    from stadx.detectors.student_teacher.gpu import GpuPrecision
+    from stadx.detectors.student_teacher.gpu_scorer import GpuPrecision
     from stadx.detectors.student_teacher.normalization import Normalization
     from timing import Competitor
 
@@ -249,7 +249,7 @@ def _detector_cases(place: torch.device, side: int) -> Iterator[Case]:
 
     from stadx import PatchNetwork
     from stadx.detectors.student_teacher.ensemble import Ensemble
-    from stadx.detectors.student_teacher.gpu import GpuScorer
+    from stadx.detectors.student_teacher.gpu_scorer import GpuScorer
     from stadx.detectors.student_teacher.normalization import Normalization
 
     cuda = place.type == "cuda"
@@ -265,7 +265,7 @@ def _detector_cases(place: torch.device, side: int) -> Iterator[Case]:
             for precision in PRECISIONS if cuda else PRECISIONS[:1]:
                 scorer = GpuScorer([ensemble], [normalization], place, precision)
                 for stride in (1, 4):
-                    runs[f"stadx, {precision}, stride {stride}"] = partial(scorer.score, images, stride)
+                    runs[f"stadx, {precision}, stride {stride}"] = partial(scorer.maps, images, stride)
             runs["plain PyTorch, tf32"] = partial(_plain_score, ensemble, normalization, images)
             yield (
                 f"image, p = {p}, M = {STUDENTS}, batch {batch}, {side}²",

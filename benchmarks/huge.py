@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 
+from memory import peak_of
 from stadx import Detector, PatchNetwork
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization
+from stadx.detectors.thresholds import HeldOutScores
 
 
 def main(
@@ -28,26 +27,13 @@ def main(
     """
     detector = untrained(patch_size, students)
     image = torch.randint(0, 256, (1, 3, side, side), dtype=torch.uint8)
-    before, peak, done = _resident(), 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.02):
-            peak = max(peak, _resident())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     start = time.perf_counter()
-    try:
-        scores = detector.score(image, stride=stride)
-    finally:
-        seconds = time.perf_counter() - start
-        done.set()
-        watcher.join()
+    scores, peak = peak_of(lambda: detector.score(image, stride=stride), 0.02)
+    seconds = time.perf_counter() - start
     print(
         f"{side} x {side}, p = {patch_size}, M = {students}, stride {stride}: {seconds:.1f} s, "
         f"{seconds / scores.numel() * 1e6:.3f} microseconds a pixel; memory above the image's own "
-        f"{(peak - before) / 2**20:.0f} MiB, of which the map {scores.nbytes / 2**20:.0f} MiB"
+        f"{peak / 2**20:.0f} MiB, of which the map {scores.nbytes / 2**20:.0f} MiB"
     )
 
 
@@ -56,18 +42,9 @@ def untrained(patch_size: int, students: int) -> Detector:
     networks = [PatchNetwork(patch_size).requires_grad_(False) for _ in range(students + 1)]
     for network in networks:
         network.init_from_data(torch.randn(64, 3, patch_size, patch_size))
-    detector = Detector((patch_size,), students, None)
-    detector.ensembles_ = [Ensemble(networks[0], networks[1:], torch.zeros(128), torch.ones(128))]
-    detector.normalizations_ = [Normalization(0, 1, 0, 1)]
-    detector.heldout_fprs_, detector.heldout_scores_ = np.zeros(1, np.float32), np.ones(1, np.float32)
-    detector.heldout_image_scores_ = np.ones((4, 1), np.float32)
-    detector.threshold_ = 1.0
-    return detector
-
-
-def _resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+    settings = {"scales": (patch_size,), "students": students, "image_size": None}
+    ensemble = Ensemble(networks[0], networks[1:], torch.zeros(128), torch.ones(128))
+    return Detector.from_parts(settings, [ensemble], [Normalization(0, 1, 0, 1)], HeldOutScores.of([torch.ones(1, 1)]))
 
 
 if __name__ == "__main__":

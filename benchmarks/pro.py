@@ -8,7 +8,6 @@ import json
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -24,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from memory import peak_of
 from pro_peers import LABELERS, adeval_binned, definition, label_masks, labelers, make_set, torch_sort
-from run import WIDTH, _machine
+from run import WIDTH, JsonFile, Rounds, _machine
 from sections import Case
 from stadx import ops
 from stadx.cli.console import ShownProgress, reported, say
@@ -55,10 +55,10 @@ Figures = list[dict[str, object]]
 def main(
     maps: Annotated[int, typer.Option(min=1, help="Maps of the AU-PRO and memory sections.")] = 40,
     side: Annotated[int, typer.Option(min=16, help="Side of every map and mask in pixels.")] = 1024,
-    rounds: Annotated[int, typer.Option(min=1, help="Runs of every competitor; the median counts.")] = 3,
+    rounds: Rounds = 3,
     only: Annotated[str, typer.Option(help="Sections: au_pro, labels, memory, growth.")] = ",".join(SECTIONS),
     threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch, stadx and OpenCV.")] = 2,
-    out: Annotated[Path | None, typer.Option("--json", help="Write the figures and the machine here.")] = None,
+    out: JsonFile = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Seconds: 4 maps of 64 x 64, two rounds. Only shows that it runs.")
     ] = False,
@@ -172,22 +172,8 @@ def peak_of_call(name: str, maps: int, side: int, threads: int) -> tuple[int, in
     gc.collect()
     if sys.platform == "linux":  # glibc: freed memory that it keeps would hide as much of the call's
         ctypes.CDLL(None).malloc_trim(0)
-    before, done = _resident(), threading.Event()
-    peak = before
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.001):
-            peak = max(peak, _resident())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        call(*inputs)
-    finally:
-        done.set()
-        watcher.join()
-    return peak - before, sum(array.nbytes for array in inputs)
+    _, peak = peak_of(lambda: call(*inputs))
+    return peak, sum(array.nbytes for array in inputs)
 
 
 def growth_section(sizes: Sequence[int], side: int, rounds: int, progress: Progress) -> tuple[Table, Figures]:
@@ -242,11 +228,6 @@ def _set_threads(threads: int) -> None:
     except ImportError:
         return
     cv2.setNumThreads(threads)
-
-
-def _resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 def _table(section: str, title: str, headings: Sequence[str], first: str = "who") -> Table:

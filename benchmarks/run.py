@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from timing import Result
 
 SECTIONS = ("dense", "score", "image")
+Rounds = Annotated[int, typer.Option(min=1, help="Runs of every competitor; the median counts.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures and the machine here.")]
 WIDTH = 160  # of the table where no terminal limits it
 
 
 def main(
     patch_sizes: Annotated[str, typer.Option(help="Receptive fields, of 17, 33 and 65.")] = "17,33,65",
     sizes: Annotated[str, typer.Option(help="Image sides of the dense section, in pixels.")] = "256,1024",
-    rounds: Annotated[int, typer.Option(min=1, help="Runs of every competitor; the median counts.")] = 5,
+    rounds: Rounds = 5,
     only: Annotated[str, typer.Option(help="Sections: dense, score, image.")] = ",".join(SECTIONS),
     threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch and stadx.")] = 2,
-    out: Annotated[Path | None, typer.Option("--json", help="Write the figures and the machine here.")] = None,
+    out: JsonFile = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A minute: 32 x 32, two rounds. Only shows that it runs.")
     ] = False,

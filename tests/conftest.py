@@ -11,8 +11,21 @@ import torch
 from gpu_backends import gpu as gpu  # a fixture for all
 
 from stadx import ops
+from stadx.networks import patch_network
+
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ and "OMP_NUM_THREADS" not in os.environ:
+    # Every worker its share of the cores, and so the programs that it starts.
+    _share = max(1, CORES // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ["OMP_NUM_THREADS"] = str(_share)
+    torch.set_num_threads(_share)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Workers for `-n auto`: one for each core, but each holds PyTorch and up to 2 GB."""
+    return min(CORES, 4)
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +41,16 @@ def shared_data() -> Path:
 def device(request: pytest.FixtureRequest) -> torch.device:
     """CPU always, CUDA where there is one."""
     return torch.device(request.param)
+
+
+@pytest.fixture(scope="module")
+def narrow_networks() -> Iterator[None]:
+    """Networks an eighth as wide, a fiftieth of the work: for tests of what is done with networks."""
+    with pytest.MonkeyPatch.context() as patch:
+        for p, layers in patch_network._LAYERS.items():
+            narrow = ((kernel, out // 8 if isinstance(out, int) else out, pooled) for kernel, out, pooled in layers)
+            patch.setitem(patch_network._LAYERS, p, tuple(narrow))
+        yield
 
 
 @pytest.fixture(params=["baseline", "avx2", "avx512"])

@@ -1,4 +1,4 @@
-"""Every file that is no good image gives an error that names it and the mend, and no other error."""
+"""Every file that is no good image gives an error that names it and the fix, and no other error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maps of any tool with their masks: what belongs together, what is read, and what is refused with a mend."""
+"""Maps of any tool with their masks: what belongs together, what is read, and what is refused with a fix."""
 
 from __future__ import annotations
 
@@ -6,22 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from map_files_on_disk import SCORES, SPOT, check_refused, one, same, save_map, save_mask, write_maps, write_masks
+from map_files_on_disk import SCORES, SPOT, check_refused, one, same, save_map, save_mask
 
 from stadx.core.errors import DataError
 from stadx.data.images import write_image, write_map
 from stadx.data.maps import MapItem, open_map_set
-
-
-@pytest.fixture
-def maps(tmp_path: Path) -> Path:
-    return write_maps(tmp_path)
-
-
-@pytest.fixture
-def masks(tmp_path: Path) -> Path:
-    return write_masks(tmp_path)
-
 
 # What belongs together
 

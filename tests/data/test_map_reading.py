@@ -1,4 +1,4 @@
-"""Maps of any tool with their masks: what is read from the files, and what is refused with a mend."""
+"""Maps of any tool with their masks: what is read from the files, and what is refused with a fix."""
 
 from __future__ import annotations
 
@@ -10,22 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from map_files_on_disk import SCORES, SPOT, check_refused, one, same, save_map, save_mask, write_maps, write_masks
+from map_files_on_disk import SCORES, SPOT, check_refused, one, same, save_map, save_mask
 from PIL import Image
 
 from stadx.core.errors import DataError
 from stadx.data.maps import MapItem, open_map_set
-
-
-@pytest.fixture
-def maps(tmp_path: Path) -> Path:
-    return write_maps(tmp_path)
-
-
-@pytest.fixture
-def masks(tmp_path: Path) -> Path:
-    return write_masks(tmp_path)
-
 
 # What is read
 

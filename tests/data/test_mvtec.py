@@ -1,4 +1,4 @@
-"""Categories in MVTec AD layout: what opens, and what is refused with the file and the mend named."""
+"""Categories in MVTec AD layout: what opens, and what is refused with the file and the fix named."""
 
 from __future__ import annotations
 

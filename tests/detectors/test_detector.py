@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from rounding import scored
 from small import good_images, teacher_file
 from torch import Tensor
 
@@ -20,11 +21,13 @@ from stadx.data.images import read_map
 from stadx.detectors.student_teacher import ensemble as scoring
 from stadx.detectors.student_teacher.model_file import DETECTOR_VERSION
 from stadx.detectors.student_teacher.smoothing import smooth
-from stadx.detectors.thresholds import split
+from stadx.detectors.thresholds import HeldOutScores, split
 from stadx.evaluation.prediction import predict_files
 from stadx.metrics import auroc
 from stadx.networks.training import Checkpoint
 from stadx.networks.windows import TensorRows
+
+pytestmark = pytest.mark.usefixtures("narrow_networks")
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +121,17 @@ def test_saved_and_loaded_it_scores_the_same(fitted: Detector, tmp_path: Path) -
     assert loaded.set_target_fpr(0.05).threshold_ == fitted.set_target_fpr(0.05).threshold_
     fitted.set_target_fpr(0.001)
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_a_detector_of_parts_scores_the_same(fitted: Detector) -> None:
+    images = good_images(2, (17, 9), seed=3)
+    held_out = HeldOutScores(fitted.heldout_fprs_, fitted.heldout_scores_, fitted.heldout_image_scores_)
+    parts = (fitted.ensembles_, fitted.normalizations_, held_out)
+    made = Detector.from_parts(fitted.settings, *parts)
+    assert torch.equal(made.score(images), fitted.score(images))
+    assert (made.threshold_, made.image_threshold()) == (fitted.threshold_, fitted.image_threshold())
+    with pytest.raises(ValueError, match=r"the scales are \(33,\), the ensembles' \(17,\)"):
+        Detector.from_parts({**fitted.settings, "scales": (33,), "teachers": ()}, *parts)
 
 
 def test_several_scales_average(folder: Path) -> None:
@@ -260,7 +274,7 @@ def test_bands_have_the_bits_of_the_whole(
     folder: Path, scales: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = make_detector(folder, scales, steps=2).fit(good_images(3))
-    image = with_defect(good_images(1, (70, 45)))
+    image = with_defect(good_images(1, (40, 45)))
     for stride in (1, 2, 4):
         whole = detector.score(image, stride=stride)[0]
         with monkeypatch.context() as patch:
@@ -290,10 +304,12 @@ def test_a_huge_tiff_is_scored_by_strips_with_the_same_bits(
 def test_strides_and_methods_agree(fitted: Detector) -> None:
     images = with_defect(good_images(2))
     exact = fitted.score(images)
-    torch.testing.assert_close(fitted.score(images, method="direct"), exact, rtol=2e-3, atol=2e-3)
+    n = fitted.normalizations_[0]
+    limit = 2 * scored(8, float(fitted.ensembles_[0].std.min())) / min(1, n.e_std, n.v_std)
+    torch.testing.assert_close(fitted.score(images, method="direct"), exact, rtol=limit, atol=limit)
     for stride in (2, 4):
         known = fitted.score(images, stride=stride)[:, ::stride, ::stride]
-        torch.testing.assert_close(known, exact[:, ::stride, ::stride], rtol=2e-3, atol=2e-3)
+        torch.testing.assert_close(known, exact[:, ::stride, ::stride], rtol=limit, atol=limit)
     with pytest.raises(ValueError, match="stride is 3"):
         fitted.score(images, stride=3)
     with pytest.raises(ValueError, match="method is 'fft'"):

@@ -21,6 +21,8 @@ from stadx.detectors.student_teacher.targets import TeacherTargets
 from stadx.networks.choices import Padding
 from stadx.networks.padding import pad_images
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 30])
 def test_statistics_are_those_of_every_pixel_of_every_image(cache_bytes: int) -> None:

@@ -28,6 +28,8 @@ from stadx.experiments.request import BUDGETS, Budget, Request
 from stadx.experiments.tables import categories, classes
 from stadx.metrics import auroc
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 pytest.importorskip("sklearn")
 TINY = Budget(
     "quick",
@@ -168,7 +170,9 @@ def test_ablations(weave: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert failed.failures == [
         "Weave, scales: failed: AssertionError: nothing is left to run (its traceback is in the JSON file)"
     ]
-    assert "**Weave: scales**\n\nfailed" in failed.text and table(same) in failed.text  # that of before is shown still
+    assert (
+        "**Weave: scales**\n\nfailed" in failed.text and table(same) in failed.text
+    )  # the previous one is shown still
     with pytest.raises(DataError, match="noise: there is no such study here"):
         reproduce("ablations", replace(request, columns=("noise",)))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
+from rounding import rounded
 from torch import Tensor, nn
 
 from stadx import PatchNetwork, dense_features, normalize_images
@@ -14,11 +17,17 @@ from stadx.networks.choices import PATCH_SIZES
 from stadx.networks.padding import pad_images
 
 SIZES = [(1, 1), (7, 64), (65, 33), (128, 129)]
-LIMIT = {torch.float32: 1e-4, torch.float64: 1e-9}  # of the descriptors' standard deviation
+# Sums of up to 128 x 5 x 5 products in each of six layers, both ways.
+LIMIT = {torch.float32: 2 * rounded(6 * 3200), torch.float64: 1e-9}
 
 
 def make_network(p: int, dtype: torch.dtype, channels: int | None = None) -> PatchNetwork:
     """A network with unit-variance descriptors; `channels` replaces the widths, the geometry stays."""
+    return copy.deepcopy(_made(p, channels)).to(dtype)
+
+
+@cache
+def _made(p: int, channels: int | None) -> PatchNetwork:
     generator = torch.Generator().manual_seed(p)
     net = PatchNetwork(p)
     if channels is not None:
@@ -27,7 +36,7 @@ def make_network(p: int, dtype: torch.dtype, channels: int | None = None) -> Pat
             inputs = 3 if i == 0 else channels
             net.layers[i] = nn.Conv2d(inputs, channels, net.layers[i].kernel_size)
     net.init_from_data(torch.randn(64, 3, p, p, generator=generator), generator)
-    return net.to(dtype).requires_grad_(False)
+    return net.requires_grad_(False)
 
 
 def patches_at(images: Tensor, p: int, rows: Tensor, columns: Tensor) -> Iterator[Tensor]:
@@ -49,24 +58,24 @@ def assert_dense_is_patchwise(net: PatchNetwork, images: Tensor, pixels: int | N
     expected = torch.cat(parts, dim=1)  # [B, k, d]
     found = dense[:, :, rows, columns].transpose(1, 2)
     assert dense.shape == (batch, expected.shape[2], height, width)
-    scale = expected.std() if expected.numel() > 1000 else 1.0
+    scale = 1 + float(net.layers[-1].bias.abs().max())  # descriptors are what it leaves of sums as large as itself
     assert (found - expected).abs().max() <= LIMIT[images.dtype] * scale
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("p", PATCH_SIZES)
-def test_dense_equals_patch_at_every_pixel(p: int, size: tuple[int, int], dtype: torch.dtype) -> None:
-    # four channels wide: every kernel, pool and phase as in the real network, at a fraction of the work
-    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=dtype)
-    assert_dense_is_patchwise(make_network(p, dtype, channels=4), images)
+def test_dense_equals_patch(p: int, size: tuple[int, int]) -> None:
+    # Four channels wide: every kernel, pool and phase as in the real network, at a fraction of the work. Up to 600
+    # pixels: every pixel of the small images, every one of up to 64 phases of the large ones.
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert_dense_is_patchwise(make_network(p, torch.float64, channels=4), images, pixels=600)
 
 
-@pytest.mark.parametrize("size, dtype", [*((s, torch.float32) for s in SIZES), ((7, 64), torch.float64)], ids=str)
+@pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("p", PATCH_SIZES)
-def test_dense_equals_patch_at_full_width(p: int, size: tuple[int, int], dtype: torch.dtype) -> None:
-    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=dtype)
-    assert_dense_is_patchwise(make_network(p, dtype), images, pixels=50)
+def test_dense_equals_patch_at_full_width(p: int, size: tuple[int, int]) -> None:
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    assert_dense_is_patchwise(make_network(p, torch.float32), images, pixels=20)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""stadx.ops.defect_pixels, count_above and distinct_scores against their twins and against NumPy."""
+"""stadx.ops.defect_pixels, count_above and distinct_scores against their references and against NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""stadx.ops.ensemble_score against its twin, over layouts, dtypes, sizes, odd values and instruction sets."""
+"""stadx.ops.ensemble_score against its reference, over layouts, dtypes, sizes, odd values and instruction sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from stadx import ops
 from stadx.ops import reference
 
-# Both dtypes are accumulated in float32, so the bound against the float64 twin on the same inputs is the same:
+# Both dtypes are accumulated in float32, so the bound against the float64 reference on the same inputs is the same:
 # a few hundred roundings of 6e-8, none of them amplified, since all terms of the sums are positive.
 RTOL = {torch.float32: 1e-5, torch.bfloat16: 1e-5}
 

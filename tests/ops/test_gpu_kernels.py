@@ -1,4 +1,4 @@
-"""The GPU's kernels against their plain-PyTorch twins: as fibers on the host, and on a GPU where there is one."""
+"""The GPU's kernels against their plain-PyTorch references: as fibers on the host, and on a GPU where there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""stadx.ops.label_regions against scipy.ndimage.label and its twin."""
+"""stadx.ops.label_regions against scipy.ndimage.label and its reference."""
 
 from __future__ import annotations
 

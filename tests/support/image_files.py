@@ -39,7 +39,7 @@ def check_error(caught: pytest.ExceptionInfo[Exception], path: Path, *words: str
     assert str(path) in message
     for word in words:
         assert word in message
-    assert ";" in message or ":" in message.replace(str(path), "", 1)[1:]  # a mend follows what is wrong
+    assert ";" in message or ":" in message.replace(str(path), "", 1)[1:]  # a fix follows what is wrong
 
 
 def read_saved(tmp_path: Path, image: Image.Image, name: str, **options: object) -> np.ndarray:

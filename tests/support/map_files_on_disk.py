@@ -63,7 +63,7 @@ def one(folder: Path, name: str, scores: np.ndarray | None = None, mask: str = "
 
 
 def check_refused(maps: Path, masks: Path, *words: str | Path, read: bool = False) -> None:
-    """Opening, or else only reading, raises an error with `words`, a mend after the colon or semicolon."""
+    """Opening, or else only reading, raises an error with `words`, a fix after the colon or semicolon."""
     if read:
         opened = open_map_set(maps, masks)
         with pytest.raises(DataError, match=re.escape(str(words[0]))) as caught:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -9,11 +11,17 @@ from torch import Tensor
 
 from stadx import PatchNetwork
 from stadx.core.files import write_model
+from stadx.networks import patch_network
 from stadx.teachers.teacher_files import TEACHER_VERSION
 
 
 def random_teacher(p: int = 17, seed: int = 0) -> PatchNetwork:
-    """A teacher that was never trained, but has descriptors of unit variance."""
+    """A teacher that was never trained, but has descriptors of unit variance; a copy, which a test may change."""
+    return copy.deepcopy(_random_teacher(p, seed, patch_network._LAYERS[p]))
+
+
+@cache
+def _random_teacher(p: int, seed: int, layers: object) -> PatchNetwork:  # `layers`: they may be narrow ones
     generator = torch.Generator().manual_seed(seed)
     net = PatchNetwork(p, descriptor_size=8)
     net.init_from_data(torch.randn(32, 3, p, p, generator=generator), generator)

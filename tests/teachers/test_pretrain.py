@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from pretrain_photos import P_NET, SETTINGS, TRIPLETS, make_cheap, write_photos
+from pretrain_photos import P_NET, SETTINGS, TRIPLETS, write_photos
 from torch import Tensor, nn
 
 from stadx import DataError, ModelFileError, OutputError
@@ -19,15 +19,7 @@ from stadx.networks.training import learning_rate_factor
 from stadx.teachers.pretraining import pretrain
 from stadx.teachers.teacher_files import load_teacher
 
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return write_photos(tmp_path / "photos")
-
-
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_cheap(monkeypatch)
+pytestmark = pytest.mark.usefixtures("cheap")
 
 
 PREPARATIONS = ("Folders of photos", "Photos", "First patches", "Pretrained network", "P's features of first patches")

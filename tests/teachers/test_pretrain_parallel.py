@@ -52,8 +52,9 @@ def test_two_processes_are_one(targets: str, tmp_path: Path, monkeypatch: pytest
     (header, a), (other, b) = (read_model(path, "teacher", 1) for path in (one, two))
     for name in a:
         assert a[name].dtype == torch.float32
-        difference = (a[name] - b[name]).norm() / a[name].norm()
-        assert difference < 1e-5, (name, float(difference))
+        # beside ten steps of Adam, each of at most the learning rate; gradients a tenth too large make a hundredth
+        difference = (a[name] - b[name]).square().mean().sqrt() / (10 * 1e-4)
+        assert difference < 1e-3, (name, float(difference))
     for x, y in zip(header["card"]["history"], other["card"]["history"], strict=True):
         assert x == {name: pytest.approx(value, rel=1e-3, abs=2e-3) for name, value in y.items()}
 

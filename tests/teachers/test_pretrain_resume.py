@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from pretrain_photos import P_NET, SETTINGS, TRIPLETS, make_cheap, write_photos
+from pretrain_photos import P_NET, SETTINGS, TRIPLETS
 
 from stadx import ModelFileError, StadxError
 from stadx.core.files import read_model, write_model
@@ -18,15 +18,7 @@ from stadx.teachers import pretraining
 from stadx.teachers.pretraining import pretrain
 from stadx.teachers.settings import PretrainSettings
 
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return write_photos(tmp_path / "photos")
-
-
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_cheap(monkeypatch)
+pytestmark = pytest.mark.usefixtures("cheap")
 
 
 class Stop(Exception):
@@ -115,7 +107,7 @@ def test_a_checkpoint_of_another_precision_is_refused(
     header, tensors = read_model(tmp_path / "t.part", "checkpoint", 2)
     assert header.pop("computed") == {"device": "cpu", "convolutions": "float32"}
     write_model(tmp_path / "t.part", "checkpoint", 2, header, tensors)
-    pretrain(photos, settings, out, network=P_NET)  # files of before do not say
+    pretrain(photos, settings, out, network=P_NET)  # previous files do not say
 
 
 def test_a_checkpoint_of_another_device_is_refused(tmp_path: Path) -> None:

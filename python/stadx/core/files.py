@@ -159,7 +159,7 @@ def read_model(path: str | os.PathLike[str], kind: str, version: int) -> tuple[d
             metadata = (file.metadata() or {}).get(_KEY)
             if metadata is None:
                 raise ModelFileError(f"{path}: is a safetensors file, but not one of stadx; give a {kind} file")
-            # files of before hold the words Infinity and NaN, which Python reads
+            # files of previous versions hold the words Infinity and NaN, which Python reads
             header: dict[str, Any] = json.loads(metadata, object_hook=_with_floats)
             if not isinstance(header, dict):
                 raise ValueError("its header is no JSON object")

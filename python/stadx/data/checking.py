@@ -23,7 +23,7 @@ _FEW = 10  # good images with which training is hardly worth it
 class Finding(NamedTuple):
     """One thing that is wrong: an "error" makes results wrong or impossible, a "warning" may be meant.
 
-    `message` names the file and the mend.
+    `message` names the file and the fix.
     """
 
     severity: Literal["error", "warning"]

@@ -1,4 +1,4 @@
-"""Images as tensors: checked, and brought to the size that a detector works at."""
+"""Images as tensors: checked, and brought to the size that a detector works at; and maps brought back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,16 @@ def resize(images: Tensor, size: ImageSize) -> Tensor:
     target = (size, size) if isinstance(size, int) else tuple(size)
     if tuple(images.shape[2:]) == target:
         return images
+    if images.dtype == torch.uint8 and images.device.type != "cpu":  # PyTorch resizes bytes on the CPU alone
+        return resize(images.float(), size).round().clamp(0, 255).to(torch.uint8)
     return F.interpolate(images, target, mode="bilinear", antialias=True, align_corners=False)
+
+
+def resize_maps(maps: Tensor, height: int, width: int) -> Tensor:
+    """Anomaly maps [B, h, w] at another size, bilinear; as they are if they have it."""
+    if tuple(maps.shape[1:]) == (height, width):
+        return maps
+    return F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
 
 
 def check_images(images: Tensor) -> Tensor:

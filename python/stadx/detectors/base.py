@@ -19,7 +19,7 @@ from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageInput, read_batch
 from stadx.data.tensors import ImageSize
 
-from .thresholds import check_fpr, highest_scores, image_threshold_at, threshold_at, threshold_levels
+from .thresholds import HeldOutScores, check_fpr, image_threshold_at, threshold_at
 
 Self = TypeVar("Self", bound="Calibrated")
 
@@ -199,8 +199,11 @@ class Calibrated:
         Raises:
             StadxError: a score is not finite.
         """
-        self.heldout_fprs_, self.heldout_scores_ = threshold_levels(maps)
-        self.heldout_image_scores_ = highest_scores(maps)
+        self._calibrate(HeldOutScores.of(maps))
+
+    def _calibrate(self, held_out: HeldOutScores) -> None:
+        """Find the thresholds."""
+        self.heldout_fprs_, self.heldout_scores_, self.heldout_image_scores_ = held_out
         self.set_target_fpr(self.target_fpr)
 
     def _predicted(self, maps: Tensor) -> Prediction:

@@ -14,6 +14,7 @@ from stadx.core.files import read_model, write_model
 from stadx.networks.patch_network import PatchNetwork, channels_last, loaded_network
 
 from .base import Calibrated
+from .thresholds import HeldOutScores
 
 AnyDetector = TypeVar("AnyDetector", bound=Calibrated)
 
@@ -53,7 +54,7 @@ def read_calibrated(
     version: int,
     build: Callable[[dict[str, Any], dict[str, Tensor]], AnyDetector],
 ) -> AnyDetector:
-    """Read what `write_calibrated` wrote; `build` makes the detector of header and tensors, all but the threshold.
+    """Read what `write_calibrated` wrote; `build` makes the detector of header and tensors, all but the thresholds.
 
     Raises:
         ModelFileError: if the file is missing, damaged, of another version or something else.
@@ -61,14 +62,18 @@ def read_calibrated(
     header, tensors = read_model(path, kind, version)
     try:
         detector = build(header, tensors)
-        detector.heldout_fprs_ = tensors["heldout_fprs"].numpy()
-        detector.heldout_scores_ = tensors["heldout_scores"].numpy()
-        highest = tensors["heldout_scores"].max().repeat(4, 1)  # all that files of before have
-        detector.heldout_image_scores_ = tensors.get("heldout_image_scores", highest).numpy()
+        detector._calibrate(held_out_scores(tensors))
         detector.threshold_ = float(header["threshold"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{path}: lacks a part of a detector ({error}); copy or train it again") from error
     return detector
+
+
+def held_out_scores(tensors: Mapping[str, Tensor]) -> HeldOutScores:
+    """What thresholds follow from, of a model file's tensors."""
+    fprs, scores = tensors["heldout_fprs"], tensors["heldout_scores"]
+    highest = scores.max().repeat(4, 1)  # all that files of previous versions have
+    return HeldOutScores(fprs.numpy(), scores.numpy(), tensors.get("heldout_image_scores", highest).numpy())
 
 
 def named(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

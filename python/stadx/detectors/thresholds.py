@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -56,6 +57,25 @@ def threshold_levels(maps: Sequence[Tensor]) -> tuple[NDArray[np.float32], NDArr
         raise StadxError("training diverged: the scores of held-out images are not finite; give a lower learning rate")
     flagged = np.unique(np.geomspace(1, len(scores), _LEVELS).astype(np.int64)) - 1
     return (flagged / len(scores)).astype(np.float32), scores[flagged].astype(np.float32)
+
+
+class HeldOutScores(NamedTuple):
+    """What thresholds follow from: the scores of held-out good images.
+
+    Attributes:
+        fprs, scores: float32 [n]; a threshold of scores[i] flags the share fprs[i] of the pixels, see
+            `threshold_levels`.
+        image_scores: float32 [4, images], see `highest_scores`.
+    """
+
+    fprs: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    image_scores: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, maps: Sequence[Tensor]) -> HeldOutScores:
+        """Of anomaly maps [H, W]. Raises `StadxError` for scores that are not finite."""
+        return cls(*threshold_levels(maps), highest_scores(maps))
 
 
 def threshold_at(target_fpr: float, fprs: NDArray[np.float32], scores: NDArray[np.float32]) -> float:

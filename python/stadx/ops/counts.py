@@ -50,7 +50,7 @@ def score_cut(scores: Sequence[Tensor], wanted: int) -> Tensor:
 
     Returns:
         The cut, [1] of the same dtype: +inf if none is wanted, -inf if there are fewer. The kernel's is the lowest
-        score whose bits begin as those of the wanted-th highest; the twin gives that one itself.
+        score whose bits begin as those of the wanted-th highest; the reference gives that one itself.
 
     Raises:
         RuntimeError: there is no image, or dtypes or devices differ.

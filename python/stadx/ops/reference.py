@@ -1,4 +1,4 @@
-"""The plain-PyTorch twin of every operator: the definition that the native kernels are tested against."""
+"""The plain-PyTorch reference of every operator: the definition that the native kernels are tested against."""
 
 from __future__ import annotations
 
@@ -7,23 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, fold, leaky_relu, max_pool2d, pad, unfold
-
-__all__ = [
-    "count_above",
-    "defect_pixels",
-    "dense_layer",
-    "dense_score",
-    "distinct_scores",
-    "ensemble_score",
-    "label_regions",
-    "phase_pool",
-    "phase_score",
-    "region_sums",
-    "score_cut",
-    "winograd_map",
-    "winograd_matrices",
-    "winograd_tiles",
-]
 
 
 def ensemble_score(students: Tensor, teacher: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,15 +64,15 @@ class Listing:
 
     Attributes:
         category: the images that are in order.
-        errors: what makes results wrong or impossible, each naming the file and the mend.
+        errors: what makes results wrong or impossible, each naming the file and the fix.
         warnings: what may be meant.
-        mend: what to do where there are no test images.
+        fix: what to do where there are no test images.
     """
 
     category: Category
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    mend: str = f"put them into test/{GOOD} and test/DEFECT and masks into ground_truth/DEFECT"
+    fix: str = f"put them into test/{GOOD} and test/DEFECT and masks into ground_truth/DEFECT"
 
     @contextmanager
     def noting(self) -> Iterator[None]:
@@ -87,7 +87,7 @@ class Listing:
         if self.errors:
             raise DataError(self.errors[0])
         if not self.category.test:
-            raise DataError(f"{self.category.root}: has no test images; {self.mend}")
+            raise DataError(f"{self.category.root}: has no test images; {self.fix}")
         return self.category
 
 

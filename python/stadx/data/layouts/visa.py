@@ -51,7 +51,7 @@ def list_category(root: Path) -> Listing:
     """List a category as the split file has it: its files must be there, and every mask must be used."""
     train: list[Path] = []
     test: list[TestImage] = []
-    found = Listing(Category(root, train, test), mend=f"add lines with split test to {SPLIT}")
+    found = Listing(Category(root, train, test), fix=f"add lines with split test to {SPLIT}")
     try:
         file, rows = _read_split(root)
     except DataError as error:
@@ -71,7 +71,7 @@ def list_category(root: Path) -> Listing:
     if unused:
         found.errors.append(f"{', '.join(unused)}: of no image that {file} has; add a line for it, or remove the mask")
     if not test:
-        found.warnings.append(f"{file}: has no images of {root} to test, so nothing can be measured; {found.mend}")
+        found.warnings.append(f"{file}: has no images of {root} to test, so nothing can be measured; {found.fix}")
     if not train:
         found.warnings.append(f"{file}: has no images of {root} to train on; add lines with split train")
     return found

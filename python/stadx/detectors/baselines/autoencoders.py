@@ -106,10 +106,15 @@ class _Reconstruction(DescriptorBaseline):
                 checkpoint.save({"parts": done + 1}, {**state, "noise": generator.get_state()})
         return {"mean": mean, "std": std, **{k: v.detach() for k, v in network.state_dict().items()}}
 
-    def _loaded(self) -> tuple[nn.ModuleDict, Tensor, Tensor]:
+    def _unlike(self, network: nn.ModuleDict, x: Tensor) -> Tensor:
+        """Scores [n] of descriptors [n, d], every dimension of variance 1."""
+        raise NotImplementedError
+
+    def _distance(self, descriptors: Tensor) -> Tensor:
         learned = dict(self.learned_)
         mean, std = learned.pop("mean"), learned.pop("std")
-        return loaded_network(lambda: self._network(len(mean)), learned), mean, std
+        network = loaded_network(lambda: self._network(len(mean)), learned)
+        return self._unlike(network, (descriptors - mean) / std)
 
 
 def _layers(widths: list[int], factor: int) -> nn.Sequential:
@@ -134,9 +139,8 @@ class AutoencoderDetector(_Reconstruction):
     def _loss(self, network: nn.ModuleDict, x: Tensor, noise: Tensor) -> Tensor:
         return _squared_error(network, x).mean()
 
-    def _distance(self, descriptors: Tensor) -> Tensor:
-        network, mean, std = self._loaded()
-        return _squared_error(network, (descriptors - mean) / std)
+    def _unlike(self, network: nn.ModuleDict, x: Tensor) -> Tensor:
+        return _squared_error(network, x)
 
 
 def _squared_error(network: nn.ModuleDict, x: Tensor) -> Tensor:
@@ -158,9 +162,7 @@ class VariationalDetector(_Reconstruction):
         surprise = _surprise(network, x, mean + noise * (log_variance / 2).exp())
         return (divergence + surprise).mean()
 
-    def _distance(self, descriptors: Tensor) -> Tensor:
-        network, mean, std = self._loaded()
-        x = (descriptors - mean) / std
+    def _unlike(self, network: nn.ModuleDict, x: Tensor) -> Tensor:
         center, log_variance = network["encoder"](x).chunk(2, 1)
         # the same noise for every descriptor: a map has no grain, and scores do not depend on the order
         noise = torch.randn(_PASSES, 1, _WIDTHS[-1], generator=torch.Generator().manual_seed(self.seed))

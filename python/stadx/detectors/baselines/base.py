@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stadx.core.errors import DataError
@@ -17,7 +16,7 @@ from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.settings import check, documented, like, read_from_json
 from stadx.data.source import ImageInput, ImageSource
-from stadx.data.tensors import ImageSize, check_images, resize
+from stadx.data.tensors import ImageSize, check_images, resize, resize_maps
 from stadx.networks.dense import check_stride
 from stadx.networks.training import Checkpoint, arithmetic
 
@@ -168,13 +167,11 @@ class Baseline(Calibrated):
         self.check_fitted()
         check_images(images)
         check_stride(stride)
-        maps = torch.empty(len(images), *images.shape[2:])
+        batch, _, height, width = images.shape
+        maps = torch.empty(batch, height, width)
         for index, image in enumerate(images.cpu()):
             scores = self._map(resize(image[None], self.image_size)[0], stride)
-            if scores.shape != maps.shape[1:]:
-                size = maps.shape[1:]
-                scores = F.interpolate(scores[None, None], size, mode="bilinear", align_corners=False)[0, 0]
-            maps[index] = scores
+            maps[index] = resize_maps(scores[None], height, width)[0]
         return maps
 
     def save(self, path: str | os.PathLike[str]) -> None:

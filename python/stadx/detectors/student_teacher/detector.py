@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stadx.core.devices import usable_device
@@ -16,19 +15,21 @@ from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.settings import documented
 from stadx.data.source import ImageInput, ImageSource, read_batch
-from stadx.data.tensors import check_images, resize
-from stadx.networks.dense import Method, check_stride
-from stadx.networks.windows import ImageRows, TensorRows
+from stadx.data.tensors import check_images
+from stadx.networks.dense import Method
+from stadx.networks.windows import ImageRows
 from stadx.teachers.teacher_files import load_teachers
 
 from ..base import Calibrated, Prediction
-from ..thresholds import split
-from .bands import score_bands
-from .calibration import calibrate
-from .gpu import GpuPrecision, GpuScorer
+from ..thresholds import HeldOutScores, split
+from .calibration import calibrate, held_out_errors
+from .cpu_scorer import CpuScorer
+from .ensemble import Ensemble
+from .gpu_scorer import GpuPrecision, GpuScorer
 from .model_file import read_detector, write_detector
+from .normalization import Normalization
+from .scoring import Scorer, score_bands, score_images
 from .settings import PRESETS, DetectorSettings
-from .smoothing import smooth_bands
 from .students import train_students
 
 
@@ -104,9 +105,9 @@ class Detector(DetectorSettings, Calibrated):
         self.ensembles_ = [scale.ensemble for scale in trained]
         self.history_ = [scale.history for scale in trained]
         self._gpu_scorer = None
-        how, where = (self.terms, self.level, self.smoothing), (self.device, self.gpu_precision)
-        self.normalizations_, maps = calibrate(self.ensembles_, source, held_out, progress, *how, *where)
-        self.calibrate(maps)
+        errors = held_out_errors(self.ensembles_, source, held_out, progress, self.device, self.gpu_precision)
+        self.normalizations_, scores = calibrate(errors, self.terms, self.level, self.smoothing)
+        self._calibrate(scores)
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
 
@@ -129,26 +130,8 @@ class Detector(DetectorSettings, Calibrated):
         """
         self.check_fitted()
         check_images(images)
-        device = images.device if images.is_cuda else self.device
-        if device.type == "cuda":
-            check_stride(stride)
-            if method == "winograd":
-                raise ValueError("the Winograd engine is the CPU's; on a GPU use method='auto'")
-            return self._scorer_on(device).score_images(images, self.image_size, stride, self.smoothing)
-        height, width = images.shape[2:]
-        maps = torch.empty(len(images), height, width)
-        for index, image in enumerate(images.cpu()):
-            small = resize(image[None], self.image_size)[0]
-            if tuple(small.shape[1:]) == (height, width):
-                row = 0
-                for band in self._bands(TensorRows(small), stride, method):
-                    maps[index, row : row + len(band)] = band
-                    row += len(band)
-                continue
-            scores = torch.cat(list(self._bands(TensorRows(small), stride, method)))
-            scores = F.interpolate(scores[None, None], (height, width), mode="bilinear", align_corners=False)[0, 0]
-            maps[index] = scores
-        return maps
+        scorer = self._scorer_on(images.device if images.is_cuda else self.device, method)
+        return score_images(scorer, images, self.image_size, stride, self.smoothing)
 
     def to(self, device: str | torch.device, precision: GpuPrecision = "tf32") -> Detector:
         """Choose where `fit`, `score` and `predict` run; images that are on a GPU are scored there in any case.
@@ -173,7 +156,11 @@ class Detector(DetectorSettings, Calibrated):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_gpu_scorer": None}  # its graphs belong to this process
 
-    def _scorer_on(self, device: torch.device) -> GpuScorer:
+    def _scorer_on(self, device: torch.device, method: Method) -> Scorer:
+        if device.type != "cuda":
+            return CpuScorer(self.ensembles_, self.normalizations_, method)
+        if method == "winograd":
+            raise ValueError("the Winograd engine is the CPU's; on a GPU use method='auto'")
         if self._gpu_scorer is None or self._gpu_scorer.device != device:
             self._gpu_scorer = GpuScorer(self.ensembles_, self.normalizations_, device, self.gpu_precision)
         return self._gpu_scorer
@@ -190,11 +177,8 @@ class Detector(DetectorSettings, Calibrated):
             Bands of rows from top to bottom, float32 [rows, width]; the engine's have the bits of `score` at that size.
         """
         self.check_fitted()
-        return self._bands(image, stride, method)
-
-    def _bands(self, image: ImageRows, stride: int, method: Method) -> Iterator[Tensor]:
-        bands = score_bands(self.ensembles_, self.normalizations_, image, stride, method)
-        return smooth_bands(bands, image.height, self.smoothing)
+        scorer = CpuScorer(self.ensembles_, self.normalizations_, method)
+        return score_bands(scorer, image, stride, self.smoothing)
 
     def predict(self, images: ImageInput, *, stride: int = 1, method: Method = "auto") -> Prediction:
         """Anomaly map, image score and mask at the threshold of each image.
@@ -220,6 +204,35 @@ class Detector(DetectorSettings, Calibrated):
         for checkpoint in self._checkpoints:
             checkpoint.unlink(missing_ok=True)
         self._checkpoints = []
+
+    @classmethod
+    def from_parts(
+        cls,
+        settings: Mapping[str, Any],
+        ensembles: Sequence[Ensemble],
+        normalizations: Sequence[Normalization],
+        held_out: HeldOutScores,
+    ) -> Detector:
+        """A fitted detector of parts that come from a file, from other detectors or from anywhere.
+
+        Args:
+            settings: the constructor's arguments.
+            ensembles: of every scale: teacher, students, µ and σ.
+            normalizations: of every scale: statistics of e and v.
+            held_out: scores of held-out good images, from which the thresholds follow.
+
+        Raises:
+            ValueError: for a setting that cannot be, or parts that are not those of its scales.
+        """
+        detector = cls(**settings)
+        sizes = [ensemble.teacher.patch_size for ensemble in ensembles]
+        if sizes != list(detector.scales) or len(normalizations) != len(sizes):
+            raise ValueError(
+                f"the scales are {detector.scales}, the ensembles' {sizes}, with {len(normalizations)} normalizations"
+            )
+        detector.ensembles_, detector.normalizations_ = list(ensembles), list(normalizations)
+        detector._calibrate(held_out)
+        return detector
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Detector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,7 +15,6 @@ from stadx import ops
 from stadx.networks.plan import Layer, layers_of
 
 from .ensemble import Ensemble
-from .normalization import Normalization
 
 
 @dataclass
@@ -29,19 +29,21 @@ class Scale:
     last_bias: Tensor  # [networks, d]
     mean: Tensor
     std: Tensor
-    normalization: Normalization
+
+
+Figures = tuple[float, float, float, float]  # e_mean, e_std, v_mean, v_std
+ERROR: Figures = (0, 1, 0, math.inf)  # e alone
+VARIANCE: Figures = (0, math.inf, 0, 1)  # v alone
 
 
 class Target(NamedTuple):
-    """A map to write: weight · ((e − e_mean) / e_std + (v − v_mean) / v_std)."""
+    """A map to write: (e − e_mean) / e_std + (v − v_mean) / v_std."""
 
     out: Tensor
-    normalization: tuple[float, float, float, float]
-    weight: float = 1.0
-    add: bool = False  # to what is there
+    figures: Figures
 
 
-def scale_of(ensemble: Ensemble, normalization: Normalization, device: torch.device, dtype: torch.dtype) -> Scale:
+def scale_of(ensemble: Ensemble, device: torch.device, dtype: torch.dtype) -> Scale:
     """The networks, on the device, weights of that dtype."""
     networks = [layers_of(net) for net in (ensemble.teacher, *ensemble.students)]
     weights = [
@@ -59,7 +61,6 @@ def scale_of(ensemble: Ensemble, normalization: Normalization, device: torch.dev
         torch.stack(biases[-1]),
         ensemble.mean.to(device, torch.float32),
         ensemble.std.to(device, torch.float32),
-        normalization,
     )
 
 
@@ -103,8 +104,8 @@ def score_window(scale: Scale, window: Tensor, stride: int, targets: Sequence[Ta
             scale.std,
             slope=layers[-1].slope,
             pools=pools - plain,
-            normalization=target.normalization,
-            weight=target.weight,
-            add=target.add,
+            normalization=target.figures,
+            weight=1.0,
+            add=False,
             out=target.out,
         )

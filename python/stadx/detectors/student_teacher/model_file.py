@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stadx.core.settings import read_from_json
 
-from ..model_files import frozen_network, named, read_calibrated, write_calibrated
+from ..model_files import frozen_network, held_out_scores, named, read_calibrated, write_calibrated
 from .ensemble import Ensemble
 from .normalization import Normalization
 
@@ -41,14 +41,15 @@ def read_detector(cls: type[Detector], path: str | os.PathLike[str]) -> Detector
     """Read what `write_detector` wrote. Raises `ModelFileError` for anything else."""
 
     def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Detector:
-        detector = cls(**read_from_json({"level": 0.0, **header["settings"]}))  # files of before have no level
-        detector.ensembles_ = []
-        for p, settings in zip(detector.scales, header["networks"], strict=True):
-            networks = [frozen_network(settings, named(tensors, name)) for name in _names(p, detector.students)]
-            ensemble = Ensemble(networks[0], networks[1:], tensors[f"p{p}.mean"], tensors[f"p{p}.std"])
-            detector.ensembles_.append(ensemble)
-        detector.normalizations_ = [Normalization(**n) for n in header["normalizations"]]
-        return detector
+        settings = read_from_json({"level": 0.0, **header["settings"]})  # files of previous versions have no level
+        ensembles = []
+        for p, network in zip(settings["scales"], header["networks"], strict=True):
+            teacher, *students = [
+                frozen_network(network, named(tensors, name)) for name in _names(p, settings["students"])
+            ]
+            ensembles.append(Ensemble(teacher, students, tensors[f"p{p}.mean"], tensors[f"p{p}.std"]))
+        normalizations = [Normalization(**n) for n in header["normalizations"]]
+        return cls.from_parts(settings, ensembles, normalizations, held_out_scores(tensors))
 
     return read_calibrated(path, "detector", DETECTOR_VERSION, build)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ class Normalization:
     is taken for a tenth to ten times the typical one.
 
     Attributes:
-        e_mean, e_std, v_mean, v_std: as in Eq. 11.
+        e_mean, e_std, v_mean, v_std: as in Eq. 11; what has an infinite deviation is left out of the score.
         level: the typical one, the geometric mean over the held-out images.
         strength: 0, as in the paper, leaves e and v as they are; 1 takes the level out wholly.
     """
@@ -71,16 +72,24 @@ class Normalization:
         level = image_level(e, stride).clamp(self.level / _LEVELS, self.level * _LEVELS)
         return (self.level / level).pow(self.strength)[..., None, None]
 
-    def score(self, e: Tensor, v: Tensor, factor: Tensor | None = None) -> Tensor:
+    def score(self, e: Tensor, v: Tensor | None, factor: Tensor | None = None) -> Tensor:
         """ẽ + ṽ of Eq. 11, float32, same shape. With one student v is 0 throughout and adds nothing.
 
         Args:
-            e, v: of all of an image, at every pixel, or of any pixels with the image's `factor`.
+            e, v: of all of an image, at every pixel, or of any pixels with the image's `factor`; v may be None if its
+                deviation is infinite.
         """
-        if self.strength:
-            factor = self.factor(e) if factor is None else factor
-            e, v = e * factor, v * factor
-        return (e - self.e_mean) / self.e_std + (v - self.v_mean) / self.v_std
+        if not self.strength:
+            factor = None
+        elif factor is None:
+            factor = self.factor(e)
+        parts = [(e, self.e_mean, self.e_std), (v, self.v_mean, self.v_std)]
+        scores = [
+            ((x if factor is None else x * factor) - mean) / std
+            for x, mean, std in parts
+            if x is not None and math.isfinite(std)
+        ]
+        return scores[0] if len(scores) == 1 else scores[0] + scores[1]
 
 
 LEVEL_STRIDE = 8
@@ -98,4 +107,4 @@ def image_level(e: Tensor, stride: int = 1) -> Tensor:
 
 def fuse(scores: Sequence[Tensor]) -> Tensor:
     """The mean over the scales (Eq. 12)."""
-    return torch.stack(list(scores)).mean(0)
+    return scores[0] if len(scores) == 1 else sum(scores[1:], scores[0]) / len(scores)

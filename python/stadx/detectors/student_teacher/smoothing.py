@@ -21,25 +21,23 @@ def smooth(maps: Tensor, sigma: float) -> Tensor:
         maps: anomaly scores.
         sigma: standard deviation in pixels.
     """
-    if sigma == 0:
-        return maps
-    return _along_columns(_along_rows(maps, sigma), range(maps.shape[1]), 0, maps.shape[1], sigma)
+    return next(smooth_bands([maps], maps.shape[1], sigma))
 
 
 def smooth_bands(bands: Iterable[Tensor], height: int, sigma: float) -> Iterator[Tensor]:
-    """`smooth` of one map that comes in bands of rows [n, W], from top to bottom; gives bands of other heights."""
+    """`smooth` of maps that come in bands of rows [B, n, W], from top to bottom; gives bands of other heights."""
     if sigma == 0:
         yield from bands
         return
     reach = _reach(sigma)
     kept, first, done = torch.empty(0), 0, 0  # smoothed along the rows; the first one kept; the next to give
     for band in bands:
-        rows = _along_rows(band[None], sigma)
+        rows = _along_rows(band, sigma)
         kept = torch.cat([kept, rows], 1) if kept.numel() else rows
         known = first + kept.shape[1]
         ready = height if known == height else known - reach
         if ready > done:
-            yield _along_columns(kept, range(done, ready), first, height, sigma)[0]
+            yield _along_columns(kept, range(done, ready), first, height, sigma)
             done = ready
             drop = max(0, done - reach - first)
             kept, first = kept[:, drop:], first + drop

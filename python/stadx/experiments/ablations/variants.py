@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
-from stadx.detectors.student_teacher.calibration import Maps, fused_scores, held_out_maps, normalizations_of
+from stadx.detectors.student_teacher.calibration import Errors, calibrate, held_out_errors
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.settings import Terms
@@ -27,22 +27,17 @@ class HeldOut:
         self.detector = detector
         self._source = source
         self._indices = split(len(source), detector.held_out, detector.seed)[1]
-        self._maps: dict[int, Maps] = {}
+        self._errors: dict[int, list[Errors]] = {}
         self._progress = progress
 
-    def maps(self, students: int) -> Maps:
-        """Per held-out image and scale: e and v of the first `students` students."""
-        if students not in self._maps:
+    def errors(self, students: int) -> list[Errors]:
+        """Per scale and held-out image: e and v of the first `students` students."""
+        if students not in self._errors:
             ensembles = [_first(ensemble, students) for ensemble in self.detector.ensembles_]
-            self._maps[students] = held_out_maps(
-                ensembles,
-                self._source,
-                self._indices,
-                self._progress,
-                self.detector.device,
-                self.detector.gpu_precision,
-            )
-        return self._maps[students]
+            where = self.detector.device, self.detector.gpu_precision
+            errors = held_out_errors(ensembles, self._source, self._indices, self._progress, *where)
+            self._errors[students] = list(errors)
+        return self._errors[students]
 
     def variant(
         self,
@@ -68,23 +63,14 @@ class HeldOut:
         terms = terms or base.terms
         level = base.level if level is None else level
         smoothing = base.smoothing if smoothing is None else smoothing
-        changed = Detector(
-            **{
-                **base.settings,
-                "scales": scales,
-                "students": students,
-                "terms": terms,
-                "smoothing": smoothing,
-                "level": level,
-                "teachers": (),
-            }
-        )
+        changes = {"students": students, "terms": terms, "smoothing": smoothing, "level": level, "teachers": ()}
         chosen = [base.scales.index(p) for p in scales]
-        maps = [[image[i] for i in chosen] for image in self.maps(students)]
-        changed.ensembles_ = [_first(base.ensembles_[i], students) for i in chosen]
-        normalizations = normalizations_of(maps, terms, level)
-        changed.normalizations_ = normalizations
-        changed.calibrate(fused_scores(maps, normalizations, smoothing))
+        errors = [list(self.errors(students)[i]) for i in chosen]  # lists of their own: they are emptied
+        changed = Detector.from_parts(
+            {**base.settings, "scales": scales, **changes},
+            [_first(base.ensembles_[i], students) for i in chosen],
+            *calibrate(errors, terms, level, smoothing),
+        )
         return changed.to(base.device, base.gpu_precision)
 
 

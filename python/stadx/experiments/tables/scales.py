@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from stadx.data.tensors import resize
+from stadx.data.tensors import resize, resize_maps
 from stadx.detectors.student_teacher.detector import Detector
 
 
@@ -42,10 +41,7 @@ class OneScale:
         key = hashlib.sha256(repr(images.shape).encode() + images.cpu().numpy().tobytes()).digest(), stride
         if key not in self._maps:
             self._maps[key] = self.detector.score(resize(images, self.detector.image_size), stride=stride)
-        maps = self._maps[key]
-        if maps.shape[1:] == images.shape[2:]:
-            return maps
-        return F.interpolate(maps[:, None], images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+        return resize_maps(self._maps[key], *images.shape[2:])
 
 
 class ScalesTogether:

@@ -1,7 +1,7 @@
 """Scoring on a GPU: PyTorch's convolutions, and between and after them the operators that work on phases.
 
 Everything of an image of one size is one CUDA graph: no kernel waits for Python. The same code runs on the CPU with the
-operators' plain-PyTorch twins, which is how it is tested without a GPU.
+operators' plain-PyTorch references, which is how it is tested without a GPU.
 """
 
 from __future__ import annotations
@@ -17,16 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stadx.data.tensors import ImageSize, resize
 from stadx.networks.padding import padded_positions
 from stadx.networks.patch_network import IMAGENET_MEAN, IMAGENET_STD
-from stadx.networks.upsampling import upsample
 from stadx.networks.windows import pieces
 
 from .ensemble import Ensemble
-from .gpu_scale import Scale, Target, scale_of, score_window
-from .normalization import Normalization
-from .smoothing import smooth
+from .gpu_scale import ERROR, VARIANCE, Figures, Scale, Target, scale_of, score_window
+from .normalization import Normalization, fuse
 
 GpuPrecision = Literal["tf32", "float32", "bfloat16", "float16"]
 _DTYPES = {"tf32": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -38,10 +35,13 @@ class GpuScorer:
     """Anomaly maps of image batches on one device.
 
     Args:
-        ensembles, normalizations: of every scale.
+        ensembles: of every scale.
+        normalizations: of every scale; `errors` needs none.
         device: where to.
         precision: of the convolutions: "tf32", "float32", "bfloat16" or "float16"; sums and scores are float32.
     """
+
+    together = None
 
     def __init__(
         self,
@@ -52,10 +52,9 @@ class GpuScorer:
     ) -> None:
         self.device = device
         self.precision = precision
-        self._scales = [
-            scale_of(e, n, device, _DTYPES[precision]) for e, n in zip(ensembles, normalizations, strict=True)
-        ]
-        self._graphs: OrderedDict[tuple[object, ...], Callable[[Tensor], Tensor]] = OrderedDict()
+        self._scales = [scale_of(ensemble, device, _DTYPES[precision]) for ensemble in ensembles]
+        self._normalizations = normalizations
+        self._graphs: OrderedDict[tuple[object, ...], Callable[[Tensor], list[Tensor]]] = OrderedDict()
         self._seen: tuple[object, ...] = ()
         self._lock = threading.RLock()
         self._stream: Any = None
@@ -66,57 +65,35 @@ class GpuScorer:
         self._image_std = torch.tensor(IMAGENET_STD, device=device)[:, None, None]
         self._positions: dict[tuple[object, ...], Tensor] = {}
 
+    def maps(self, images: Tensor, stride: int = 1) -> list[Tensor]:
+        """As `Scorer.maps`: a single band."""
+        return self._run(images, stride, False)
+
+    def errors(self, images: Tensor, stride: int = 1) -> list[tuple[Tensor, Tensor]]:
+        """As `Scorer.errors`: each convolution is run once."""
+        maps = self._run(images, stride, True)
+        return list(zip(maps[::2], maps[1::2], strict=True))
+
     @torch.no_grad()
-    def score_images(self, images: Tensor, image_size: ImageSize, stride: int, smoothing: float = 0.0) -> Tensor:
-        """Anomaly scores of images of any size.
-
-        Args:
-            images: RGB [B, 3, H, W], uint8 or floating in [0, 1], on any device.
-            image_size: what they are resized to before.
-            stride: as in `score`; what is between is interpolated bilinearly.
-            smoothing: sigma in pixels of what they are resized to.
-
-        Returns:
-            float32 [B, H, W] on the images' device.
-        """
+    def _run(self, images: Tensor, stride: int, errors: bool) -> list[Tensor]:
+        """`_compute`, from a graph where there is one, of as many images at once as fit."""
         height, width = images.shape[2:]
-        there = images.to(self.device)
-        small = _resized(there, image_size)
-        maps = upsample(self.score(small, stride), small.shape[2], small.shape[3], stride)
-        maps = smooth(maps, smoothing)
-        if small.shape != there.shape:
-            maps = F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
-        return maps.to(images.device)
-
-    @torch.no_grad()
-    def score(self, images: Tensor, stride: int = 1) -> Tensor:
-        """Anomaly scores at every stride-th pixel (Eqs. 9 to 12).
-
-        Args:
-            images: RGB [B, 3, H, W] on the device, uint8 or floating in [0, 1].
-            stride: a power of two.
-
-        Returns:
-            float32 [B, ⌈H / stride⌉, ⌈W / stride⌉].
-        """
-        batch, _, height, width = images.shape
         most = min(self._pixels_at_once(x) // _padded_area(x, height, width) for x in self._scales)
-        most = max(most, 1)
-        if batch != min(batch, most) or not batch:  # whole images, as many as fit, rather than tiles of all
-            parts = [self.score(part, stride) for part in torch.split(images, most)] if batch else []
-            return torch.cat([torch.empty(0, -(-height // stride), -(-width // stride), device=self.device), *parts])
+        if len(images) > max(most, 1):  # whole images, rather than tiles of all
+            parts = [self._run(part, stride, errors) for part in torch.split(images, max(most, 1))]
+            return [torch.cat(maps) for maps in zip(*parts, strict=True)]
         with self._lock:  # graphs and PyTorch's settings are shared
             if self.device.type != "cuda":
-                return self._compute(images, stride)
-            key = tuple(images.shape), images.dtype, stride
+                return self._compute(images, stride, errors)
+            key = tuple(images.shape), images.dtype, stride, errors
             with torch.cuda.device(self.device):
                 if key not in self._graphs and key != self._seen:  # a size that comes once is not worth a graph
                     self._seen = key
                     with self._convolutions(benchmark=False):
-                        return self._compute(images, stride)
+                        return self._compute(images, stride, errors)
                 if key not in self._graphs:
                     with self._convolutions(benchmark=True):
-                        self._graphs[key] = self._capture(images, stride)
+                        self._graphs[key] = self._capture(images, stride, errors)
                     if len(self._graphs) > _GRAPHS:
                         self._graphs.popitem(last=False)
                 self._graphs.move_to_end(key)
@@ -133,7 +110,7 @@ class GpuScorer:
         finally:
             cudnn.benchmark, cudnn.conv.fp32_precision = before
 
-    def _capture(self, images: Tensor, stride: int) -> Callable[[Tensor], Tensor]:
+    def _capture(self, images: Tensor, stride: int, errors: bool) -> Callable[[Tensor], list[Tensor]]:
         # Ordinary tensors even in inference mode: replays outside of it write to them.
         with torch.inference_mode(False), torch.no_grad():
             if self._stream is None:
@@ -143,49 +120,46 @@ class GpuScorer:
             self._stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(self._stream):  # first uses load libraries and allocate, which a capture must not
                 for _ in range(2):
-                    self._compute(static_in, stride)
+                    self._compute(static_in, stride, errors)
             torch.cuda.current_stream(self.device).wait_stream(self._stream)
             graph = torch.cuda.CUDAGraph()
             # Graphs share their memory: they never run at once, and what they give is copied before the next.
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                static_out = self._compute(static_in, stride)
+                static_out = self._compute(static_in, stride, errors)
         done = self._done = self._done or torch.cuda.Event()  # type: ignore[no-untyped-call]
 
-        def replay(batch: Tensor) -> Tensor:
+        def replay(batch: Tensor) -> list[Tensor]:
             stream = torch.cuda.current_stream(self.device)
             stream.wait_event(done)  # the last call may have been on another stream
             static_in.copy_(batch)
             graph.replay()
-            maps = static_out.clone()
+            maps = [x.clone() for x in static_out]
             done.record(stream)
             return maps
 
         return replay
 
-    def _compute(self, images: Tensor, stride: int) -> Tensor:
-        batch, _, height, width = images.shape
-        out = torch.empty(batch, -(-height // stride), -(-width // stride), device=self.device)
+    def _compute(self, images: Tensor, stride: int, errors: bool) -> list[Tensor]:
+        """e and v of one scale after the other, or the one anomaly map of them all."""
         normalized = images.float() / 255 if images.dtype == torch.uint8 else images.float()
         normalized = (normalized - self._image_mean) / self._image_std
-        for index, scale in enumerate(self._scales):
-            n, weight = scale.normalization, 1 / len(self._scales)
-            if not n.strength:
-                figures = n.e_mean, n.e_std, n.v_mean, n.v_std
-                self._fill(scale, normalized, stride, [Target(out, figures, weight, index > 0)])
-                continue
-            weighted = torch.empty_like(out)
-            targets = [Target(weighted, (0, n.e_std, 0, n.v_std))]
-            if math.isfinite(n.v_std):  # else it is e but for a factor
-                targets.append(Target(torch.empty_like(out), (0, 1, 0, math.inf)))
-            self._fill(scale, normalized, stride, targets)
-            e = targets[1].out if len(targets) > 1 else weighted * n.e_std
-            scores = weighted * n.factor(e, stride) - (n.e_mean / n.e_std + n.v_mean / n.v_std)
-            out = weight * scores if index == 0 else out + weight * scores
-        return out
+        if errors:
+            return [x for scale in self._scales for x in self._filled(scale, normalized, stride, [ERROR, VARIANCE])]
+        scales = zip(self._scales, self._normalizations, strict=True)
+        return [fuse([self._scored(scale, n, normalized, stride) for scale, n in scales])]
 
-    def _fill(self, scale: Scale, normalized: Tensor, stride: int, targets: Sequence[Target]) -> None:
-        """Write maps of one scale, tile by tile."""
+    def _scored(self, scale: Scale, n: Normalization, normalized: Tensor, stride: int) -> Tensor:
+        if not n.strength:
+            return self._filled(scale, normalized, stride, [(n.e_mean, n.e_std, n.v_mean, n.v_std)])[0]
+        wanted = [ERROR, VARIANCE] if math.isfinite(n.v_std) else [ERROR]
+        e, *v = self._filled(scale, normalized, stride, wanted)
+        return n.score(e, v[0] if v else None, n.factor(e, stride))
+
+    def _filled(self, scale: Scale, normalized: Tensor, stride: int, wanted: Sequence[Figures]) -> list[Tensor]:
+        """Maps of one scale, made tile by tile, all from the same convolutions."""
         batch, _, height, width = normalized.shape
+        shape = batch, -(-height // stride), -(-width // stride)
+        maps = [torch.empty(shape, device=self.device) for _ in wanted]
         padded = self._padded(normalized, scale)
         side = self._tile_side(scale, batch, max(height, width), stride)
         for top, bottom in pieces(height, side, stride):
@@ -194,13 +168,13 @@ class GpuScorer:
                 window = padded[:, :, top : bottom + reach, left : right + reach]
                 rows = slice(top // stride, -(-bottom // stride))
                 columns = slice(left // stride, -(-right // stride))
-                parts = [target.out[:, rows, columns] for target in targets]
+                parts = [x[:, rows, columns] for x in maps]
                 whole = [part.contiguous() for part in parts]
-                own = [target._replace(out=x) for target, x in zip(targets, whole, strict=True)]
-                score_window(scale, window, stride, own)
+                score_window(scale, window, stride, [Target(*x) for x in zip(whole, wanted, strict=True)])
                 for part, x in zip(parts, whole, strict=True):
                     if part.data_ptr() != x.data_ptr():
                         part.copy_(x)
+        return maps
 
     def _padded(self, normalized: Tensor, scale: Scale) -> Tensor:
         margin = scale.patch_size // 2
@@ -234,11 +208,3 @@ class GpuScorer:
 
 def _padded_area(scale: Scale, height: int, width: int) -> int:
     return (height + scale.patch_size - 1) * (width + scale.patch_size - 1)
-
-
-def _resized(images: Tensor, size: ImageSize) -> Tensor:
-    """`resize`, which for bytes exists on the CPU alone: elsewhere by floats, rounded."""
-    if images.dtype != torch.uint8 or images.device.type == "cpu":
-        return resize(images, size)
-    small = resize(images.float(), size) if size is not None else images
-    return small if small.dtype == torch.uint8 else small.round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,92 @@
+"""Scoring on the CPU: images of any height, a band of rows after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from stadx.networks.dense import Method
+from stadx.networks.engine import Workspace
+from stadx.networks.windows import ImageRows, TensorRows, pieces
+
+from .ensemble import Ensemble
+from .normalization import LEVEL_STRIDE, Normalization, fuse
+
+_KEPT_PIXELS = 1 << 22  # whose errors are kept until the level of all is known
+_LEVEL_BANDS = 16
+
+
+class CpuScorer:
+    """Anomaly maps of images on the CPU.
+
+    Args:
+        ensembles: of every scale.
+        normalizations: of every scale; `errors` needs none.
+        method: as in `dense_features`.
+    """
+
+    device = torch.device("cpu")
+    together = 1
+
+    def __init__(
+        self, ensembles: Sequence[Ensemble], normalizations: Sequence[Normalization] = (), method: Method = "auto"
+    ) -> None:
+        self._ensembles = ensembles
+        self._normalizations = normalizations
+        self._method: Method = method
+
+    def errors(self, images: Tensor, stride: int = 1) -> list[tuple[Tensor, Tensor]]:
+        """As `Scorer.errors`, of one image."""
+        pairs = [e.error_and_variance(images, stride=stride, method=self._method) for e in self._ensembles]
+        return [(e[None], v[None]) for e, v in pairs]
+
+    def maps(self, images: Tensor, stride: int = 1) -> Iterator[Tensor]:
+        """As `Scorer.maps`, of one image."""
+        (image,) = images
+        return self.bands(TensorRows(image), stride)
+
+    def bands(self, image: ImageRows, stride: int) -> Iterator[Tensor]:
+        """Anomaly map at every stride-th pixel, from top to bottom: float32 [1, rows, ⌈W / stride⌉], all rows together.
+
+        Memory does not grow with the image's height; the engine's bits do not depend on how it is cut. Where the level
+        is taken out of an image of more than 4 million scored pixels, up to 16 bands are looked at before.
+        """
+        side = min(ensemble.tile_side(image, stride) for ensemble in self._ensembles)
+        sizes: dict[str, int] = {}  # the scales take turns in the same memory
+        for ensemble in self._ensembles:
+            for name, size in ensemble.buffer_sizes(image, side, stride).items():
+                sizes[name] = max(size, sizes.get(name, 0))
+        workspace = Workspace(sizes)
+        bands = list(pieces(image.height, side, stride))
+
+        def errors(band: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
+            how = {"stride": stride, "tile": side}
+            return [e.band(image, *band, **how, method=self._method, workspace=workspace) for e in self._ensembles]
+
+        kept: list[list[tuple[Tensor, Tensor]]] = []
+        factors: list[Tensor | None] = [None] * len(self._ensembles)
+        if any(n.strength for n in self._normalizations):
+            if image.height * image.width * len(self._ensembles) <= _KEPT_PIXELS * stride**2:
+                kept = [errors(band) for band in bands]
+                whole = [torch.cat([e for e, _ in pairs]) for pairs in zip(*kept, strict=True)]
+                factors = [n.factor(e, stride) for n, e in zip(self._normalizations, whole, strict=True)]
+            else:
+                scales = zip(self._ensembles, self._normalizations, strict=True)
+                factors = [self._factor(ensemble, n, image, stride) for ensemble, n in scales]
+        for index, band in enumerate(bands):
+            parts = zip(self._normalizations, kept[index] if kept else errors(band), factors, strict=True)
+            yield fuse([n.score(e, v, factor) for n, (e, v), factor in parts])[None]
+
+    def _factor(self, ensemble: Ensemble, normalization: Normalization, image: ImageRows, stride: int) -> Tensor:
+        """The factor of an image too large to keep its errors, from every 8th pixel of up to 16 bands."""
+        stride = max(stride, LEVEL_STRIDE)
+        side = ensemble.tile_side(image, stride)
+        workspace = Workspace(ensemble.buffer_sizes(image, side, stride))
+        bands = list(pieces(image.height, side, stride))
+        parts = [
+            ensemble.band(image, *band, stride=stride, method=self._method, tile=side, workspace=workspace)[0]
+            for band in bands[:: -(-len(bands) // _LEVEL_BANDS)]
+        ]
+        return normalization.factor(torch.cat(parts), stride)
