@@ -21,7 +21,7 @@ from stadx.core import files
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_map, write_image
 from stadx.detectors.student_teacher import detector
-from stadx.detectors.student_teacher import model_file as detector_file
+from stadx.detectors.student_teacher import detector as detector_module
 from stadx.networks.patch_network import PatchNetwork
 from stadx.teachers.pretrained import PretrainedNetwork
 from stadx.teachers.teacher_files import TEACHER_VERSION, load_teacher
@@ -268,7 +268,7 @@ def test_a_model_cut_short_is_named(category: Path, model: Path, tmp_path: Path)
 def test_a_model_of_another_version_is_refused(
     category: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detector_file, "DETECTOR_VERSION", 99)
+    monkeypatch.setattr(detector_module, "DETECTOR_VERSION", 99)
     refused(stadx("predict", model, category / "test/good", "--out", tmp_path / "out"), model, "version")
     assert not (tmp_path / "out").exists()
 

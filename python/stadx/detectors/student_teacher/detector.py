@@ -21,12 +21,13 @@ from stadx.networks.windows import ImageRows
 from stadx.teachers.teacher_files import load_teachers
 
 from ..base import Calibrated, Prediction
+from ..model_files import held_out_scores, read_calibrated, write_calibrated
 from ..thresholds import HeldOutScores, split
 from .calibration import calibrate, held_out_errors
 from .cpu_scorer import CpuScorer
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision, GpuScorer
-from .model_file import read_detector, write_detector
+from .model_file import DETECTOR_VERSION, file_of, parts_of
 from .normalization import Normalization
 from .scoring import Scorer, score_bands, score_images
 from .settings import PRESETS, DetectorSettings
@@ -200,7 +201,8 @@ class Detector(DetectorSettings, Calibrated):
             OutputError: if it cannot be written.
         """
         self.check_fitted()
-        write_detector(self, path)
+        header, tensors = file_of(self.settings, self.ensembles_, self.normalizations_)
+        write_calibrated(self, path, "detector", DETECTOR_VERSION, header, tensors)
         for checkpoint in self._checkpoints:
             checkpoint.unlink(missing_ok=True)
         self._checkpoints = []
@@ -241,4 +243,8 @@ class Detector(DetectorSettings, Calibrated):
         Raises:
             ModelFileError: if the file is missing, damaged, of another version or something else.
         """
-        return read_detector(cls, path)
+
+        def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Detector:
+            return cls.from_parts(*parts_of(header, tensors), held_out_scores(tensors))
+
+        return read_calibrated(path, "detector", DETECTOR_VERSION, build)

@@ -1,57 +1,53 @@
-"""A detector as one safetensors file: weights, statistics and threshold, settings as JSON."""
+"""What a detector's safetensors file holds beside the thresholds: settings and statistics as JSON, and weights."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from stadx.core.settings import read_from_json
 
-from ..model_files import frozen_network, held_out_scores, named, read_calibrated, write_calibrated
+from ..model_files import frozen_network, named
 from .ensemble import Ensemble
 from .normalization import Normalization
-
-if TYPE_CHECKING:
-    from .detector import Detector
 
 DETECTOR_VERSION = 1
 
 
-def write_detector(detector: Detector, path: str | os.PathLike[str]) -> None:
-    """Write a fitted detector. Raises `OutputError` if it cannot be written."""
+def file_of(
+    settings: Mapping[str, Any], ensembles: Sequence[Ensemble], normalizations: Sequence[Normalization]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A detector's parts, of every scale, as header and tensors."""
     tensors: dict[str, Tensor] = {}
-    for p, ensemble in zip(detector.scales, detector.ensembles_, strict=True):
+    for ensemble in ensembles:
+        p = ensemble.teacher.patch_size
         tensors |= {f"p{p}.mean": ensemble.mean, f"p{p}.std": ensemble.std}
         networks = [ensemble.teacher, *ensemble.students]
         for name, network in zip(_names(p, len(ensemble.students)), networks, strict=True):
             tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
     header = {
-        "settings": {**detector.settings, "teachers": [Path(file).name for file in detector.teachers]},
-        "networks": [ensemble.teacher.settings for ensemble in detector.ensembles_],
-        "normalizations": [asdict(n) for n in detector.normalizations_],
+        "settings": {**settings, "teachers": [Path(file).name for file in settings["teachers"]]},
+        "networks": [ensemble.teacher.settings for ensemble in ensembles],
+        "normalizations": [asdict(n) for n in normalizations],
     }
-    write_calibrated(detector, path, "detector", DETECTOR_VERSION, header, tensors)
+    return header, tensors
 
 
-def read_detector(cls: type[Detector], path: str | os.PathLike[str]) -> Detector:
-    """Read what `write_detector` wrote. Raises `ModelFileError` for anything else."""
-
-    def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Detector:
-        settings = read_from_json({"level": 0.0, **header["settings"]})  # files of previous versions have no level
-        ensembles = []
-        for p, network in zip(settings["scales"], header["networks"], strict=True):
-            teacher, *students = [
-                frozen_network(network, named(tensors, name)) for name in _names(p, settings["students"])
-            ]
-            ensembles.append(Ensemble(teacher, students, tensors[f"p{p}.mean"], tensors[f"p{p}.std"]))
-        normalizations = [Normalization(**n) for n in header["normalizations"]]
-        return cls.from_parts(settings, ensembles, normalizations, held_out_scores(tensors))
-
-    return read_calibrated(path, "detector", DETECTOR_VERSION, build)
+def parts_of(
+    header: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], list[Ensemble], list[Normalization]]:
+    """Undo `file_of`. Raises `LookupError`, `TypeError`, `ValueError` or `RuntimeError` where a part is missing."""
+    settings = read_from_json({"level": 0.0, **header["settings"]})  # files of previous versions have no level
+    ensembles = []
+    for p, network in zip(settings["scales"], header["networks"], strict=True):
+        names = _names(p, settings["students"])
+        teacher, *students = [frozen_network(network, named(tensors, name)) for name in names]
+        ensembles.append(Ensemble(teacher, students, tensors[f"p{p}.mean"], tensors[f"p{p}.std"]))
+    return settings, ensembles, [Normalization(**n) for n in header["normalizations"]]
 
 
 def _names(p: int, students: int) -> list[str]:
