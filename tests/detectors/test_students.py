@@ -19,7 +19,7 @@ from stadx.detectors.student_teacher.settings import DetectorSettings
 from stadx.detectors.student_teacher.students import train_students
 from stadx.networks.training import Checkpoint
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
 
 SETTINGS = DetectorSettings(students=2, steps=6, batch=1, precision="float32")
 
