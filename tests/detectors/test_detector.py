@@ -27,7 +27,7 @@ from stadx.metrics import auroc
 from stadx.networks.training import Checkpoint
 from stadx.networks.windows import TensorRows
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
 
 
 @pytest.fixture(scope="module")
