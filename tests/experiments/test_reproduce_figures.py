@@ -180,5 +180,5 @@ def test_ablations(weave: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_epochs_become_steps() -> None:
     paper = BUDGETS["paper"]
     assert paper.detector_settings(7)["steps"] == 700 and "epochs" not in paper.detector_settings(7)
-    assert study_pages.setup_of(paper, 7).steps == 700
+    assert study_pages.setup_of(paper, 7).settings["steps"] == 700
     assert categories.settings_of("Multiscale", Request((), Path(), paper))["steps"] == "100 epochs"

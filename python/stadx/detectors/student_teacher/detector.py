@@ -227,8 +227,8 @@ class Detector(DetectorSettings, Calibrated):
             ValueError: for a setting that cannot be, or parts that are not those of its scales.
         """
         detector = cls(**settings)
-        sizes = [ensemble.teacher.patch_size for ensemble in ensembles]
-        if sizes != list(detector.scales) or len(normalizations) != len(sizes):
+        sizes = tuple(ensemble.teacher.patch_size for ensemble in ensembles)
+        if sizes != tuple(detector.scales) or len(normalizations) != len(sizes):
             raise ValueError(
                 f"the scales are {detector.scales}, the ensembles' {sizes}, with {len(normalizations)} normalizations"
             )
