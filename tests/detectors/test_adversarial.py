@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from small import good_images
 from torch import nn
 
 from stadx.detectors.baselines import METHODS, OcganDetector, PatchBaseline
+
+pytestmark = pytest.mark.arithmetic
 
 
 def test_anogan_finds_what_its_generator_makes() -> None:

@@ -27,6 +27,9 @@ from stadx.networks.patch_network import normalize_images
 from stadx.networks.training import Checkpoint
 from stadx.teachers.teacher_files import TEACHER_VERSION
 
+pytestmark = pytest.mark.arithmetic
+
+
 OneClassSVM = pytest.importorskip("sklearn.svm").OneClassSVM
 SMALL = {"knn": 300, "kmeans": 400, "ocsvm": 400, "l2-ae": 400, "vae": 400}
 

@@ -20,6 +20,9 @@ from stadx.networks.dense import dense_features
 from stadx.networks.patch_network import normalize_images
 from stadx.networks.training import Checkpoint
 
+pytestmark = pytest.mark.arithmetic
+
+
 ROOM = 2 * 8 * 20 * 24  # bytes of a map of one image
 
 

@@ -16,7 +16,7 @@ from stadx.detectors.student_teacher.normalization import Normalization, fuse
 from stadx.detectors.student_teacher.smoothing import smooth
 from stadx.detectors.thresholds import HeldOutScores, threshold_at, threshold_levels
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
 
 
 @pytest.mark.parametrize("scales", [(17,), (17, 33, 33)], ids=str)

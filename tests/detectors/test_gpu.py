@@ -24,7 +24,7 @@ from stadx.metrics import inputs, ranks
 from stadx.networks.upsampling import Upsampler, upsample
 from stadx.ops import reference
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
 
 NORMALIZATIONS = [Normalization(0.1, 0.5, 0.2, 0.7), Normalization(0.3, 0.4, 0.0, 1.0)]
 # Sums of up to 128 x 5 x 5 products in each of five layers; the square of a difference of two; over the least σ.

@@ -30,7 +30,7 @@ from stadx.teachers import distributed, pretraining
 from stadx.teachers.pretrained import standardized
 from stadx.teachers.pretraining import pretrain
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
 
 
 def _fitted(folder: Path, device: torch.device | str, checkpoint: Path | None = None) -> Detector:

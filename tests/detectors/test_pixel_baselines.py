@@ -26,6 +26,9 @@ from stadx.metrics import auroc
 from stadx.networks.training import Checkpoint
 from stadx.teachers.pretrained import PretrainedNetwork, as_pretrained
 
+pytestmark = pytest.mark.arithmetic
+
+
 SMALL: dict[str, dict[str, Any]] = {
     "ssim-ae": {
         **{"image_size": 64, "samples": 32, "epochs": 15, "batch": 4, "learning_rate": 1e-3},

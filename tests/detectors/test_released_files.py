@@ -15,6 +15,9 @@ from stadx import dense_features, normalize_images
 from stadx.detectors.registry import load_model
 from stadx.teachers.teacher_files import load_teacher
 
+pytestmark = pytest.mark.arithmetic
+
+
 RELEASED = Path(__file__).parent / "released"
 
 

@@ -25,6 +25,8 @@ from stadx.networks.upsampling import Upsampler
 from stadx.networks.windows import LastRows, TensorRows, padded_window, pieces
 from stadx.ops import reference
 
+pytestmark = pytest.mark.arithmetic
+
 
 def make_ensemble(p: int, students: int) -> Ensemble:
     networks = [random_teacher(p, seed) for seed in range(students + 1)]

@@ -8,6 +8,9 @@ from scipy.ndimage import gaussian_filter
 
 from stadx.detectors.student_teacher.smoothing import smooth, smooth_bands
 
+pytestmark = pytest.mark.arithmetic
+
+
 SIZES = [(40, 31), (3, 50), (1, 1), (17, 2)]
 
 

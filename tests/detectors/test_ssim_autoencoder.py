@@ -9,6 +9,8 @@ from torch import nn
 
 from stadx.detectors.baselines.ssim_autoencoder import _autoencoder, ssim
 
+pytestmark = pytest.mark.arithmetic
+
 
 def test_ssim_is_that_of_the_definition() -> None:
     x, y = torch.rand(2, 1, 1, 20, 23, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -21,7 +21,7 @@ from stadx.detectors.student_teacher.targets import TeacherTargets
 from stadx.networks.choices import Padding
 from stadx.networks.padding import pad_images
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 30])

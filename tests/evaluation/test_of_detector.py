@@ -19,6 +19,8 @@ from stadx.evaluation.of_detector import evaluate
 from stadx.evaluation.report.html import write_report
 from stadx.metrics import au_pro, auroc
 
+pytestmark = pytest.mark.arithmetic
+
 
 class Brightness:
     """Scores a pixel by its brightness."""

@@ -28,7 +28,7 @@ from stadx.experiments.ablations.study import Row, Setup, run_study, table
 from stadx.experiments.ablations.variants import HeldOut
 from stadx.teachers.settings import PretrainSettings
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
 
 
 @pytest.fixture(scope="module")

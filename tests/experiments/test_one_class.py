@@ -20,7 +20,7 @@ from stadx.experiments.one_class import OneClassEnsemble, OneClassResult, run_on
 from stadx.experiments.settings import OneClassSettings
 from stadx.networks.patch_network import normalize_images
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
+pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
 
 SETTINGS = OneClassSettings(17, students=2, steps=15, batch=8, precision="float32")
 

@@ -18,6 +18,9 @@ from stadx.networks.dense import Method
 from stadx.networks.engine import MAX_LIMIT, RMS_LIMIT, engine_for
 from stadx.teachers.teacher_files import load_teacher, shipped_teacher
 
+pytestmark = pytest.mark.arithmetic
+
+
 SIZES = [(1, 1), (2, 9), (7, 64), (65, 33)]
 
 

@@ -9,6 +9,8 @@ from torch import nn
 from stadx.networks.muon import Muon, orthogonalize
 from stadx.networks.training import restore_training_state, training_state
 
+pytestmark = pytest.mark.arithmetic
+
 
 @pytest.mark.parametrize("shape", [(256, 3200), (128, 75), (75, 128), (128, 128), (1, 9), (5, 1)])
 def test_singular_values_become_about_one(shape: tuple[int, int]) -> None:

@@ -16,6 +16,9 @@ from stadx import PatchNetwork, dense_features, normalize_images
 from stadx.networks.choices import PATCH_SIZES
 from stadx.networks.padding import pad_images
 
+pytestmark = pytest.mark.arithmetic
+
+
 SIZES = [(1, 1), (7, 64), (65, 33), (128, 129)]
 # Sums of up to 128 x 5 x 5 products in each of six layers, both ways.
 LIMIT = {torch.float32: 2 * rounded(6 * 3200), torch.float64: 1e-9}

@@ -16,6 +16,8 @@ from stadx.networks.engine import MAX_LIMIT
 from stadx.networks.patch_network import dense_features_padded
 from stadx.networks.winograd import convolve, run_layers, training_grid
 
+pytestmark = pytest.mark.arithmetic
+
 
 def _case(n: int, c: int, o: int, h: int, w: int, r: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)

@@ -12,6 +12,9 @@ from torch import Tensor
 from stadx import ops
 from stadx.ops import reference
 
+pytestmark = pytest.mark.arithmetic
+
+
 WINOGRAD = [(5, 10), (4, 10), (2, 8)]  # kernel, tile
 DIRECT = [(1, 0), (5, 0), (6, 0), (4, 0)]
 

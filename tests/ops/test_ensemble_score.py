@@ -11,6 +11,9 @@ from torch import Tensor
 from stadx import ops
 from stadx.ops import reference
 
+pytestmark = pytest.mark.arithmetic
+
+
 # Both dtypes are accumulated in float32, so the bound against the float64 reference on the same inputs is the same:
 # a few hundred roundings of 6e-8, none of them amplified, since all terms of the sums are positive.
 RTOL = {torch.float32: 1e-5, torch.bfloat16: 1e-5}

@@ -10,6 +10,9 @@ from torch import Tensor
 from stadx import ops
 from stadx.ops import reference
 
+pytestmark = pytest.mark.arithmetic
+
+
 CASES = [(8, 2), (8, 4), (8, 5), (10, 2), (10, 4), (10, 5)]  # tile, kernel
 SIZES = [(1, 9, 9, 16), (2, 20, 33, 32), (3, 5, 41, 16), (1, 30, 6, 80), (1, 5, 5, 128)]  # N, H, W, C
 

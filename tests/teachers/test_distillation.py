@@ -13,6 +13,8 @@ from stadx.teachers.diagnostics import effective_rank
 from stadx.teachers.distillation import PatchGrid, patch_grid, target_size
 from stadx.teachers.pretrained import PretrainedNetwork, patch_features
 
+pytestmark = pytest.mark.arithmetic
+
 
 @pytest.mark.parametrize("p, step", [(17, 4), (33, 8), (65, 16)])
 def test_a_grid_has_the_descriptors_of_its_patches(p: int, step: int) -> None:

@@ -15,6 +15,9 @@ from stadx.teachers.distillation import patch_grid
 from stadx.teachers.losses import compactness_loss, distillation_loss, triplet_loss
 from stadx.teachers.objective import Averages, Objective
 
+pytestmark = pytest.mark.arithmetic
+
+
 GENERATOR = torch.Generator().manual_seed(0)
 TRIPLETS = torch.randint(0, 256, (3, 20, 3, 17, 17), generator=GENERATOR, dtype=torch.uint8)
 

@@ -9,6 +9,9 @@ import torch
 
 from stadx.teachers.losses import compactness_loss, distillation_loss, triplet_loss
 
+pytestmark = pytest.mark.arithmetic
+
+
 GENERATOR = torch.Generator().manual_seed(0)
 
 

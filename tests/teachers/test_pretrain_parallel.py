@@ -17,6 +17,9 @@ from stadx import StadxError
 from stadx.core.files import read_model
 from stadx.teachers import distributed
 
+pytestmark = pytest.mark.arithmetic
+
+
 SCRIPT = Path(__file__).parents[1] / "support" / "train_in_parallel.py"
 
 

@@ -18,7 +18,7 @@ from stadx.teachers import pretraining
 from stadx.teachers.pretraining import pretrain
 from stadx.teachers.settings import PretrainSettings
 
-pytestmark = pytest.mark.usefixtures("cheap")
+pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("cheap")]
 
 
 class Stop(Exception):
