@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -36,6 +37,13 @@ def test_headers_are_valid_json_whatever_their_numbers(tmp_path: Path) -> None:
     assert math.isnan(header.pop("loss"))
     assert header == {"scales": [{"e_std": 0.5, "v_std": math.inf}], "best": [-math.inf, 1], "float": "inf"}
     assert files.model_kind(tmp_path / "f") == "detector"
+
+
+def test_headers_take_numbers_of_numpy(tmp_path: Path) -> None:
+    written = {"sides": (np.int64(3), np.int32(4)), "share": np.float32(0.5), "on": np.True_, "std": np.float64("inf")}
+    write_model(tmp_path / "f", "detector", 1, written, {"x": torch.zeros(1)})
+    header, _ = read_model(tmp_path / "f", "detector", 1)
+    assert header == {"sides": [3, 4], "share": 0.5, "on": True, "std": math.inf}
 
 
 def test_words_that_are_no_json_in_files_of_before(tmp_path: Path) -> None:

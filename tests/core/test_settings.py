@@ -26,6 +26,7 @@ class Some:
     rate: float | Literal["auto"] = setting("auto", "How fast.", above=0)
     sizes: Sequence[int] = setting((17,), "Which sizes.", choices=(17, 33))
     on: bool = setting(False, "Whether.", paper=True)
+    paths: Sequence[str] = setting((), "Which files.")
     name: str = "no setting"
 
     def __post_init__(self) -> None:
@@ -50,6 +51,8 @@ class Other(Some):
         {"side": [3, 4]},
         {"rate": 7},
         {"sizes": [17, 33]},
+        {"on": np.True_},
+        {"paths": ["a"]},
     ],
     ids=str,
 )
@@ -75,7 +78,12 @@ def test_values_are_kept_unchanged(right: dict[str, Any]) -> None:
         ({"rate": "slow"}, "rate is 'slow'; it must be 'auto' or a number, above 0"),
         ({"rate": -1}, "rate is -1"),
         ({"sizes": (17, 18)}, r"sizes is \(17, 18\); choose one of \(17, 33\)"),
-        ({"sizes": 17}, "sizes is 17"),
+        ({"sizes": 17}, r"sizes is 17; give a tuple, such as \(17,\)"),
+        ({"side": (3,)}, r"side is \(3,\); it must be None or a whole number, at least 1, or 2 of them"),
+        ({"side": (3, 4, 5)}, "side is"),
+        ({"on": "no"}, "on is 'no'; it must be True or False"),
+        ({"on": None}, "on is None; it must be True or False"),
+        ({"paths": "a"}, r"paths is 'a'; give a tuple, such as \(\)"),
     ],
     ids=str,
 )
@@ -88,7 +96,7 @@ def test_a_field_like_another() -> None:
     assert Other().count == 2 and Other(count=10).count == 10
     count = settings_of(Other)["count"]
     assert (count.help, count.at_least, count.default) == ("How many.", 1, 2)
-    assert [*settings_of(Other)] == ["count", "share", "side", "kind", "rate", "sizes", "on"]
+    assert [*settings_of(Other)] == ["count", "share", "side", "kind", "rate", "sizes", "on", "paths"]
 
 
 def test_what_is_told() -> None:

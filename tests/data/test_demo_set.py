@@ -55,9 +55,9 @@ def test_mask_is_exactly_what_the_defect_changed(module: ModuleType, defect: str
     for seed in range(8):
         rng = np.random.default_rng(seed)
         drawing = module.draw(256, rng, defect)
-        twin = copy.deepcopy(rng)
+        same = copy.deepcopy(rng)
         image, mask = finish(drawing, module.GRAIN, rng)
-        good, nothing = finish(Drawing(drawing.good, None), module.GRAIN, twin)
+        good, nothing = finish(Drawing(drawing.good, None), module.GRAIN, same)
         assert not nothing.any()
         assert np.array_equal(mask, (image != good).any(axis=2))
         assert 0.001 < mask.mean() < 0.15

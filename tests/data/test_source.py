@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small import good_images
@@ -23,6 +24,10 @@ def test_resize_is_antialiased_and_keeps_the_dtype() -> None:
     assert (small[..., 2:-2, 2:-2].int() - 128).abs().max() <= 2
     assert resize(stripes, (8, 20)).shape == (1, 3, 8, 20)
     assert resize(stripes, None) is stripes and resize(stripes, 64) is stripes
+    assert torch.equal(resize(stripes, np.int64(16)), small)  # type: ignore[arg-type]
+    for dtype in (torch.float16, torch.bfloat16):
+        some = (stripes / 255).to(dtype)
+        assert torch.equal(resize(some, 16), resize(some.float(), 16))
 
 
 def test_images_are_read_once_and_again_without_room(tmp_path: Path) -> None:

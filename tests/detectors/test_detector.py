@@ -93,6 +93,8 @@ def test_image_threshold_lets_the_share_of_the_held_out_images_pass(
         np.testing.assert_allclose(threshold, np.sort(scores)[2 - above], rtol=1e-3)  # levels differ a little
     with pytest.raises(ValueError, match="image_fpr is -1; it must lie between 0 and 1"):
         fitted.set_image_fpr(-1)
+    with pytest.raises(ValueError, match="target_fpr is 'low'; it must lie between 0 and 1"):
+        fitted.set_target_fpr("low")  # type: ignore[arg-type]
 
 
 def test_image_threshold_is_never_below_that_of_a_pixel(fitted: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +134,8 @@ def test_a_detector_of_parts_scores_the_same(fitted: Detector) -> None:
     assert (made.threshold_, made.image_threshold()) == (fitted.threshold_, fitted.image_threshold())
     with pytest.raises(ValueError, match=r"the scales are \(33,\), the ensembles' \[17\]"):
         Detector.from_parts({**fitted.settings, "scales": (33,), "teachers": ()}, *parts)
+    with pytest.raises(ValueError, match="students is 7, but an ensemble has 2"):
+        Detector.from_parts({**fitted.settings, "students": 7}, *parts)
 
 
 def test_several_scales_average(folder: Path) -> None:

@@ -88,7 +88,7 @@ def test_any_small_mask(mask: NDArray[np.bool_], connectivity: int) -> None:
 
 
 @pytest.mark.parametrize("connectivity", [4, 8])
-def test_twin(connectivity: int, device: torch.device) -> None:
+def test_reference(connectivity: int, device: torch.device) -> None:
     mask = torch.rand(3, 19, 23, generator=torch.Generator().manual_seed(0)) < 0.5
     mask[1] = False
     mask = mask.to(device)

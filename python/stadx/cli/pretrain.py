@@ -25,7 +25,7 @@ def _multiples(text: str) -> tuple[int, int]:
 
 @settings_options(
     PretrainSettings,
-    zoom=Written(kind=str, default="2,16", read=_multiples),
+    zoom=Written(kind=str, default=",".join(map(str, PretrainSettings.zoom)), read=_multiples),
     last_activation=Written(flags="--last-activation/--linear"),
     enlarge=Written(flags="--enlarge/--sharp"),
 )

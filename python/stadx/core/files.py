@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -122,11 +123,13 @@ def write_model(
 
 
 def _plain(value: Any) -> Any:
-    """The same with floats that JSON can hold."""
+    """The same with numbers that JSON can hold."""
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
     return {"float": str(float(value))} if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -41,11 +41,10 @@ class Registry:
             raise DataError(f"there is no {self._what} {name!r}; choose one of {', '.join(self.names())}")
         try:
             return others[name].load()
-        except (ImportError, AttributeError) as error:
-            value = others[name].value
+        except Exception as error:  # whatever another package's code does when it is imported
+            why = f"{others[name].value} ({type(error).__name__}: {error})"
             raise DataError(
-                f"the {self._what} {name!r} cannot be imported from {value} ({error}); install its package anew, or "
-                "remove it"
+                f"the {self._what} {name!r} cannot be imported from {why}; install its package anew, or remove it"
             ) from error
 
     @cached_property

@@ -35,6 +35,7 @@ class Setting:
         name, default, types: of the field: its name, default, and the types of a value or of each of several.
         is_single, is_many: whether it may be one value, and several.
         is_number: whether it may be any number within the limits.
+        length: how many values it has, if it has several and just so many.
     """
 
     help: str
@@ -51,18 +52,21 @@ class Setting:
     is_single: bool = True
     is_many: bool = False
     is_number: bool = False
+    length: int | None = None
 
     def allows(self, value: Any) -> bool:
         """Whether the setting may have this value."""
         if value is None:
             return type(None) in self.types
         if isinstance(value, tuple | list):
-            return self.is_many and all(map(self._allows, value))
+            return self.is_many and self.length in (None, len(value)) and all(map(self._allows, value))
         return self.is_single and self._allows(value)
 
     def _allows(self, value: Any) -> bool:
         if value in self.choices:
             return True
+        if bool in self.types:
+            return value in (True, False)
         if not self.is_number:
             return not self.choices
         is_number = isinstance(value, Real if float in self.types else Integral)
@@ -80,9 +84,10 @@ class Setting:
         limits = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
         told = [f"{name} {limit}" for name, limit in limits.items() if limit is not None]
         words = [repr(choice) for choice in self.choices] + ["None"] * (type(None) in self.types)
+        words += ["True", "False"] * (bool in self.types)
         if self.is_number:
             words.append(f"a {'' if float in self.types else 'whole '}number{', ' * bool(told)}{' and '.join(told)}")
-        return " or ".join(words)
+        return " or ".join(words) + (f", or {self.length} of them" if self.length else "")
 
     def sentence(self, none: str = "None") -> str:
         """The help, what None stands for, or what is written instead of it, and the paper's value."""
@@ -132,6 +137,8 @@ def settings_of(owner: type) -> Mapping[str, Setting]:
             several = [part for part in parts if get_origin(part) in (Sequence, tuple)]
             single = [part for part in parts if part not in several and part is not type(None)]
             leaves = (*parts, *(one for part in several for one in get_args(part)))
+            tuples = [get_args(part) for part in several if get_origin(part) is tuple]
+            lengths = [len(members) for members in tuples if ... not in members]
             literals = [choice for leaf in leaves if get_origin(leaf) is Literal for choice in get_args(leaf)]
             found[field.name] = dataclasses.replace(
                 said,
@@ -142,6 +149,7 @@ def settings_of(owner: type) -> Mapping[str, Setting]:
                 is_single=bool(single),
                 is_many=bool(several),
                 is_number=not said.choices and (int in leaves or float in leaves),
+                length=lengths[0] if lengths else None,
             )
     return found
 
@@ -155,11 +163,12 @@ def check(settings: object) -> None:
     for name, said in settings_of(type(settings)).items():
         value = getattr(settings, name)
         if not said.allows(value):
-            hint = (
-                f"choose one of {said.choices}"
-                if said.choices and not said.is_number
-                else f"it must be {said.values()}"
-            )
+            if said.is_many and not said.is_single and not isinstance(value, tuple | list):
+                hint = f"give a tuple, such as {said.default}"
+            elif said.choices and not said.is_number:
+                hint = f"choose one of {said.choices}"
+            else:
+                hint = f"it must be {said.values()}"
             raise ValueError(f"{name} is {value!r}; {hint}")
 
 

@@ -5,10 +5,12 @@ Another package declares a `stadx.data.layouts.category.Layout` as an entry poin
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stadx.core.errors import DataError
 from stadx.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -34,10 +36,22 @@ def layout_names() -> list[str]:
 def layouts() -> list[Layout]:
     """All layouts, the more special ones first: those of other packages, then stadx's own.
 
-    Raises:
-        DataError: for one that cannot be imported.
+    One of another package that cannot be imported is left out, with a warning: every data set asks all layouts.
     """
-    return list(dict.fromkeys(_LAYOUTS.get(name) for name in reversed(layout_names())))
+    from .layouts.category import Layout
+
+    found = []
+    for name in reversed(layout_names()):
+        try:
+            layout = _LAYOUTS.get(name)
+        except DataError as error:
+            warnings.warn(str(error), stacklevel=2)
+            continue
+        if isinstance(layout, Layout):
+            found.append(layout)
+        else:
+            warnings.warn(f"the layout {name!r} is {layout!r}; it must be a {Layout.__module__}.Layout", stacklevel=2)
+    return list(dict.fromkeys(found))
 
 
 def layout_of(root: Path) -> Layout | None:

@@ -18,11 +18,14 @@ def resize(images: Tensor, size: ImageSize) -> Tensor:
     """
     if size is None:
         return images
-    target = (size, size) if isinstance(size, int) else tuple(size)
+    height, width = size if isinstance(size, tuple | list) else (size, size)
+    target = (int(height), int(width))  # settings may be NumPy's numbers
     if tuple(images.shape[2:]) == target:
         return images
     if images.dtype == torch.uint8 and images.device.type != "cpu":  # PyTorch resizes bytes on the CPU alone
         return resize(images.float(), size).round().clamp(0, 255).to(torch.uint8)
+    if images.dtype in (torch.float16, torch.bfloat16) and images.device.type == "cpu":  # nor these on it
+        images = images.float()
     return F.interpolate(images, target, mode="bilinear", antialias=True, align_corners=False)
 
 

@@ -47,9 +47,13 @@ def detector_class(name: str) -> type[Calibrated]:
     """The detector of that name.
 
     Raises:
-        DataError: if there is none, or the package that declares it cannot be imported.
+        DataError: if there is none, the package that declares it cannot be imported, or it is none.
     """
-    found: type[Calibrated] = _DETECTORS.get(name)
+    from .base import Calibrated
+
+    found = _DETECTORS.get(name)
+    if not (isinstance(found, type) and issubclass(found, Calibrated)):
+        raise DataError(f"the detector {name!r} is {found!r}; it must be a subclass of stadx.detectors.base.Calibrated")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,8 @@ def check_fpr(fpr: float, name: str = "target_fpr") -> None:
     Raises:
         ValueError: if it does not lie between 0 and 1.
     """
-    if not 0 <= fpr <= 1:
-        raise ValueError(f"{name} is {fpr}; it must lie between 0 and 1")
+    if not isinstance(fpr, Real) or not 0 <= fpr <= 1:
+        raise ValueError(f"{name} is {fpr!r}; it must lie between 0 and 1")
 
 
 def split(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Literal, get_args
 
 import torch
@@ -95,8 +96,8 @@ def describe(
 
 def check_stride(stride: int) -> None:
     """Raise ValueError unless `stride` is 1, 2, 4, …"""
-    if stride < 1 or stride & (stride - 1):
-        raise ValueError(f"stride is {stride}; it must be 1, 2, 4 or another power of two")
+    if not isinstance(stride, Integral) or stride < 1 or stride & (stride - 1):
+        raise ValueError(f"stride is {stride!r}; it must be 1, 2, 4 or another power of two")
 
 
 def check_method(method: str) -> None:

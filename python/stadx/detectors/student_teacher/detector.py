@@ -227,11 +227,13 @@ class Detector(DetectorSettings, Calibrated):
             ValueError: for a setting that cannot be, or parts that are not those of its scales.
         """
         detector = cls(**settings)
-        sizes = [ensemble.teacher.patch_size for ensemble in ensembles]
-        if sizes != list(detector.scales) or len(normalizations) != len(sizes):
+        sizes = tuple(ensemble.teacher.patch_size for ensemble in ensembles)
+        if sizes != tuple(detector.scales) or len(normalizations) != len(sizes):
             raise ValueError(
                 f"the scales are {detector.scales}, the ensembles' {sizes}, with {len(normalizations)} normalizations"
             )
+        if odd := [len(ensemble.students) for ensemble in ensembles if len(ensemble.students) != detector.students]:
+            raise ValueError(f"students is {detector.students}, but an ensemble has {odd[0]}")
         detector.ensembles_, detector.normalizations_ = list(ensembles), list(normalizations)
         detector._calibrate(held_out)
         return detector
