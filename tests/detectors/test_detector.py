@@ -132,7 +132,7 @@ def test_a_detector_of_parts_scores_the_same(fitted: Detector) -> None:
     made = Detector.from_parts(fitted.settings, *parts)
     assert torch.equal(made.score(images), fitted.score(images))
     assert (made.threshold_, made.image_threshold()) == (fitted.threshold_, fitted.image_threshold())
-    with pytest.raises(ValueError, match=r"the scales are \(33,\), the ensembles' \[17\]"):
+    with pytest.raises(ValueError, match=r"the scales are \(33,\), the ensembles' \(17,\)"):
         Detector.from_parts({**fitted.settings, "scales": (33,), "teachers": ()}, *parts)
     with pytest.raises(ValueError, match="students is 7, but an ensemble has 2"):
         Detector.from_parts({**fitted.settings, "students": 7}, *parts)
