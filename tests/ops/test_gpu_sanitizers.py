@@ -44,14 +44,16 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @needs_sanitizer
 def test_kernels_keep_within_their_memory() -> None:
     files = [str(HERE / name) for name in ("test_gpu_kernels.py", "test_gpu_labels.py")]
-    result = _run("-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", CHOICE)
+    result = _run("-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *files, "-k", CHOICE)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     assert " passed" in result.stdout
 
 
+@pytest.mark.slow
 @needs_sanitizer
 def test_a_read_beyond_the_end_is_noticed() -> None:
     """All sizes are checked, so give a view that claims more than its memory has."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import shutil
@@ -28,7 +29,7 @@ OPERATORS = (
     "region_sums",
 )
 ORDERS = {"forward": 0, "reversed": 1, "shuffled": 2}
-BASE = ["-std=c++20", "-O1", "-g", "-fPIC", "-fvisibility=hidden", "-Wno-unknown-pragmas"]
+BASE = ["-std=c++20", "-O1", "-g1", "-fPIC", "-fvisibility=hidden", "-Wno-unknown-pragmas"]
 BASE += ["-DSTADX_SIMT", "-DTORCH_TARGET_VERSION=0x020d000000000000"]
 UNDEFINED = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
 ADDRESS = ["-fsanitize=address", "-fno-omit-frame-pointer"]
@@ -46,37 +47,40 @@ def build(folder: Path, address: bool = False) -> Path:
     torch_dir = Path(spec.submodule_search_locations[0])
     cxx = compiler()
     assert cxx is not None
-    sources = [
-        *sorted((ROOT / "csrc/cuda").glob("*.cu")),
-        *sorted((ROOT / "csrc/ops").glob("*_cuda.cpp")),
-        ROOT / "tests/support/simt/settings.cpp",
-    ]
+    kernels, operators = sorted((ROOT / "csrc/cuda").glob("*.cu")), sorted((ROOT / "csrc/ops").glob("*_cuda.cpp"))
+    settings = ROOT / "tests/support/simt/settings.cpp"
     flags = [*BASE, *UNDEFINED, *(ADDRESS if address else [])]
     flags += [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests/support/simt'}", "-isystem", str(torch_dir / "include")]
     digest = hashlib.sha256(" ".join([cxx, metadata.version("torch"), *flags]).encode())
-    for file in sorted([*sources, *(ROOT / "csrc").rglob("*.h"), *(ROOT / "csrc").rglob("*.cuh")]):
+    for file in sorted(
+        [*kernels, *operators, settings, *(ROOT / "csrc").rglob("*.h"), *(ROOT / "csrc").rglob("*.cuh")]
+    ):
         digest.update(file.read_bytes())
     digest.update((ROOT / "tests/support/simt/simt.h").read_bytes())
     library = folder / f"simt-{digest.hexdigest()[:16]}.so"
-    if library.exists():
-        return library
     folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes, of which one compiles
+        if library.exists():
+            return library
 
-    def compile_one(source: Path) -> Path:
-        target = folder / f"{source.name}-{digest.hexdigest()[:16]}-{os.getpid()}.o"
-        _run([cxx, *flags, "-x", "c++", "-c", str(source), "-o", str(target)])
-        return target
+        def compile_together(sources: list[Path]) -> Path:  # PyTorch's headers are read once
+            source = folder / f"{sources[0].stem}.cpp"
+            source.write_text("".join(f'#include "{file}"\n' for file in sources))
+            target = source.with_suffix(".o")
+            _run([cxx, *flags, "-c", str(source), "-o", str(target)])
+            return target
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        objects = list(pool.map(compile_one, sources))
-    part = library.with_suffix(f".{os.getpid()}.part")
-    link = [str(torch_dir / "lib" / "libtorch_cpu.so"), f"-Wl,-rpath,{torch_dir / 'lib'}"]
-    _run([cxx, *flags, "-shared", *map(str, objects), "-o", str(part), *link])
-    for item in objects:
-        item.unlink()
-    for old in folder.glob("simt-*.so"):
-        old.unlink(missing_ok=True)
-    part.rename(library)
+        with ThreadPoolExecutor() as pool:
+            objects = list(pool.map(compile_together, ([settings], kernels, operators)))
+        part = library.with_suffix(".part")
+        link = [str(torch_dir / "lib" / "libtorch_cpu.so"), f"-Wl,-rpath,{torch_dir / 'lib'}"]
+        _run([cxx, *flags, "-shared", *map(str, objects), "-o", str(part), *link])
+        for item in objects:
+            item.unlink()
+        for old in folder.glob("simt-*.so"):
+            old.unlink()
+        part.rename(library)
     return library
 
 
