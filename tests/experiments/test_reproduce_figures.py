@@ -28,8 +28,6 @@ from stadx.experiments.request import BUDGETS, Budget, Request
 from stadx.experiments.tables import categories, classes
 from stadx.metrics import auroc
 
-pytestmark = pytest.mark.usefixtures("narrow_networks")
-
 pytest.importorskip("sklearn")
 TINY = Budget(
     "quick",
