@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +38,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 def settings_tables() -> list[str]:
     """A table of the settings of everything that is trained, from what their fields say."""
-    sys.path.insert(0, str(ROOT / "python"))
     from stadx.core.settings import settings_of
     from stadx.detectors.baselines import METHODS
     from stadx.detectors.student_teacher.settings import DetectorSettings
@@ -63,7 +61,6 @@ def settings_tables() -> list[str]:
 
 
 def _commands() -> list[str]:
-    sys.path.insert(0, str(ROOT / "python"))
     import typer
 
     from stadx.cli.app import app
