@@ -148,8 +148,10 @@ def model_kind(path: str | os.PathLike[str]) -> str | None:
         return None
 
 
-def read_model(path: str | os.PathLike[str], kind: str, version: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a file that `write_model` wrote.
+def read_model(
+    path: str | os.PathLike[str], kind: str, version: int, oldest: int | None = None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file that `write_model` wrote, in this version or one from the oldest on.
 
     Raises:
         ModelFileError: if it is missing, damaged, not of stadx, of another kind or of another version.
@@ -169,7 +171,7 @@ def read_model(path: str | os.PathLike[str], kind: str, version: int) -> tuple[d
             found, found_version = header.pop("kind", None), header.pop("version", None)
             if found != kind:
                 raise ModelFileError(f"{path}: is a {found} file; a {kind} file is needed here")
-            if found_version != version:
+            if found_version not in range(version if oldest is None else oldest, version + 1):
                 raise ModelFileError(
                     f"{path}: was written in version {found_version} of the {kind} format, this stadx reads version "
                     f"{version}; train it again or use the stadx that wrote it"

@@ -53,13 +53,16 @@ def read_calibrated(
     kind: str,
     version: int,
     build: Callable[[dict[str, Any], dict[str, Tensor]], AnyDetector],
+    oldest: int | None = None,
 ) -> AnyDetector:
-    """Read what `write_calibrated` wrote; `build` makes the detector of header and tensors, all but the thresholds.
+    """Read what `write_calibrated` wrote in this version or one from the oldest on.
+
+    `build` makes the detector of header and tensors, all but the thresholds.
 
     Raises:
         ModelFileError: if the file is missing, damaged, of another version or something else.
     """
-    header, tensors = read_model(path, kind, version)
+    header, tensors = read_model(path, kind, version, oldest)
     try:
         detector = build(header, tensors)
         detector._calibrate(held_out_scores(tensors))

@@ -39,6 +39,12 @@ def split(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]
     return sorted(order[number:]), sorted(order[:number])
 
 
+def folds(count: int, parts: int, seed: int) -> list[list[int]]:
+    """The numbers 0 … count − 1 in random parts, as equal as can be, each rising."""
+    order = np.random.default_rng([seed, 3]).permutation(count).tolist()
+    return [sorted(order[part::parts]) for part in range(parts)]
+
+
 def threshold_levels(maps: Sequence[Tensor]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """False-positive rates, rising, and the thresholds that flag just that share of the pixels of good images.
 
@@ -74,9 +80,9 @@ class HeldOutScores(NamedTuple):
     image_scores: NDArray[np.float32]
 
     @classmethod
-    def of(cls, maps: Sequence[Tensor]) -> HeldOutScores:
-        """Of anomaly maps [H, W]. Raises `StadxError` for scores that are not finite."""
-        return cls(*threshold_levels(maps), highest_scores(maps))
+    def of(cls, maps: Sequence[Tensor], stride: int = 1) -> HeldOutScores:
+        """Of anomaly maps at every stride-th pixel. Raises `StadxError` for scores that are not finite."""
+        return cls(*threshold_levels(maps), highest_scores(maps, stride))
 
 
 def threshold_at(target_fpr: float, fprs: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
@@ -85,9 +91,14 @@ def threshold_at(target_fpr: float, fprs: NDArray[np.float32], scores: NDArray[n
     return float(scores[last])
 
 
-def highest_scores(maps: Sequence[Tensor]) -> NDArray[np.float32]:
-    """The highest score of each map [H, W] if every 1st, 2nd, 4th or 8th pixel is scored: float32 [4, n]."""
-    return np.array([[float(s[::step, ::step].max()) for s in maps] for step in (1, 2, 4, 8)], np.float32)
+def highest_scores(maps: Sequence[Tensor], stride: int = 1) -> NDArray[np.float32]:
+    """The highest score of each map if every 1st, 2nd, 4th or 8th pixel is scored: float32 [4, n].
+
+    Args:
+        maps: at every stride-th pixel. At a finer stride nothing is known: the same is taken.
+    """
+    steps = [max(1, other // stride) for other in (1, 2, 4, 8)]
+    return np.array([[float(s[::step, ::step].max()) for s in maps] for step in steps], np.float32)
 
 
 def image_threshold_at(image_fpr: float, scores: NDArray[np.float32]) -> float:

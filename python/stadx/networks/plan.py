@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .border import Span
 from .patch_network import PatchNetwork
 
 CHANNEL_BLOCK = 16  # channels of maps are padded to a multiple of it
@@ -144,11 +145,11 @@ def buffer_of(layer: int, layers: int, network: int) -> str:
     return f"kept {network}" if layer == layers - 2 else f"between {layer % 2}"
 
 
-def buffer_sizes(layers: Sequence[Layer], length: int, side: int, stride: int, networks: int) -> dict[str, int]:
-    """Floats that each buffer needs for any tile of side x side pixels of an image of length x length."""
+def buffer_sizes(layers: Sequence[Layer], length: int, pixels: Span, side: int, networks: int) -> dict[str, int]:
+    """Floats that each buffer needs for any tile of side x side of `pixels` along both axes, of that length."""
     sizes: dict[str, int] = {}
-    for begin in range(0, length, side):
-        plan = plan_axis(layers, length, begin, min(begin + side, length), stride)
+    for begin in range(pixels.begin, pixels.end, side):
+        plan = plan_axis(layers, length, begin, min(begin + side, pixels.end), pixels.stride)
         phases = 1
         for i, (layer, step) in enumerate(zip(layers[:-1], plan.steps, strict=False)):
             phases *= max(step.pool_shifts, 1)

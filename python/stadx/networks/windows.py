@@ -103,9 +103,9 @@ def padded_window(
     return window.permute(1, 2, 0).contiguous()
 
 
-def pieces(length: int, side: int, stride: int) -> Iterator[tuple[int, int]]:
-    """Cut an axis into ranges of about `side` that begin at multiples of 8 and of `stride`."""
+def pieces(begin: int, end: int, side: int, stride: int) -> Iterator[tuple[int, int]]:
+    """Cut a range into ranges of about `side` that begin at multiples of 8 and of `stride`, as `begin` does."""
     unit = max(8, stride)
     side = max(-(-side // unit), 1) * unit
-    for begin in range(0, length, side):
-        yield begin, min(begin + side, length)
+    for start in range(begin, end, side):
+        yield start, min(start + side, end)

@@ -23,19 +23,33 @@ _HELD_OUT_CROPS = 8  # in the loss on held-out images
 class Batch(NamedTuple):
     """Crops of a step: of which images, where, with their padding [B, 3, h, w], and what the students are to say.
 
-    `target` is the normalised descriptors [B, d, h', w'].
+    `target` is the normalised descriptors [B, d, h', w']; `learns` [M, B] is 1 where a student learns from an image,
+    else 0.
     """
 
     images: list[int]
     crops: list[Crop]
     part: Tensor
     target: Tensor
+    learns: Tensor
 
 
 class Batches:
-    """The crops of every step, what the teacher says of them, and the loss."""
+    """The crops of every step, what the teacher says of them, and the loss.
 
-    def __init__(self, targets: TeacherTargets, settings: DetectorSettings, mean: Tensor, std: Tensor) -> None:
+    `folds`, if there are any, are the images that each student does not learn from.
+    """
+
+    def __init__(
+        self,
+        targets: TeacherTargets,
+        settings: DetectorSettings,
+        mean: Tensor,
+        std: Tensor,
+        folds: Sequence[Sequence[int]] = (),
+    ) -> None:
+        out = [set(part) for part in folds] or [set[int]()] * settings.students
+        self.learns = torch.tensor([[float(index not in part) for index in targets.indices] for part in out])
         self.targets = targets
         self.settings = settings
         self.shift, self.scale = mean[:, None, None], std[:, None, None]
@@ -81,10 +95,11 @@ class Batches:
 
     def _of(self, targets: TeacherTargets, chosen: list[int], crops: list[Crop]) -> Batch:
         pairs = [(targets.indices[i], crop) for i, crop in zip(chosen, crops, strict=True)]
-        parts = [crop.receptive_field(targets.source[index], targets.teacher) for index, crop in pairs]
+        parts = [targets.receptive_field(index, crop) for index, crop in pairs]
         descriptors = [targets.crop(index, crop, part) for (index, crop), part in zip(pairs, parts, strict=True)]
         part = torch.cat(parts).contiguous(memory_format=torch.channels_last)
-        return Batch(chosen, crops, part, (torch.cat(descriptors) - self.shift) / self.scale)
+        learns = self.learns[:, chosen] if targets is self.targets else torch.empty(0)
+        return Batch(chosen, crops, part, (torch.cat(descriptors) - self.shift) / self.scale, learns)
 
     def loss(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
         """Eq. 7 before its mean over pixels: ‖S − (T − µ)/σ‖², [B, h', w'], of a batch's `part` and `target`."""

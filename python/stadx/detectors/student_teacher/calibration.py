@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,69 +14,146 @@ from torch import Tensor
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
+from stadx.networks.border import Computed
+from stadx.networks.upsampling import upsample
+from stadx.networks.windows import TensorRows
 
-from ..thresholds import HeldOutScores
+from ..thresholds import HeldOutScores, folds, split
 from .cpu_scorer import CpuScorer
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision, GpuScorer
 from .normalization import Normalization
 from .scoring import Scorer
-from .settings import Terms
+from .settings import DetectorSettings, Terms
 from .smoothing import smooth
 
 _CPU = torch.device("cpu")
+_MOST_PIXELS = 1 << 27  # scored in all, of a scale; each costs some 20 bytes
 
-Errors = list[tuple[Tensor, Tensor]]  # e and v [H, W] of images, of one scale
+
+class ErrorMaps(NamedTuple):
+    """e and v of an image, of one scale, float32 [h, w] at the computed pixels; and which these are."""
+
+    e: Tensor
+    v: Tensor
+    computed: Computed
 
 
-def held_out_errors(
+class Division(NamedTuple):
+    """Which training images students learn from, by number, and which judge.
+
+    Attributes:
+        learned: those that students learn from.
+        held_out: those that none learns from.
+        folds: instead of these, of each student those of `learned` that it leaves out.
+    """
+
+    learned: list[int]
+    held_out: list[int]
+    folds: list[list[int]]
+
+    @staticmethod
+    def of(settings: DetectorSettings, images: int) -> Division:
+        """Of so many images. Raises `DataError` if there is but one."""
+        learned, held_out = split(images, settings.held_out, settings.seed)
+        if settings.cross and settings.students > 1:
+            return Division(sorted(learned + held_out), [], folds(images, settings.students, settings.seed))
+        return Division(learned, held_out, [])
+
+
+def unseen_errors(
     ensembles: Sequence[Ensemble],
     source: ImageSource,
-    indices: Sequence[int],
+    division: Division,
+    stride: int,
     progress: Progress,
     device: torch.device = _CPU,
     precision: GpuPrecision = "tf32",
-) -> Iterator[Errors]:
-    """e and v of the images `indices`, on the CPU, scale by scale; a GPU has the `precision` that it scores with."""
+) -> Iterator[list[ErrorMaps]]:
+    """e and v of the images that judge, on the CPU, scale by scale; a GPU has the `precision` that it scores with.
+
+    An image that one student alone left out is judged by it: ‖S − ŷ‖² is in expectation larger than the e of all, by
+    as much as v is of them, and that is taken off.
+    """
+    judged = _judged(source, division, stride)
+
+    def scorer(ensemble: Ensemble) -> Scorer:
+        return GpuScorer([ensemble], [], device, precision) if device.type == "cuda" else CpuScorer([ensemble])
+
+    def errors(scorer: Scorer, image: Tensor) -> tuple[Tensor, Tensor]:
+        ((e, v),) = scorer.errors(image[None].to(device), stride)
+        return e[0].cpu(), v[0].cpu()
+
     for number, ensemble in enumerate(ensembles):  # each scorer has weights and memory of its own on a card
-        on_gpu = device.type == "cuda"
-        scorer: Scorer = GpuScorer([ensemble], [], device, precision) if on_gpu else CpuScorer([ensemble])
-        errors: Errors = []
+        together = scorer(ensemble)
+        alone = (
+            [scorer(replace(ensemble, students=[student])) for student in ensemble.students] if division.folds else []
+        )
+        found: list[ErrorMaps] = []
         with keep_freed_memory():
-            for index in indices:
-                ((e, v),) = scorer.errors(source[index][None].to(device), 1)
-                errors.append((e[0].cpu(), v[0].cpu()))
-                progress("Held-out images", number * len(indices) + len(errors), len(ensembles) * len(indices), {})
-        yield errors
+            for student, index in judged:
+                image = source[index]
+                e, v = errors(together, image)
+                if alone:
+                    e = (errors(alone[student], image)[0] - v).clamp_min_(0)
+                found.append(ErrorMaps(e, v, ensemble.computed(TensorRows(image), stride)))
+                progress("Held-out images", number * len(judged) + len(found), len(ensembles) * len(judged), {})
+        yield found
 
 
-def normalization_of(errors: Errors, terms: Terms = "both", level: float = 0.0) -> Normalization:
+def _judged(source: ImageSource, division: Division, stride: int) -> list[tuple[int, int]]:
+    """The images that judge, each with the number of the student that left it out; as many as memory has room for."""
+    turns = zip_longest(*division.folds) if division.folds else ((index,) for index in division.held_out)
+    judged: list[tuple[int, int]] = []
+    pixels = 0
+    for student, index in ((s, i) for turn in turns for s, i in enumerate(turn) if i is not None):
+        pixels += source[index][0].numel() // stride**2
+        if judged and pixels > _MOST_PIXELS:
+            break
+        judged.append((student, index))
+    return judged
+
+
+def normalization_of(errors: Sequence[ErrorMaps], terms: Terms = "both", level: float = 0.0) -> Normalization:
     """Score statistics (Eq. 11) of a scale; for a single term the other's deviation is infinite: it is left out.
 
     Args:
         level: how much of the images' levels is taken out.
     """
     unused = {"both": {}, "e": {"v_std": math.inf}, "v": {"e_std": math.inf}}[terms]
-    return replace(Normalization.of(errors, level), **unused)
+    stride = errors[0].computed.rows.stride
+    return replace(Normalization.of([(maps.e, maps.v) for maps in errors], level, stride), **unused)
 
 
 def calibrate(
-    errors: Iterable[Errors], terms: Terms = "both", level: float = 0.0, smoothing: float = 0.0
+    errors: Iterable[list[ErrorMaps]], terms: Terms = "both", level: float = 0.0, smoothing: float = 0.0
 ) -> tuple[list[Normalization], HeldOutScores]:
-    """Score statistics of every scale, and the held-out images' scores (Eqs. 11 and 12), smoothed as a detector's.
+    """Score statistics of every scale, and the judging images' scores (Eqs. 11 and 12), smoothed as a detector's.
 
     Args:
         errors: of every scale, of the same images; the lists are emptied: together they may be gigabytes.
     """
     normalizations: list[Normalization] = []
     sums: list[Tensor] = []
-    for pairs in errors:
-        normalizations.append(normalization_of(pairs, terms, level))
-        for image in range(len(pairs)):
-            scores = normalizations[-1].score(*pairs.pop(0))
+    stride = 1
+    for scale in errors:
+        stride = scale[0].computed.rows.stride
+        normalizations.append(normalization_of(scale, terms, level))
+        for image in range(len(scale)):
+            maps = scale.pop(0)
+            n = normalizations[-1]
+            scores = maps.computed.continued(n.score(maps.e, maps.v, n.factor(maps.e, stride)))
             if len(normalizations) == 1:
                 sums.append(scores)
             else:
                 sums[image] += scores
-    maps = [smooth(total.div_(len(normalizations))[None], smoothing)[0] for total in sums]
-    return normalizations, HeldOutScores.of(maps)
+    fused = (total.div_(len(normalizations))[None] for total in sums)
+    return normalizations, HeldOutScores.of([_smoothed(total, stride, smoothing) for total in fused], stride)
+
+
+def _smoothed(maps: Tensor, stride: int, sigma: float) -> Tensor:
+    """A map [1, h, w] known at every stride-th pixel, smoothed at every pixel; [h, w] at the stride-th."""
+    if sigma == 0:
+        return maps[0]
+    height, width = (stride * n for n in maps.shape[1:])
+    return smooth(upsample(maps, height, width, stride), sigma)[0, ::stride, ::stride]

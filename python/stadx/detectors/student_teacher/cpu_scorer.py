@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,33 +59,37 @@ class CpuScorer:
         for ensemble in self._ensembles:
             for name, size in ensemble.buffer_sizes(image, side, stride).items():
                 sizes[name] = max(size, sizes.get(name, 0))
-        workspace = Workspace(sizes)
-        bands = list(pieces(image.height, side, stride))
-
-        def errors(band: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
-            how = {"stride": stride, "tile": side}
-            return [e.band(image, *band, **how, method=self._method, workspace=workspace) for e in self._ensembles]
-
-        kept: list[list[tuple[Tensor, Tensor]]] = []
-        factors: list[Tensor | None] = [None] * len(self._ensembles)
+        tiles: dict[str, Any] = {"stride": stride, "method": self._method, "tile": side, "workspace": Workspace(sizes)}
+        scales = list(zip(self._ensembles, self._normalizations, strict=True))
+        kept: list[tuple[Tensor, Tensor]] = []
+        factors: list[Tensor | None] = [None] * len(scales)
         if any(n.strength for n in self._normalizations):
-            if image.height * image.width * len(self._ensembles) <= _KEPT_PIXELS * stride**2:
-                kept = [errors(band) for band in bands]
-                whole = [torch.cat([e for e, _ in pairs]) for pairs in zip(*kept, strict=True)]
-                factors = [n.factor(e, stride) for n, e in zip(self._normalizations, whole, strict=True)]
+            if image.height * image.width * len(scales) <= _KEPT_PIXELS * stride**2:
+                kept = [ensemble.whole(image, **tiles) for ensemble in self._ensembles]
+                factors = [n.factor(e, stride) for n, (e, _) in zip(self._normalizations, kept, strict=True)]
             else:
-                scales = zip(self._ensembles, self._normalizations, strict=True)
                 factors = [self._factor(ensemble, n, image, stride) for ensemble, n in scales]
-        for index, band in enumerate(bands):
-            parts = zip(self._normalizations, kept[index] if kept else errors(band), factors, strict=True)
-            yield fuse([n.score(e, v, factor) for n, (e, v), factor in parts])[None]
+        for top, bottom in pieces(0, image.height, side, stride):
+            maps = []
+            for index, (ensemble, normalization) in enumerate(scales):
+                computed = ensemble.computed(image, stride)
+                rows = computed.rows.near(top, bottom)
+                if kept:
+                    first = (rows.begin - computed.rows.begin) // stride
+                    e, v = (x[first : first + rows.count] for x in kept[index])
+                else:
+                    e, v = ensemble.band(image, rows.begin, rows.end, **tiles)
+                scores = normalization.score(e, v, factors[index])
+                maps.append(computed._replace(rows=rows).continued(scores))
+            yield fuse(maps)[None]
 
     def _factor(self, ensemble: Ensemble, normalization: Normalization, image: ImageRows, stride: int) -> Tensor:
         """The factor of an image too large to keep its errors, from every 8th pixel of up to 16 bands."""
         stride = max(stride, LEVEL_STRIDE)
         side = ensemble.tile_side(image, stride)
         workspace = Workspace(ensemble.buffer_sizes(image, side, stride))
-        bands = list(pieces(image.height, side, stride))
+        rows = ensemble.computed(image, stride).rows
+        bands = list(pieces(rows.begin, rows.end, side, stride))
         parts = [
             ensemble.band(image, *band, stride=stride, method=self._method, tile=side, workspace=workspace)[0]
             for band in bands[:: -(-len(bands) // _LEVEL_BANDS)]

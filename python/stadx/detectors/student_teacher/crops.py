@@ -16,7 +16,7 @@ _CELL = 16  # pixels a side of what `Focus` tells apart
 
 
 class Crop(NamedTuple):
-    """Every stride-th pixel of every stride-th row of a rectangle of an image.
+    """Every stride-th pixel of every stride-th row of a rectangle of an image, or of those of it that are computed.
 
     Attributes:
         row, column: the first of its pixels.
@@ -37,16 +37,20 @@ class Crop(NamedTuple):
         columns = slice(self.column, self.column + s * (self.width - 1) + 1, s)
         return values[rows, columns]
 
-    def receptive_field(self, image: Tensor, net: PatchNetwork) -> Tensor:
+    def receptive_field(self, image: Tensor, net: PatchNetwork, inside: bool = False) -> Tensor:
         """What a network needs of an image [3, H, W], normalised and padded, to describe them.
+
+        Args:
+            inside: whether row and column count from the first pixel whose patch lies within the image.
 
         Returns:
             float32 [1, 3, h, w] on the network's device.
         """
         p, device = net.patch_size, next(net.parameters()).device
+        margin = 0 if inside else p // 2
         rows = self.row, self.row + self.stride * (self.height - 1) + p
         columns = self.column, self.column + self.stride * (self.width - 1) + p
-        window = padded_window(TensorRows(image), rows, columns, p // 2, net.padding, device)
+        window = padded_window(TensorRows(image), rows, columns, margin, net.padding, device)
         return window.permute(2, 0, 1)[None].contiguous()
 
 

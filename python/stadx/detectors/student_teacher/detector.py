@@ -16,14 +16,15 @@ from stadx.core.progress import Progress, silent
 from stadx.core.settings import documented
 from stadx.data.source import ImageInput, ImageSource, read_batch
 from stadx.data.tensors import check_images
+from stadx.networks.choices import Padding
 from stadx.networks.dense import Method
 from stadx.networks.windows import ImageRows
 from stadx.teachers.teacher_files import load_teachers
 
 from ..base import Calibrated, Prediction
 from ..model_files import held_out_scores, read_calibrated, write_calibrated
-from ..thresholds import HeldOutScores, split
-from .calibration import calibrate, held_out_errors
+from ..thresholds import HeldOutScores
+from .calibration import Division, calibrate, unseen_errors
 from .cpu_scorer import CpuScorer
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision, GpuScorer
@@ -56,8 +57,8 @@ class Detector(DetectorSettings, Calibrated):
     on_gpu = True
     paper_settings = PRESETS["paper"]
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __post_init__(self, padding: Padding | None) -> None:
+        super().__post_init__(padding)
         self._checkpoints: list[Path] = []
         self.device = torch.device("cpu")
         self.gpu_precision: GpuPrecision = "tf32"
@@ -86,17 +87,19 @@ class Detector(DetectorSettings, Calibrated):
         """
         teachers = load_teachers(self.scales, self.teachers)
         for teacher in teachers:
-            teacher.padding = self.padding or teacher.padding
+            if self.border != "inside":
+                teacher.padding = self.border
         source = ImageSource(data, self.image_size)
-        held_in, held_out = split(len(source), self.held_out, self.seed)
+        division = Division.of(self, len(source))
         files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
         trained = [
             train_students(
                 teacher,
                 source,
-                held_in,
+                division.learned,
                 self,
-                held_out=held_out,
+                held_out=division.held_out,
+                folds=division.folds,
                 progress=progress,
                 checkpoint_path=file,
                 device=self.device,
@@ -106,7 +109,8 @@ class Detector(DetectorSettings, Calibrated):
         self.ensembles_ = [scale.ensemble for scale in trained]
         self.history_ = [scale.history for scale in trained]
         self._gpu_scorer = None
-        errors = held_out_errors(self.ensembles_, source, held_out, progress, self.device, self.gpu_precision)
+        where = self.device, self.gpu_precision
+        errors = unseen_errors(self.ensembles_, source, division, self.stride, progress, *where)
         self.normalizations_, scores = calibrate(errors, self.terms, self.level, self.smoothing)
         self._calibrate(scores)
         self._checkpoints = [Path(file) for file in files if file is not None]
@@ -249,4 +253,4 @@ class Detector(DetectorSettings, Calibrated):
         def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Detector:
             return cls.from_parts(*parts_of(header, tensors), held_out_scores(tensors))
 
-        return read_calibrated(path, "detector", DETECTOR_VERSION, build)
+        return read_calibrated(path, "detector", DETECTOR_VERSION, build, oldest=1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stadx import ops
+from stadx.networks.border import Computed, computed_pixels
 from stadx.networks.dense import Method, check_stride, engine_serves
 from stadx.networks.engine import Engine, Workspace, engine_for, pad_channels
 from stadx.networks.patch_network import PatchNetwork, dense_features_padded
@@ -26,18 +27,23 @@ class Ensemble:
     Attributes:
         teacher, students: patch networks of the same p.
         mean, std: µ and σ of the teacher's descriptors, float32 [d].
+        inside: whether only pixels whose patch lies within the image are computed, see `computed_pixels`.
     """
 
     teacher: PatchNetwork
     students: list[PatchNetwork]
     mean: Tensor
     std: Tensor
+    inside: bool = False
 
-    @torch.no_grad()
+    def computed(self, image: ImageRows, stride: int = 1) -> Computed:
+        """The pixels of an image that are computed."""
+        return computed_pixels(image.height, image.width, self.teacher.patch_size, self.inside, stride)
+
     def error_and_variance(
         self, image: Tensor, *, stride: int = 1, method: Method = "auto", tile: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """e and v (Eqs. 9 and 10) at every pixel of one image, or at every stride-th.
+        """e and v (Eqs. 9 and 10) at the computed pixels of one image, or at every stride-th.
 
         Args:
             image: RGB [1, 3, H, W], uint8 or floating in [0, 1].
@@ -45,7 +51,7 @@ class Ensemble:
             tile: pixels a side scored at once, which bounds memory; the engine gives the same bits whatever it is.
 
         Returns:
-            e and v, float32 [⌈H / stride⌉, ⌈W / stride⌉] each.
+            e and v, float32 [⌈H / stride⌉, ⌈W / stride⌉] each, or fewer, see `computed_pixels`.
 
         Raises:
             ValueError: for an unknown stride or method.
@@ -54,9 +60,16 @@ class Ensemble:
         rows = TensorRows(image[0])
         tile = tile or self.tile_side(rows, stride)
         workspace = Workspace(self.buffer_sizes(rows, tile, stride))
+        return self.whole(rows, stride=stride, method=method, tile=tile, workspace=workspace)
+
+    def whole(
+        self, image: ImageRows, *, stride: int, method: Method, tile: int, workspace: Workspace
+    ) -> tuple[Tensor, Tensor]:
+        """`error_and_variance`, in memory of others."""
+        rows = self.computed(image, stride).rows
         bands = [
-            self.band(rows, begin, end, stride=stride, method=method, tile=tile, workspace=workspace)
-            for begin, end in pieces(rows.height, tile, stride)
+            self.band(image, top, bottom, stride=stride, method=method, tile=tile, workspace=workspace)
+            for top, bottom in pieces(rows.begin, rows.end, tile, stride)
         ]
         return torch.cat([e for e, _ in bands]), torch.cat([v for _, v in bands])
 
@@ -72,17 +85,21 @@ class Ensemble:
         tile: int | None = None,
         workspace: Workspace | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """`error_and_variance` of the rows [begin, end) of an image; `begin` is a multiple of 8 and of `stride`."""
+        """`error_and_variance` of the rows [begin, end) of an image, which are computed ones.
+
+        `begin` is a multiple of 8 and of `stride`.
+        """
         check_stride(stride)
         networks = [self.teacher, *self.students]
         engines = [engine_for(net) for net in networks] if engine_serves(networks, None, method) else []
         image = LastRows(image)
         workspace = workspace or Workspace()
+        wide = self.computed(image, stride).columns
         tiles = [
             _score(self, engines, image, (begin, end), columns, stride, workspace)
             if engines
             else _score_directly(self, image, (begin, end), columns, stride)
-            for columns in pieces(image.width, tile or self.tile_side(image, stride), stride)
+            for columns in pieces(wide.begin, wide.end, tile or self.tile_side(image, stride), stride)
         ]
         return torch.cat([e for e, _ in tiles], 1), torch.cat([v for _, v in tiles], 1)
 
@@ -99,7 +116,8 @@ class Ensemble:
     def buffer_sizes(self, image: ImageRows, tile: int, stride: int) -> dict[str, int]:
         """What a `Workspace` needs for tiles of that side."""
         length = max(image.height, image.width)
-        return buffer_sizes(layers_of(self.teacher), length, tile, stride, len(self.students) + 1)
+        pixels = max(self.computed(image, stride), key=lambda span: span.end)
+        return buffer_sizes(layers_of(self.teacher), length, pixels, tile, len(self.students) + 1)
 
 
 def _score(

@@ -23,6 +23,7 @@ class Scale:
 
     patch_size: int
     padding: Any
+    inside: bool
     layers: list[Layer]  # of the teacher: kernels, pools, slopes
     weights: list[list[Tensor]]  # [layer][network]; of the first layer one, of all networks together
     biases: list[list[Tensor]]  # [layer][network], float32
@@ -55,6 +56,7 @@ def scale_of(ensemble: Ensemble, device: torch.device, dtype: torch.dtype) -> Sc
     return Scale(
         ensemble.teacher.patch_size,
         ensemble.teacher.padding,
+        ensemble.inside,
         networks[0],
         weights,
         biases,

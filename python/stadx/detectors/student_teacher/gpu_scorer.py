@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stadx.networks.border import computed_pixels
 from stadx.networks.padding import padded_positions
 from stadx.networks.patch_network import IMAGENET_MEAN, IMAGENET_STD
 from stadx.networks.windows import pieces
@@ -149,25 +150,28 @@ class GpuScorer:
         return [fuse([self._scored(scale, n, normalized, stride) for scale, n in scales])]
 
     def _scored(self, scale: Scale, n: Normalization, normalized: Tensor, stride: int) -> Tensor:
+        computed = computed_pixels(normalized.shape[2], normalized.shape[3], scale.patch_size, scale.inside, stride)
         if not n.strength:
-            return self._filled(scale, normalized, stride, [(n.e_mean, n.e_std, n.v_mean, n.v_std)])[0]
+            maps = self._filled(scale, normalized, stride, [(n.e_mean, n.e_std, n.v_mean, n.v_std)])
+            return computed.continued(maps[0])
         wanted = [ERROR, VARIANCE] if math.isfinite(n.v_std) else [ERROR]
         e, *v = self._filled(scale, normalized, stride, wanted)
-        return n.score(e, v[0] if v else None, n.factor(e, stride))
+        return computed.continued(n.score(e, v[0] if v else None, n.factor(e, stride)))
 
     def _filled(self, scale: Scale, normalized: Tensor, stride: int, wanted: Sequence[Figures]) -> list[Tensor]:
-        """Maps of one scale, made tile by tile, all from the same convolutions."""
+        """Maps of one scale at the computed pixels, made tile by tile, all from the same convolutions."""
         batch, _, height, width = normalized.shape
-        shape = batch, -(-height // stride), -(-width // stride)
+        row, column = computed_pixels(height, width, scale.patch_size, scale.inside, stride)
+        shape = batch, row.count, column.count
         maps = [torch.empty(shape, device=self.device) for _ in wanted]
         padded = self._padded(normalized, scale)
         side = self._tile_side(scale, batch, max(height, width), stride)
-        for top, bottom in pieces(height, side, stride):
-            for left, right in pieces(width, side, stride):
+        for top, bottom in pieces(row.begin, row.end, side, stride):
+            for left, right in pieces(column.begin, column.end, side, stride):
                 reach = scale.patch_size - 1
                 window = padded[:, :, top : bottom + reach, left : right + reach]
-                rows = slice(top // stride, -(-bottom // stride))
-                columns = slice(left // stride, -(-right // stride))
+                rows = slice((top - row.begin) // stride, -(-(bottom - row.begin) // stride))
+                columns = slice((left - column.begin) // stride, -(-(right - column.begin) // stride))
                 parts = [x[:, rows, columns] for x in maps]
                 whole = [part.contiguous() for part in parts]
                 score_window(scale, window, stride, [Target(*x) for x in zip(whole, wanted, strict=True)])

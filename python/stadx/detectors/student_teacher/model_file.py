@@ -15,7 +15,8 @@ from ..model_files import frozen_network, named
 from .ensemble import Ensemble
 from .normalization import Normalization
 
-DETECTOR_VERSION = 1
+_BEFORE = {"level": 0.0, "stride": 1, "cross": False}  # settings that files of previous versions may not have
+DETECTOR_VERSION = 2  # 1, of stadx 0.1, has "padding" and no "border"
 
 
 def file_of(
@@ -41,12 +42,15 @@ def parts_of(
     header: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], list[Ensemble], list[Normalization]]:
     """Undo `file_of`. Raises `LookupError`, `TypeError`, `ValueError` or `RuntimeError` where a part is missing."""
-    settings = read_from_json({"level": 0.0, **header["settings"]})  # files of previous versions have no level
+    settings = read_from_json({**_BEFORE, **header["settings"]})
+    padding = settings.pop("padding", None)
+    settings.setdefault("border", padding or header["networks"][0]["padding"])
+    inside = settings["border"] == "inside"
     ensembles = []
     for p, network in zip(settings["scales"], header["networks"], strict=True):
         names = _names(p, settings["students"])
         teacher, *students = [frozen_network(network, named(tensors, name)) for name in names]
-        ensembles.append(Ensemble(teacher, students, tensors[f"p{p}.mean"], tensors[f"p{p}.std"]))
+        ensembles.append(Ensemble(teacher, students, tensors[f"p{p}.mean"], tensors[f"p{p}.std"], inside))
     return settings, ensembles, [Normalization(**n) for n in header["normalizations"]]
 
 

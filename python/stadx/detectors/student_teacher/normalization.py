@@ -33,13 +33,13 @@ class Normalization:
     strength: float = 0.0
 
     @staticmethod
-    def of(maps: Sequence[tuple[Tensor, Tensor]], strength: float = 0.0) -> Normalization:
-        """From the (e, v) maps of the held-out images, in float64."""
+    def of(maps: Sequence[tuple[Tensor, Tensor]], strength: float = 0.0, stride: int = 1) -> Normalization:
+        """From the (e, v) maps of the held-out images, of every stride-th pixel, in float64."""
         level = 1.0
         if strength:
-            levels = torch.stack([image_level(e) for e, _ in maps]).double().clamp_min(1e-30)
+            levels = torch.stack([image_level(e, stride) for e, _ in maps]).double().clamp_min(1e-30)
             level = float(levels.log().mean().exp())
-        factors = [Normalization(0, 1, 0, 1, level, strength).factor(e) for e, _ in maps]
+        factors = [Normalization(0, 1, 0, 1, level, strength).factor(e, stride) for e, _ in maps]
         figures: list[float] = []
         for i in (0, 1):
             count = 0

@@ -40,7 +40,10 @@ class Scorer(Protocol):
         """
 
     def errors(self, images: Tensor, stride: int) -> list[tuple[Tensor, Tensor]]:
-        """Of each scale, e and v (Eqs. 9 and 10) at every stride-th pixel: float32 [B, ⌈H / stride⌉, ⌈W / stride⌉]."""
+        """Of each scale, e and v (Eqs. 9 and 10) at every stride-th pixel: float32 [B, ⌈H / stride⌉, ⌈W / stride⌉].
+
+        Or at fewer of them, see `computed_pixels`.
+        """
 
 
 def score_images(scorer: Scorer, images: Tensor, size: ImageSize, stride: int, smoothing: float) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
+from stadx.networks.border import computed_pixels
 from stadx.networks.graphed_step import GraphedStep
 from stadx.networks.patch_network import PatchNetwork, channels_last
 from stadx.networks.training import (
@@ -59,6 +60,7 @@ def train_students(
     settings: DetectorSettings,
     *,
     held_out: Sequence[int] = (),
+    folds: Sequence[Sequence[int]] = (),
     progress: Progress = silent,
     checkpoint_path: str | None = None,
     device: torch.device = _CPU,
@@ -74,6 +76,7 @@ def train_students(
         indices: those to train on.
         settings: those of `TRAINING` count.
         held_out: images whose loss is watched; needed for `patience`.
+        folds: parts of `indices`, of each student the one that it does not learn from, whose loss is watched instead.
         progress: told "Students, p = 33", the step, the "loss" per student and the "held-out" loss.
         checkpoint_path: file to resume from and save to; kept when training is complete.
         device: where to train; what is returned is on the CPU.
@@ -88,17 +91,20 @@ def train_students(
     modules: dict[str, nn.Module] = {f"student{i}": s for i, s in enumerate(students)}
     key: dict[str, Any] = {name: getattr(settings, name) for name in TRAINING}
     key |= {"images": source.fingerprint(), "held_in": list(indices), "teacher": _weights_hash(teacher)}
+    inside = settings.border == "inside"
+    key |= {"border": "inside"} if inside else {}  # another one is among the teacher's settings
+    key |= {"folds": [list(part) for part in folds]} if folds else {}
     checkpoint = Checkpoint(checkpoint_path, key, arithmetic(settings.precision, device))
     for network in (teacher, *students):
         channels_last(network)
     teacher.to(device)
-    targets = TeacherTargets(teacher, source, indices)
+    targets = TeacherTargets(teacher, source, indices, inside=inside)
     saved = checkpoint.load()
     if saved is None:
         step, loss_average, best = 0, math.nan, _Best()
         history: list[dict[str, float]] = []
         mean, std = targets.statistics(progress)
-        patches = _random_patches(source, indices, p, settings.seed)
+        patches = _random_patches(source, indices, p, settings)
         for student in students:
             student.init_from_data(patches, generator)
     for student in students:
@@ -112,7 +118,7 @@ def train_students(
         mean, std = tensors["mean"].to(device), tensors["std"].to(device)
         best = _Best.restored(state["best"], tensors)
         restore_training_state(modules, optimizer, tensors)
-    batches = Batches(targets, settings, mean, std)
+    batches = Batches(targets, settings, mean, std, folds)
     if saved is not None:
         batches.focus.losses = saved[1]["focus"]
 
@@ -121,16 +127,22 @@ def train_students(
         tensors.update(training_state(modules, optimizer))
         checkpoint.save({"step": step, "loss": loss_average, "history": history, "best": best.state}, tensors)
 
-    watched = batches.held_out(TeacherTargets(teacher, source, held_out, 0), held_out) if held_out else None
+    parts = folds or ([held_out] * len(students) if held_out else [])
+    watched = [batches.held_out(TeacherTargets(teacher, source, part, 0, inside), part) for part in parts]
 
-    def descend(part: Tensor, target: Tensor) -> Tensor:
-        """Losses of a step, [B, h', w']; the students take it."""
+    def descend(part: Tensor, target: Tensor, learns: Tensor) -> Tensor:
+        """Losses of a step, [B, h', w'], of the students that learn [M, B] from an image; they take it."""
         optimizer.zero_grad()
-        losses = torch.zeros((), device=device)
-        for student in students:  # one at a time: less memory, and their gradients do not meet
-            loss = batches.loss(student, part, target)
-            loss.mean().backward()  # type: ignore[no-untyped-call]
-            losses = losses + loss.detach() / len(students)
+        losses = torch.zeros_like(target[:, 0])
+        count = learns.sum(0)[:, None, None]
+        for student, mine in zip(students, learns, strict=True):  # one at a time: less memory
+            rows = mine.nonzero()[:, 0] if folds and not part.is_cuda else ...  # a recorded step leaves none out
+            if not mine.any():
+                continue
+            loss, mine = batches.loss(student, part[rows], target[rows]), mine[rows]
+            mean = (loss.mean((1, 2)) * mine).sum() / mine.sum().clamp_min(1) if folds else loss.mean()
+            mean.backward()  # type: ignore[no-untyped-call]
+            losses[rows] += loss.detach() * mine[:, None, None] / count[rows]
         optimizer.step()
         return losses
 
@@ -138,7 +150,7 @@ def train_students(
     while step < settings.steps and not best.is_over(settings.patience):
         set_learning_rate(optimizer, learning_rate * learning_rate_factor(step, settings.steps, settings.schedule))
         batch = batches.of_step(step)
-        losses = take_step(batch.part, batch.target)
+        losses = take_step(batch.part, batch.target, batch.learns.to(device))
         total = losses.mean().item()
         check_finite(total, step + 1, checkpoint)
         batches.seen(batch, losses)
@@ -146,9 +158,10 @@ def train_students(
         loss_average = total if math.isnan(loss_average) else loss_average + 0.02 * (total - loss_average)
         if step % max(1, settings.steps // _CHECKS) == 0:
             history.append({"step": step, "loss": round(loss_average, 4)})
-            if watched is not None:
+            if watched:
                 with torch.no_grad():
-                    held = [batches.loss(s, watched.part, watched.target).mean().item() for s in students]
+                    pairs = zip(students, watched, strict=True)
+                    held = [batches.loss(s, seen.part, seen.target).mean().item() for s, seen in pairs]
                 history[-1]["held_out"] = round(sum(held) / len(held), 4)
                 if settings.patience:
                     best.update(history[-1]["held_out"], modules)
@@ -161,7 +174,7 @@ def train_students(
         student.eval().requires_grad_(False)
     for network in (teacher, *students):
         network.cpu()
-    return TrainedStudents(Ensemble(teacher, students, mean.cpu(), std.cpu()), history)
+    return TrainedStudents(Ensemble(teacher, students, mean.cpu(), std.cpu(), inside), history)
 
 
 def _figures(loss: float, history: list[dict[str, float]]) -> dict[str, float]:
@@ -209,13 +222,14 @@ def _weights_hash(network: PatchNetwork) -> str:
     return digest.hexdigest()
 
 
-def _random_patches(source: ImageSource, indices: Sequence[int], p: int, seed: int) -> Tensor:
+def _random_patches(source: ImageSource, indices: Sequence[int], p: int, settings: DetectorSettings) -> Tensor:
     """Normalised patches [256, 3, p, p] from random places of random images, to initialise on."""
-    rng = np.random.default_rng([seed, 2])
+    rng = np.random.default_rng([settings.seed, 2])
     patches = []
     for index in rng.choice(len(indices), _INIT_PATCHES):
         image = source[indices[int(index)]]
-        top, left = (int(rng.integers(size)) for size in image.shape[1:])
+        rows, columns = computed_pixels(image.shape[1], image.shape[2], p, settings.border == "inside")
+        top, left = (int(rng.integers(span.begin, span.end)) for span in (rows, columns))
         window = padded_window(TensorRows(image), (top, top + p), (left, left + p), p // 2, "reflect")
         patches.append(window.permute(2, 0, 1))
     return torch.stack(patches).contiguous()

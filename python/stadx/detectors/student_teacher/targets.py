@@ -11,6 +11,7 @@ from torch import Tensor
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
+from stadx.networks.border import Computed, Span, computed_pixels
 from stadx.networks.dense import describe, engine_serves
 from stadx.networks.engine import Workspace
 from stadx.networks.patch_network import PatchNetwork, dense_features_padded
@@ -36,13 +37,19 @@ class TeacherTargets:
         source: training images.
         indices: those in use.
         cache_bytes: memory for kept maps, two bytes a number: 128 · H · W · 2 an image.
+        inside: whether only pixels whose patch lies within the image are in use, see `computed_pixels`.
 
     Attributes:
-        sizes: height and width of each image in use.
+        sizes: height and width of each image in use, without the pixels that are not.
     """
 
     def __init__(
-        self, teacher: PatchNetwork, source: ImageSource, indices: Sequence[int], cache_bytes: int = 4 << 30
+        self,
+        teacher: PatchNetwork,
+        source: ImageSource,
+        indices: Sequence[int],
+        cache_bytes: int = 4 << 30,
+        inside: bool = False,
     ) -> None:
         self.teacher = teacher
         self.source = source
@@ -51,13 +58,22 @@ class TeacherTargets:
         self._maps: dict[int, Tensor] = {}
         self._places: dict[int, int] = {}  # of kept maps, in numbers from the start of the room for all
         self._size = 0
-        self.sizes = {index: _size(source[index]) for index in self.indices}
+        pixels = {index: self._computed(source[index], inside) for index in self.indices}
+        self._begins = {index: (rows.begin, columns.begin) for index, (rows, columns) in pixels.items()}
+        self.sizes = {index: (rows.count, columns.count) for index, (rows, columns) in pixels.items()}
         for index, (height, width) in self.sizes.items():
             size = teacher.descriptor_size * height * width
             if 2 * (self._size + size) > cache_bytes:
                 break
             self._places[index] = self._size
             self._size += size
+
+    def _computed(self, image: Tensor, inside: bool) -> Computed:
+        return computed_pixels(image.shape[1], image.shape[2], self.teacher.patch_size, inside)
+
+    def receptive_field(self, index: int, crop: Crop) -> Tensor:
+        """What a network needs to describe a crop of an image, see `Crop.receptive_field`."""
+        return crop.receptive_field(self.source[index], self.teacher, self._begins[index] > (0, 0))
 
     def _parts(self, index: int) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
         """Places and descriptors [h, w, d] of an image's parts, float32, the caller's to change; kept if they fit."""
@@ -69,10 +85,15 @@ class TeacherTargets:
             kept = self._room[start : start + size].view(height, width, -1)
         image = TensorRows(self.source[index])
         # one for all tiles: memory that comes and goes leaves holes
-        workspace = Workspace(buffer_sizes(layers_of(self.teacher), max(height, width), _TILE, 1, 1))
-        for rows in pieces(height, side, 1):
-            for columns in pieces(width, side, 1):
-                part = self._described(image, rows, columns, workspace)
+        top, left = self._begins[index]
+        longest = max(image.height, image.width)
+        workspace = Workspace(
+            buffer_sizes(layers_of(self.teacher), longest, Span(top, top + max(height, width)), _TILE, 1)
+        )
+        for rows in pieces(0, height, side, 1):
+            for columns in pieces(0, width, side, 1):
+                on_image = (rows[0] + top, rows[1] + top), (columns[0] + left, columns[1] + left)
+                part = self._described(image, *on_image, workspace)
                 place = slice(*rows), slice(*columns)
                 if kept is not None:
                     kept[place] = part
@@ -89,15 +110,15 @@ class TeacherTargets:
         if max(height, width) <= _TILE or not engine_serves([self.teacher], None, "auto"):
             return describe(self.teacher, image, rows, columns, workspace)
         descriptors = torch.empty(height, width, self.teacher.descriptor_size)
-        for top, bottom in pieces(height, _TILE, 1):
-            for left, right in pieces(width, _TILE, 1):
+        for top, bottom in pieces(0, height, _TILE, 1):
+            for left, right in pieces(0, width, _TILE, 1):
                 tile = (rows[0] + top, rows[0] + bottom), (columns[0] + left, columns[0] + right)
                 descriptors[top:bottom, left:right] = describe(self.teacher, image, *tile, workspace)
         return descriptors
 
     @torch.no_grad()
     def whole(self, index: int) -> Tensor:
-        """Descriptors [H, W, d] of an image, float16."""
+        """Descriptors [h, w, d] of an image's pixels that are in use, float16."""
         if index not in self._maps:
             found = torch.empty(*self.sizes[index], self.teacher.descriptor_size, dtype=torch.float16)
             for place, part in self._parts(index):
@@ -123,7 +144,7 @@ class TeacherTargets:
                     pass
             return crop.of(self._maps[index]).permute(2, 0, 1)[None].float()
         if part is None:
-            part = crop.receptive_field(self.source[index], self.teacher)
+            part = self.receptive_field(index, crop)
         if crop.stride > 1:
             return training_grid(self.teacher, part, crop.stride).half().float()
         return dense_features_padded(self.teacher, part).half().float()
@@ -172,7 +193,3 @@ def usable_deviations(std: Tensor) -> Tensor:
     """
     alive = std[std > 1e-4 * std.max()]
     return std.clamp_min(_LEAST_STD * float(alive.median())) if len(alive) else torch.ones_like(std)
-
-
-def _size(image: Tensor) -> tuple[int, int]:
-    return image.shape[1], image.shape[2]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from stadx.detectors.student_teacher.settings import DetectorSettings
+from stadx.networks.choices import Border
 
 
 class Change(NamedTuple):
@@ -82,7 +83,7 @@ STUDIES: dict[str, Callable[[DetectorSettings], Sequence[Change]]] = {
     ],
     "level": lambda base: [Change(f"level {n:g}", {"level": n}) for n in (0.0, 0.5, 1.0)],
     "image-size": lambda base: [Change(f"{n} x {n}", detector={"image_size": n}) for n in (128, 192, 256, 320)],
-    "padding": lambda base: [Change(p, detector={"padding": p}) for p in ("reflect", "zeros", "replicate")],
+    "border": lambda base: [Change(b, detector={"border": b}) for b in get_args(Border)],
     "steps": lambda base: [
         Change(f"{n} steps", detector={"steps": n}) for n in (base.steps // 4, base.steps // 2, base.steps)
     ],

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
-from stadx.detectors.student_teacher.calibration import Errors, calibrate, held_out_errors
+from stadx.detectors.student_teacher.calibration import Division, ErrorMaps, calibrate, unseen_errors
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.settings import Terms
-from stadx.detectors.thresholds import split
 
 
 class HeldOut:
@@ -26,16 +25,18 @@ class HeldOut:
     def __init__(self, detector: Detector, source: ImageSource, progress: Progress) -> None:
         self.detector = detector
         self._source = source
-        self._indices = split(len(source), detector.held_out, detector.seed)[1]
-        self._errors: dict[int, list[Errors]] = {}
+        self._division = Division.of(detector, len(source))
+        self._errors: dict[int, list[list[ErrorMaps]]] = {}
         self._progress = progress
 
-    def errors(self, students: int) -> list[Errors]:
+    def errors(self, students: int) -> list[list[ErrorMaps]]:
         """Per scale and held-out image: e and v of the first `students` students."""
         if students not in self._errors:
             ensembles = [_first(ensemble, students) for ensemble in self.detector.ensembles_]
+            stride = self.detector.stride
             where = self.detector.device, self.detector.gpu_precision
-            errors = held_out_errors(ensembles, self._source, self._indices, self._progress, *where)
+            division = self._division._replace(folds=self._division.folds[:students])
+            errors = unseen_errors(ensembles, self._source, division, stride, self._progress, *where)
             self._errors[students] = list(errors)
         return self._errors[students]
 

@@ -19,9 +19,8 @@ from stadx.core.version import versions
 from stadx.data.layouts import categories, open_category, training_images
 from stadx.data.source import ImageSource, fingerprint
 from stadx.detectors.baselines import METHODS, Baseline, DescriptorBaseline
-from stadx.detectors.student_teacher.calibration import calibrate, held_out_errors
+from stadx.detectors.student_teacher.calibration import Division, calibrate, unseen_errors
 from stadx.detectors.student_teacher.detector import Detector
-from stadx.detectors.thresholds import split
 from stadx.evaluation.of_detector import Scorer, evaluate
 from stadx.teachers.teacher_files import shipped_teacher
 
@@ -135,8 +134,7 @@ def train_detector(
         return parts[0].to(request.device)
     whole = Detector(scales, seed=seed, **request.budget.detector_settings(len(images))).to(request.device)
     source, ensembles = ImageSource(images, whole.image_size), [part.ensembles_[0] for part in parts]
-    indices = split(len(source), whole.held_out, whole.seed)[1]
-    errors = held_out_errors(ensembles, source, indices, progress, whole.device)
+    errors = unseen_errors(ensembles, source, Division.of(whole, len(source)), whole.stride, progress, whole.device)
     calibrated = calibrate(errors, whole.terms, whole.level, whole.smoothing)
     return Detector.from_parts(whole.settings, ensembles, *calibrated).to(request.device)
 
