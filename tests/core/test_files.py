@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from stadx import ModelFileError, OutputError
 from stadx.core import files
-from stadx.core.files import check_writable, read_model, replacement, write_bytes, write_model
+from stadx.core.files import check_writable, growing, read_model, replacement, write_bytes, write_model
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -129,3 +129,23 @@ def test_foreign_and_damaged_files(tmp_path: Path) -> None:
             read_model(tmp_path / name, "teacher", 1)
     with pytest.raises(ModelFileError, match="there is no such file"):
         read_model(tmp_path, "teacher", 1)
+
+
+def test_a_growing_file_holds_what_was_written_whatever_ends_it(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "f"
+    with pytest.raises(KeyboardInterrupt), growing(path) as write:
+        write(b"one\n")
+        assert path.read_bytes() == b"one\n"
+        write(b"two\n")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"one\ntwo\n"
+    with growing(path):
+        assert path.read_bytes() == b""
+    with pytest.raises(OutputError, match="within: cannot be written"), growing(path / "within"):
+        pass
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_a_growing_file_names_a_full_disk() -> None:
+    with pytest.raises(OutputError, match="/dev/full: cannot be written"), growing("/dev/full") as write:
+        write(b"one")

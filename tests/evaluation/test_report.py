@@ -19,9 +19,12 @@ from stadx.evaluation.of_detector import DefectResult, Evaluation, TestScore
 from stadx.evaluation.report import plots
 from stadx.evaluation.report.html import write_report
 from stadx.evaluation.report.overlay import (
+    BEHIND_BOX,
+    BOX,
     PREDICTED,
     TRUTH,
     Scale,
+    frame,
     heat_map,
     outline,
     overlay,
@@ -88,6 +91,27 @@ def test_an_outline_runs_just_outside_the_mask() -> None:
     ring &= ~mask
     assert (drawn[ring] == TRUTH).all()
     assert (drawn[~ring] == image[~ring]).all()
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+def test_boxes_are_seen_on_any_picture_and_outside_the_outline(grey: int) -> None:
+    mask = np.zeros((20, 30), bool)
+    mask[6:9, 10:14] = True
+    image = np.full((20, 30, 3), grey, np.uint8)
+    drawn = overlay(image, np.zeros((20, 30), np.float32), Scale(0.0, 1.0), predicted=mask, boxes=[(10, 6, 4, 3)])
+    for far, colour in ((1, PREDICTED), (3, BOX), (4, BEHIND_BOX)):
+        ring = np.zeros((20, 30), bool)
+        ring[6 - far : 9 + far, 10 - far : 14 + far] = True
+        ring[7 - far : 8 + far, 11 - far : 13 + far] = False
+        assert (drawn[ring] == colour).all()
+    assert (drawn[6:9, 10:14] == grey).all()
+    assert (image == grey).all()
+
+
+def test_boxes_at_the_border_stay_in_the_picture() -> None:
+    drawn = frame(photo(), [(0, 0, 30, 20)])
+    assert (drawn[0] == BOX).all() and (drawn[-1] == BOX).all() and (drawn[:, 0] == BOX).all()
+    assert (drawn[1:-1, 1:-1] == photo()[1:-1, 1:-1]).all()
 
 
 @pytest.mark.parametrize("value", [False, True])

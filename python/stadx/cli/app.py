@@ -81,7 +81,7 @@ _add(ablate, "stadx ablate scales mvtec_ad/bottle --out ablations", RESUMABLE)
 _add(train, "stadx train mvtec_ad/bottle --out bottle.safetensors", RESUMABLE)
 _add(
     predict,
-    "stadx predict bottle.safetensors photos/ new.png --out found",
+    "stadx predict bottle.safetensors photos/ new.png --out found --min-area 20 --export csv",
     "stopped; the images scored so far are in the output folder",
 )
 _add(evaluate, "stadx evaluate bottle.safetensors mvtec_ad/bottle --report b.html")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .console import BAD_INPUT, ShownProgress, fail, say
-from .options import ModelFile, OtherImageFpr, OtherTargetFpr, ScoringDevice, Stride, open_model
+from .options import ModelFile, OtherImageFpr, OtherTargetFpr, ScoringDevice, Stride, built, open_model
 
 
 def predict(
@@ -18,15 +18,35 @@ def predict(
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
     stride: Stride = "1",
+    min_area: Annotated[
+        float, typer.Option(min=0, help="Drop regions of the mask with a smaller area: pixels, with --pixel-size mm².")
+    ] = 0,
+    pixel_size: Annotated[
+        float | None, typer.Option(metavar="MM", help="Edge of a pixel in millimetres, to tell areas in mm².")
+    ] = None,
+    export: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMATS",
+            help="Write the regions as csv, coco or labelme too, or as several of them, such as csv,coco.",
+            show_default="none",
+        ),
+    ] = "",
     device: ScoringDevice = "cpu",
 ) -> None:
-    """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each."""
-    from stadx.evaluation.prediction import SCORES_FILE, collect_images, predict_files
+    """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each.
 
+    The line lists the connected regions of the mask, the largest peak first.
+    """
+    from stadx.evaluation.prediction import SCORES_FILE, collect_images, predict_files
+    from stadx.evaluation.regions import RegionSettings
+
+    chosen = {"min_area": min_area, "pixel_size": pixel_size, "exports": tuple(filter(None, export.split(",")))}
+    regions = built(RegionSettings, chosen)
     paths = collect_images(images)
     detector = open_model(model, device, target_fpr, image_fpr)
     with ShownProgress() as progress:
-        lines, failures = predict_files(detector, paths, out, stride=int(stride), progress=progress)
+        lines, failures = predict_files(detector, paths, out, stride=int(stride), regions=regions, progress=progress)
     above = sum(line["is_anomalous"] for line in lines)
     say(f"{above} of {len(lines)} images are anomalous.")
     say(f"Scores: {out / SCORES_FILE}")

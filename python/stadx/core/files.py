@@ -9,7 +9,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,6 +59,29 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             with contextlib.suppress(OSError):
                 undo()
         raise
+
+
+@contextlib.contextmanager
+def growing(path: str | os.PathLike[str]) -> Iterator[Callable[[bytes], None]]:
+    """Begin a file anew and yield what appends to it: whatever ends the program later, that content stays.
+
+    Raises:
+        OutputError: naming `path`, if it cannot be written, here or by what is yielded.
+    """
+    with writing_to(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "wb")  # noqa: SIM115 (closed below)
+
+    def append(content: bytes) -> None:
+        with writing_to(path):
+            file.write(content)
+            file.flush()
+
+    try:
+        yield append
+    finally:
+        with writing_to(path):
+            file.close()
 
 
 @contextlib.contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from stadx.core.errors import DataError, OutputError
-from stadx.core.files import check_writable, write_bytes
+from stadx.core.files import check_writable, growing
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.images import list_images, read_image, write_image, write_map
@@ -23,10 +24,13 @@ from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
 
 from .of_detector import Scorer
-from .prediction_strips import BandScorer, check_finite, predict_rows
-from .report.overlay import Scale, overlay, scale_for
+from .prediction_strips import BandScorer, Found, check_finite, predict_rows
+from .region_exports import EXPORTS, ScoredImage
+from .regions import RegionFinder, RegionSettings
+from .report.overlay import Box, Scale, overlay, scale_for
 
 SCORES_FILE = "scores.jsonl"
+ALL_REGIONS = RegionSettings()
 
 
 class Predicted(Protocol):
@@ -98,14 +102,22 @@ def output_names(paths: Sequence[Path]) -> list[str]:
 
 @keep_freed_memory()
 def predict_files(
-    detector: Predictor, paths: Sequence[Path], out: Path, *, stride: int = 1, progress: Progress = silent
+    detector: Predictor,
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    stride: int = 1,
+    regions: RegionSettings = ALL_REGIONS,
+    progress: Progress = silent,
 ) -> tuple[list[dict[str, Any]], list[Failure]]:
     """Score the images `paths` and write into the folder `out`, for each image NAME:
 
     NAME_overlay.png (the image with its anomaly map), NAME_map.tiff (the scores, 32-bit float), NAME_mask.png
-    (255 where the score is above the threshold), and one line of JSON in scores.jsonl. An image that cannot
-    be read gets a line with "error" and does not stop the others. Even when interrupted, scores.jsonl holds a
-    line for everything done so far.
+    (255 where the score is above the threshold), and one line of JSON in scores.jsonl, which lists the connected
+    regions of the mask. An image that cannot be read gets a line with "error" and does not stop the others. Even
+    when interrupted, scores.jsonl holds a line for everything done so far.
+
+    `regions` says which regions are left out of mask, overlay and list, and to which other files they are written.
 
     A TIFF of more than 2**24 pixels that the detector scores at its own size (`image_size` None) is read, scored
     and written by strips, whatever its size: its mask is NAME_mask.tiff, its overlay has at most 2048 pixels a side,
@@ -115,9 +127,15 @@ def predict_files(
         The lines of the scored images, and the failures.
 
     Raises:
-        OutputError: `out` cannot be written, or holds an image to score that an output would replace.
+        OutputError: `out` cannot be written, or holds an image to score that an output would replace, or, with
+            LabelMe's files, any image to score.
     """
     check_writable(out / SCORES_FILE)
+    if "labelme" in regions.exports and out.resolve() in {path.resolve().parent for path in paths}:
+        raise OutputError(
+            f"{out}: holds images to score, and files of LabelMe beside them would be replaced; choose another folder "
+            "for the output"
+        )
     names = output_names(paths)
     inputs = {path.resolve() for path in paths}
     for name in names:
@@ -127,48 +145,73 @@ def predict_files(
     scale = scale_for(detector.threshold_)
     scored: list[dict[str, Any]] = []
     failures: list[Failure] = []
-    lines: list[str] = []
-    progress("Images", 0, len(paths), {})
-    for done, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
-        try:
-            line = _predict_file(detector, path, out, name, scale, stride, progress)
-            scored.append(line)
-        except DataError as error:
-            failures.append(Failure(path, str(error)))
-            line = {"path": os.fspath(path), "error": str(error)}
-        lines.append(json.dumps(line) + "\n")
-        write_bytes(out / SCORES_FILE, "".join(lines).encode("ascii"))  # each time: whatever ends it, these stay
-        progress("Images", done, len(paths), {})
+    with contextlib.ExitStack() as stack:
+        write = stack.enter_context(growing(out / SCORES_FILE))
+        exports = [stack.enter_context(EXPORTS[name](out, regions)) for name in dict.fromkeys(regions.exports)]
+        progress("Images", 0, len(paths), {})
+        for done, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
+            try:
+                found, files = _predict_file(detector, path, out, name, scale, stride, regions.min_pixels, progress)
+                line = _line(detector, path, found, files, stride, regions)
+                scored.append(line)
+            except DataError as error:
+                failures.append(Failure(path, str(error)))
+                line = {"path": os.fspath(path), "error": str(error)}
+            else:
+                for export in exports:
+                    export(ScoredImage(path, name, found.regions))
+            write((json.dumps(line) + "\n").encode("ascii"))
+            progress("Images", done, len(paths), {})
     return scored, failures
 
 
 def _predict_file(
-    detector: Predictor, path: Path, out: Path, name: str, scale: Scale, stride: int, progress: Progress
-) -> dict[str, Any]:
+    detector: Predictor,
+    path: Path,
+    out: Path,
+    name: str,
+    scale: Scale,
+    stride: int,
+    min_pixels: int,
+    progress: Progress,
+) -> tuple[Found, dict[str, str]]:
+    """Write the pictures of one image; what was found, and their file names by kind."""
     huge = open_rows(path) if detector.image_size is None else None
     if huge is not None:
         files = _file_names(name, huge=True)
         with huge:
-            best, anomalous = predict_rows(detector, huge, path, out, files, scale, stride=stride, progress=progress)
-        count = huge.height * huge.width
-    else:
-        pixels = read_image(path)
-        prediction = detector.predict(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), stride=stride)
-        scores = prediction.maps[0].float().cpu().numpy()
-        mask = prediction.masks[0].cpu().numpy()
-        check_finite(scores, path)
-        files = write_pictures(out, name, pixels, scores, mask, scale)
-        best, anomalous, count = float(scores.max()), int(mask.sum()), int(mask.size)
+            found = predict_rows(
+                detector, huge, path, out, files, scale, stride=stride, min_pixels=min_pixels, progress=progress
+            )
+        return found, files
+    pixels = read_image(path)
+    prediction = detector.predict(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), stride=stride)
+    scores = prediction.maps[0].float().cpu().numpy()
+    check_finite(scores, path)
+    finder = RegionFinder()
+    finder.add(prediction.masks[0].cpu().numpy(), scores)
+    regions = finder.finish(min_pixels)
+    mask = next(regions.bands()) > 0
+    boxes = [region.box for region in regions.found]
+    return Found(float(scores.max()), regions), write_pictures(out, name, pixels, scores, mask, scale, boxes)
+
+
+def _line(
+    detector: Predictor, path: Path, found: Found, files: Mapping[str, str], stride: int, settings: RegionSettings
+) -> dict[str, Any]:
+    """What scores.jsonl says of one image."""
     threshold = float(detector.image_threshold(stride))
+    regions = found.regions
     return {
         "path": os.fspath(path),
-        "image_score": best,
+        "image_score": found.score,
         "image_threshold": threshold,
-        "is_anomalous": best > threshold,
+        "is_anomalous": found.score > threshold,
         "pixel_threshold": float(detector.threshold_),
-        "anomalous_pixels": anomalous,
-        "pixels": count,
+        "anomalous_pixels": regions.area,
+        "pixels": regions.height * regions.width,
         **files,
+        "regions": [settings.line(region) for region in regions.found],
     }
 
 
@@ -179,10 +222,11 @@ def write_pictures(
     scores: NDArray[np.float32],
     mask: NDArray[np.bool_],
     scale: Scale,
+    boxes: Iterable[Box] = (),
 ) -> dict[str, str]:
     """Write overlay, map and mask of one image (all [H, W]) into `out`; return their file names by kind."""
     files = _file_names(name)
-    write_image(out / files["overlay"], overlay(pixels, scores, scale, predicted=mask))
+    write_image(out / files["overlay"], overlay(pixels, scores, scale, predicted=mask, boxes=boxes))
     write_map(out / files["map"], scores)
     write_image(out / files["mask"], mask.astype(np.uint8) * 255)
     return files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -18,7 +18,8 @@ from stadx.data.images import write_image
 from stadx.data.strip_writer import RowWriter
 from stadx.data.strips import RowReader
 
-from .report.overlay import Scale, overlay
+from .regions import FoundRegion, RegionFinder, Regions
+from .report.overlay import Box, Scale, overlay
 
 OVERLAY_SIDE = 2048
 
@@ -35,10 +36,10 @@ class BandScorer(Protocol):
 
 
 class Found(NamedTuple):
-    """The highest score of an image, and how many pixels are above the threshold."""
+    """The highest score of an image, and the regions above the threshold."""
 
     score: float
-    anomalous_pixels: int
+    regions: Regions
 
 
 def predict_rows(
@@ -50,19 +51,21 @@ def predict_rows(
     scale: Scale,
     *,
     stride: int,
+    min_pixels: int,
     progress: Progress,
 ) -> Found:
     """Score `image`, read from `path`, and write the `files` overlay, map and mask into the folder `out`.
 
-    The overlay is made smaller, to at most `OVERLAY_SIDE` pixels a side.
+    The overlay is made smaller, to at most `OVERLAY_SIDE` pixels a side. Regions of fewer than `min_pixels` are not
+    in the mask; it is written when the last row is scored, for only then are all regions known.
 
     Raises:
         DataError: if the image is damaged, or a score is no finite number; then no file is written.
         OutputError: if a file cannot be written.
     """
-    done, best, anomalous = 0, -math.inf, 0
+    done, best = 0, -math.inf
     height, width = image.height, image.width
-    small = Reduction(height, width)
+    small, finder = Reduction(height, width), RegionFinder()
     with contextlib.ExitStack() as stack:
         maps = stack.enter_context(RowWriter(out / files["map"], height, width, np.float32))
         masks = stack.enter_context(RowWriter(out / files["mask"], height, width, np.uint8))
@@ -70,16 +73,21 @@ def predict_rows(
         for band in detector.score_bands(image, stride=stride):
             scores: NDArray[np.float32] = band.float().cpu().numpy()
             check_finite(scores, path)
-            above = scores > detector.threshold_
             maps.write(scores)
-            masks.write(above.astype(np.uint8) * 255)
+            finder.add(scores > detector.threshold_, scores)
             small.add(image.rows(done, done + len(scores)).numpy(), scores)
-            best, anomalous = max(best, float(scores.max())), anomalous + int(above.sum())
+            best = max(best, float(scores.max()))
             done += len(scores)
             progress("Rows", done, height, {})
-        picture = overlay(small.pixels, small.scores, scale, predicted=small.scores > detector.threshold_)
-        write_image(out / files["overlay"], picture)
-    return Found(best, anomalous)
+        regions = finder.finish(min_pixels)
+        for labels in regions.bands():
+            masks.write((labels > 0).astype(np.uint8) * 255)
+            small.mark(labels > 0)
+        boxes = small.boxes(regions.found)
+        write_image(
+            out / files["overlay"], overlay(small.pixels, small.scores, scale, predicted=small.mask, boxes=boxes)
+        )
+    return Found(best, regions)
 
 
 def check_finite(scores: NDArray[np.float32], path: Path) -> None:
@@ -94,6 +102,7 @@ class Reduction:
     Attributes:
         pixels: the mean of each block of pixels, uint8 [h, w, 3].
         scores: the maximum of each block, so that the smallest defect stays visible, float32 [h, w].
+        mask: whether any pixel of a block was marked, bool [h, w].
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -104,8 +113,9 @@ class Reduction:
         shape = (math.ceil(height / self._block), len(self._columns))
         self.pixels = np.zeros((*shape, 3), np.uint8)
         self.scores = np.full(shape, -np.inf, np.float32)
+        self.mask = np.zeros(shape, np.bool_)
         self._sums = np.zeros((3, len(self._columns)), np.int64)  # of the row of blocks not yet complete
-        self._done = 0
+        self._done = self._marked = 0
 
     def add(self, pixels: NDArray[np.uint8], scores: NDArray[np.float32]) -> None:
         """Add the next rows: uint8 [3, n, W], and float32 [n, W]."""
@@ -121,3 +131,17 @@ class Reduction:
             if filled == self._block or self._done == self._height:
                 self.pixels[row] = np.rint(self._sums / (self._widths * filled)).T
                 self._sums[:] = 0
+
+    def mark(self, mask: NDArray[np.bool_]) -> None:
+        """Mark pixels of the next rows, bool [n, W]."""
+        rows, columns = np.nonzero(mask)
+        self.mask[(rows + self._marked) // self._block, columns // self._block] = True
+        self._marked += len(mask)
+
+    def boxes(self, regions: Sequence[FoundRegion]) -> list[Box]:
+        """The regions' boxes in the small picture: of all blocks that they touch."""
+        block, found = self._block, []
+        for x, y, width, height in (region.box for region in regions):
+            left, top = x // block, y // block
+            found.append((left, top, math.ceil((x + width) / block) - left, math.ceil((y + height) / block) - top))
+        return found

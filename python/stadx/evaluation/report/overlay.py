@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +13,15 @@ from PIL import Image, ImageFilter
 COLOURS = "inferno"  # perceptually uniform: equal steps of score look like equal steps of colour
 PREDICTED = (255, 255, 255)
 TRUTH = (0, 229, 160)
+BOX = (64, 200, 255)  # neither grey nor of the map's colours
+BEHIND_BOX = (0, 0, 0)  # the line around it, seen where the image is as bright
 STRONGEST_BLEND = 0.85
 
 _TABLE: NDArray[np.uint8] = (colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+
+
+Box = tuple[int, int, int, int]
+"""x, y, width and height, in pixels."""
 
 
 class Scale(NamedTuple):
@@ -48,17 +55,19 @@ def overlay(
     scale: Scale,
     *,
     predicted: NDArray[np.bool_] | None = None,
+    boxes: Iterable[Box] = (),
 ) -> NDArray[np.uint8]:
     """Lay the heat of `scores` [H, W] over the grey `image` [H, W, 3]; uint8 RGB [H, W, 3].
 
-    The heat hides the image more the higher the score. `predicted` bool [H, W] is outlined in white.
+    The heat hides the image more the higher the score. `predicted` bool [H, W] is outlined in white, and `boxes`
+    are drawn around the outlines of what they hold.
     """
     grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float32)[..., None]
     # Raised at the low end so that scores between typical and threshold still tint the image.
     blend = (_level(scores, scale) ** 0.75 * STRONGEST_BLEND)[..., None]
     mixed = grey * (1.0 - blend) + heat_map(scores, scale).astype(np.float32) * blend
     picture = mixed.round().astype(np.uint8)
-    return picture if predicted is None else outline(picture, predicted, PREDICTED)
+    return frame(picture if predicted is None else outline(picture, predicted, PREDICTED), boxes)
 
 
 def outline(
@@ -72,15 +81,32 @@ def outline(
 
     `width` is in pixels, by default about 1/200 of the longer side, at least one.
     """
-    height, across = mask.shape
     if width is None:
-        width = max(1, round(max(height, across) / 200))
+        width = _outline_width(image)
     grown = Image.fromarray(mask.astype(np.uint8) * 255)
     for _ in range(width):  # one wide filter gives the same, in time that grows with the square of its width
         grown = grown.filter(ImageFilter.MaxFilter(3))
     result: NDArray[np.uint8] = np.array(image)
     result[(np.asarray(grown) > 0) & ~mask] = colour
     return result
+
+
+def frame(image: NDArray[np.uint8], boxes: Iterable[Box]) -> NDArray[np.uint8]:
+    """Return `image` uint8 [H, W, 3] with a thin frame around each box, far enough for an outline between them."""
+    result: NDArray[np.uint8] = np.array(image)
+    boxes = list(boxes)
+    gap, line = _outline_width(image) + 1, max(1, round(max(image.shape[:2]) / 400))
+    for colour, far in ((BEHIND_BOX, gap + 2 * line), (BOX, gap + line)):
+        for x, y, width, height in boxes:
+            inside = result[max(0, y - far) : y + height + far, max(0, x - far) : x + width + far]
+            for side in (inside[:line], inside[-line:], inside[:, :line], inside[:, -line:]):
+                side[:] = colour
+    return result
+
+
+def _outline_width(image: NDArray[np.uint8]) -> int:
+    longest: int = max(image.shape[:2])
+    return max(1, round(longest / 200))
 
 
 def resize_to(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
