@@ -141,7 +141,7 @@ def train_students(
                 continue
             loss, mine = batches.loss(student, part[rows], target[rows]), mine[rows]
             mean = (loss.mean((1, 2)) * mine).sum() / mine.sum().clamp_min(1) if folds else loss.mean()
-            mean.backward()  # type: ignore[no-untyped-call]
+            mean.backward()
             losses[rows] += loss.detach() * mine[:, None, None] / count[rows]
         optimizer.step()
         return losses
