@@ -44,7 +44,7 @@ def imported(file: Path) -> Iterator[str]:
 
 
 def floor_of(module: str) -> str:
-    return (module.split(".") + ["", ""])[1]
+    return [*module.split("."), "", ""][1]
 
 
 def test_every_package_is_on_a_floor() -> None:

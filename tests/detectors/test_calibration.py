@@ -10,9 +10,10 @@ from small import good_images, random_teacher
 from stadx import StadxError
 from stadx.core.progress import silent
 from stadx.data.source import ImageSource
-from stadx.detectors.student_teacher.calibration import Terms, calibrate, held_out_errors, normalization_of
+from stadx.detectors.student_teacher.calibration import Division, calibrate, normalization_of, unseen_errors
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization, fuse
+from stadx.detectors.student_teacher.settings import Terms
 from stadx.detectors.student_teacher.smoothing import smooth
 from stadx.detectors.thresholds import HeldOutScores, threshold_at, threshold_levels
 
@@ -32,13 +33,17 @@ def test_one_scale_after_the_other_is_all_at_once(
     ]
     source = ImageSource(good_images(4, (31, 26)), None)
     told: list[tuple[int, int]] = []
-    errors = held_out_errors(
-        ensembles, source, [0, 3, 2], lambda stage, done, total, figures: told.append((done, total))
+    division = Division([1], [0, 3, 2], [])
+    errors = unseen_errors(
+        ensembles, source, division, 1, lambda stage, done, total, figures: told.append((done, total))
     )
     found, scores = calibrate(errors, terms, level, smoothing)
-    every = list(held_out_errors(ensembles, source, [0, 3, 2], silent))
+    every = list(unseen_errors(ensembles, source, division, 1, silent))
     assert found == [normalization_of(scale, terms, level) for scale in every]
-    fused = [fuse([n.score(*pair) for n, pair in zip(found, image, strict=True)]) for image in zip(*every, strict=True)]
+    fused = [
+        fuse([n.score(maps.e, maps.v) for n, maps in zip(found, image, strict=True)])
+        for image in zip(*every, strict=True)
+    ]
     for got, want in zip(scores, HeldOutScores.of([smooth(x[None], smoothing)[0] for x in fused]), strict=True):
         np.testing.assert_array_equal(got, want)
     assert told == [(i + 1, 3 * len(scales)) for i in range(3 * len(scales))]

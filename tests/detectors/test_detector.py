@@ -36,7 +36,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_detector(folder: Path, scales: tuple[int, ...] = (17,), **settings: object) -> Detector:
-    given = {"students": 2, "steps": 40, "image_size": None, "precision": "float32", **settings}
+    shared = {"students": 2, "steps": 40, "image_size": None, "precision": "float32"}
+    shared |= {"cross": False, "stride": 1, "border": "reflect"}
+    given = {**shared, **settings}
     return Detector(scales, teachers=[teacher_file(folder, p) for p in scales], **given)  # type: ignore[arg-type]
 
 
@@ -142,7 +144,8 @@ def test_several_scales_average(folder: Path) -> None:
     images = good_images(4)
     both = make_detector(folder, (17, 33), steps=2).fit(images)
     single = [
-        n.score(*e.error_and_variance(images[:1])) for n, e in zip(both.normalizations_, both.ensembles_, strict=True)
+        e.computed(TensorRows(images[0])).continued(n.score(*e.error_and_variance(images[:1])))
+        for n, e in zip(both.normalizations_, both.ensembles_, strict=True)
     ]
     torch.testing.assert_close(both.score(images[:1])[0], (single[0] + single[1]) / 2)
 
@@ -243,7 +246,8 @@ def test_what_cannot_be_learned_from(folder: Path, tmp_path: Path) -> None:
         {"batch": 0},
         {"patience": -1},
         {"smoothing": -1},
-        {"padding": "mirror"},
+        {"border": "mirror"},
+        {"stride": 3},
     ):
         with pytest.raises(ValueError):
             Detector(**wrong)  # type: ignore[arg-type]
@@ -252,16 +256,16 @@ def test_what_cannot_be_learned_from(folder: Path, tmp_path: Path) -> None:
 def test_files_that_are_no_detector(fitted: Detector, folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     fitted.save(path)
-    header, tensors = read_model(path, "detector", 1)
+    header, tensors = read_model(path, "detector", DETECTOR_VERSION)
     whole = path.read_bytes()
     for cut in (0, 5, 200, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
         with pytest.raises(ModelFileError, match=r"m\.safetensors: .*train it again"):
             Detector.load(path)
-    write_model(path, "detector", 2, header, tensors)
-    with pytest.raises(ModelFileError, match=r"version 2.*reads version 1"):
+    write_model(path, "detector", DETECTOR_VERSION + 1, header, tensors)
+    with pytest.raises(ModelFileError, match=r"version 3.*reads version 2"):
         Detector.load(path)
-    write_model(path, "detector", 1, header, {k: v for k, v in tensors.items() if k != "p17.mean"})
+    write_model(path, "detector", DETECTOR_VERSION, header, {k: v for k, v in tensors.items() if k != "p17.mean"})
     with pytest.raises(ModelFileError, match="lacks a part of a detector"):
         Detector.load(path)
     with pytest.raises(ModelFileError, match="is a teacher file; a detector file is needed"):

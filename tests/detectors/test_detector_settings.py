@@ -86,8 +86,9 @@ def test_every_setting_is_in_files_and_those_of_training_in_checkpoints(
     detector.save(tmp_path / "m.safetensors")
     assert [*read_model(tmp_path / "m.safetensors", "detector", DETECTOR_VERSION)[0]["settings"]] == NAMES
     loaded = Detector.load(tmp_path / "m.safetensors").settings
+    assert keys[0]["border"] == "inside"
     assert loaded == {**detector.settings, "teachers": (teachers[0].name,)}
-    of_data = {"images", "held_in", "teacher"}
+    of_data = {"images", "held_in", "teacher", "border"}
     assert {name: value for name, value in keys[0].items() if name not in of_data} == KEY_OF_0_1_0
 
 

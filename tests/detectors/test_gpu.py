@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from rounding import rounded, scored
-from small import good_images, random_teacher, teacher_file
+from small import error_maps, good_images, random_teacher, teacher_file
 from torch import Tensor
 
 import stadx
@@ -76,7 +76,7 @@ def test_levels_are_taken_out(terms: Any, stride: int, monkeypatch: pytest.Monke
     ensembles = [_ensemble(17), _ensemble(33)]
     images = good_images(2, (24, 40))
     images[1] //= 4
-    held = [[ensemble.error_and_variance(x[None]) for x in images] for ensemble in ensembles]
+    held = [error_maps(ensemble, images) for ensemble in ensembles]
     found = [normalization_of(errors, terms, 0.5) for errors in held]
     maps = []
     for image in images:

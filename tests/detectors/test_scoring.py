@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from rounding import rounded, scored
-from small import good_images, random_teacher
+from small import error_maps, good_images, random_teacher
 
 from stadx import PatchNetwork, dense_features, normalize_images
 from stadx.detectors.student_teacher import cpu_scorer
@@ -17,6 +17,7 @@ from stadx.detectors.student_teacher.cpu_scorer import CpuScorer
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization, fuse
 from stadx.detectors.student_teacher.scoring import score_bands
+from stadx.networks.border import Span
 from stadx.networks.choices import Padding
 from stadx.networks.dense import Method
 from stadx.networks.padding import pad_images
@@ -130,7 +131,7 @@ def test_pieces_cover_every_pixel_once_and_begin_on_the_grid() -> None:
     for length in (1, 7, 8, 70, 129):
         for side in (1, 8, 13, 64, 500):
             for stride in (1, 4, 16):
-                parts = list(pieces(length, side, stride))
+                parts = list(pieces(0, length, side, stride))
                 assert [i for begin, end in parts for i in range(begin, end)] == list(range(length))
                 assert all(begin % max(8, stride) == 0 for begin, _ in parts)
 
@@ -145,7 +146,7 @@ def test_tiles_keep_within_memory_and_share_an_image_evenly() -> None:
     assert side(400) == 200  # two of 200, not one as large as can be and a rest
     assert side(8, students=9) == 8
     assert side(8192) < side(8192, stride=4)
-    sizes = buffer_sizes(layers_of(PatchNetwork(33)), 8192, side(8192), 1, 4)
+    sizes = buffer_sizes(layers_of(PatchNetwork(33)), 8192, Span(0, 8192), side(8192), 4)
     assert sum(sizes.values()) * 4 <= 420e6
 
 
@@ -236,7 +237,7 @@ def test_an_image_of_several_bands_has_one_level(stride: int, monkeypatch: pytes
     ensembles = [shared_ensemble(17, 2), shared_ensemble(33, 1)]
     images = good_images(3, (50, 24))
     images[0, :, 25:] = images[0, :, 25:] // 4  # the lower half is darker
-    held = [[ensemble.error_and_variance(x[None]) for x in images] for ensemble in ensembles]
+    held = [error_maps(ensemble, images) for ensemble in ensembles]
     found = [normalization_of(errors, "both", 0.5) for errors in held]
     scorer = CpuScorer(ensembles, found)
     assert all(n.strength == 0.5 and n.level > 0 for n in found)
@@ -252,5 +253,5 @@ def test_an_image_of_several_bands_has_one_level(stride: int, monkeypatch: pytes
         # the level comes from every 8th pixel alone, by convolutions in another order
         torch.testing.assert_close(torch.cat(coarse), whole[0], rtol=scored(), atol=scored())
     if stride == 1:
-        want = fuse([n.score(*pair) for n, pair in zip(found, (errors[2] for errors in held), strict=True)])
+        want = fuse([n.score(maps.e, maps.v) for n, maps in zip(found, (errors[2] for errors in held), strict=True)])
         torch.testing.assert_close(whole[0], want, rtol=1e-6, atol=1e-6)

@@ -11,7 +11,10 @@ from torch import Tensor
 
 from stadx import PatchNetwork
 from stadx.core.files import write_model
+from stadx.detectors.student_teacher.calibration import ErrorMaps
+from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.networks import patch_network
+from stadx.networks.windows import TensorRows
 from stadx.teachers.teacher_files import TEACHER_VERSION
 
 
@@ -44,3 +47,10 @@ def good_images(count: int = 6, size: tuple[int, int] = (20, 24), seed: int = 0)
     stripes = ((rows + columns + phase) % 6 < 3).float() * 120 + 60
     noise = 8 * torch.randn(count, 3, *size, generator=generator)
     return (stripes[:, None] + noise).clamp(0, 255).to(torch.uint8)
+
+
+def error_maps(ensemble: Ensemble, images: Tensor) -> list[ErrorMaps]:
+    """What `calibrate` needs of images [B, 3, H, W], at every pixel."""
+    return [
+        ErrorMaps(*ensemble.error_and_variance(image[None]), ensemble.computed(TensorRows(image))) for image in images
+    ]

@@ -50,6 +50,7 @@ class Calibrated:
         paper_settings: those that its paper has and that are not the defaults, for `stadx train --preset paper`.
         on_gpu: whether it can work on a GPU.
         strided: whether `score` leaves pixels out when told to.
+        stride: of scoring, where none is told.
         image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
         target_fpr: share of the pixels of good images that the threshold may flag.
         image_fpr: share of the good images that may count as anomalous, see `image_threshold`.
@@ -64,6 +65,7 @@ class Calibrated:
     paper_settings: ClassVar[Mapping[str, Any]] = {}
     on_gpu: ClassVar[bool] = False
     strided: ClassVar[bool] = True
+    stride: int = 1
 
     image_size: ImageSize
     target_fpr: float
@@ -91,12 +93,13 @@ class Calibrated:
         """
 
     @abstractmethod
-    def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
+    def score(self, images: Tensor, *, stride: int | None = None) -> Tensor:
         """Anomaly scores.
 
         Args:
             images: RGB [B, 3, H, W], uint8 or floating in [0, 1].
-            stride: a power of two: only every stride-th pixel of every stride-th row has to be scored.
+            stride: a power of two: only every stride-th pixel of every stride-th row has to be scored; None: the
+                detector's own.
 
         Returns:
             float32 [B, H, W] at the input's own size; higher where less as learned.
@@ -115,7 +118,7 @@ class Calibrated:
     def load(cls, path: str | os.PathLike[str]) -> Calibrated:
         """Read a detector that `save` wrote; it scores exactly as that one did. Raises `ModelFileError`."""
 
-    def predict(self, images: ImageInput, *, stride: int = 1) -> Prediction:
+    def predict(self, images: ImageInput, *, stride: int | None = None) -> Prediction:
         """Anomaly map, image score and mask at the threshold of each image.
 
         Args:
@@ -128,7 +131,7 @@ class Calibrated:
         """
         return self._predicted(self.score(read_batch(images), stride=stride))
 
-    def score_bands(self, image: Any, *, stride: int = 1) -> Iterator[Tensor]:
+    def score_bands(self, image: Any, *, stride: int | None = None) -> Iterator[Tensor]:
         """Refuses: images too large to hold are for `Detector`.
 
         Raises:
@@ -200,6 +203,9 @@ class Calibrated:
             StadxError: a score is not finite.
         """
         self._calibrate(HeldOutScores.of(maps))
+
+    def _stride(self, stride: int | None) -> int:
+        return self.stride if stride is None else stride
 
     def _calibrate(self, held_out: HeldOutScores) -> None:
         """Find the thresholds."""

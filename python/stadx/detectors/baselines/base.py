@@ -149,7 +149,7 @@ class Baseline(Calibrated):
         raise DataError(f"{self.method} reads pixels, not descriptors; give images to score")
 
     @keep_freed_memory()
-    def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
+    def score(self, images: Tensor, *, stride: int | None = None) -> Tensor:
         """Anomaly scores.
 
         Args:
@@ -166,6 +166,7 @@ class Baseline(Calibrated):
         """
         self.check_fitted()
         check_images(images)
+        stride = self._stride(stride)
         check_stride(stride)
         batch, _, height, width = images.shape
         maps = torch.empty(batch, height, width)

@@ -117,13 +117,13 @@ class Detector(DetectorSettings, Calibrated):
         return self
 
     @keep_freed_memory()
-    def score(self, images: Tensor, *, stride: int = 1, method: Method = "auto") -> Tensor:
+    def score(self, images: Tensor, *, stride: int | None = None, method: Method = "auto") -> Tensor:
         """Anomaly scores: ẽ, or what `terms` says, the mean over the scales (Eqs. 11 and 12).
 
         Args:
             images: RGB [B, 3, H, W], uint8 or floating in [0, 1].
             stride: 1, 2, 4 or another power of two: only every stride-th pixel of every stride-th row is scored, the
-                others interpolated bilinearly. For its cost see `dense_features`.
+                others interpolated bilinearly. For its cost see `dense_features`. None: the detector's own.
             method: "auto"; "winograd", the native engine; "direct", PyTorch's convolutions. See `dense_features`.
 
         Returns:
@@ -136,7 +136,7 @@ class Detector(DetectorSettings, Calibrated):
         self.check_fitted()
         check_images(images)
         scorer = self._scorer_on(images.device if images.is_cuda else self.device, method)
-        return score_images(scorer, images, self.image_size, stride, self.smoothing)
+        return score_images(scorer, images, self.image_size, self._stride(stride), self.smoothing)
 
     def to(self, device: str | torch.device, precision: GpuPrecision = "tf32") -> Detector:
         """Choose where `fit`, `score` and `predict` run; images that are on a GPU are scored there in any case.
@@ -170,7 +170,7 @@ class Detector(DetectorSettings, Calibrated):
             self._gpu_scorer = GpuScorer(self.ensembles_, self.normalizations_, device, self.gpu_precision)
         return self._gpu_scorer
 
-    def score_bands(self, image: ImageRows, *, stride: int = 1, method: Method = "auto") -> Iterator[Tensor]:
+    def score_bands(self, image: ImageRows, *, stride: int | None = None, method: Method = "auto") -> Iterator[Tensor]:
         """`score` of an image too large to hold, at its own size whatever `image_size` is.
 
         Args:
@@ -183,9 +183,9 @@ class Detector(DetectorSettings, Calibrated):
         """
         self.check_fitted()
         scorer = CpuScorer(self.ensembles_, self.normalizations_, method)
-        return score_bands(scorer, image, stride, self.smoothing)
+        return score_bands(scorer, image, self._stride(stride), self.smoothing)
 
-    def predict(self, images: ImageInput, *, stride: int = 1, method: Method = "auto") -> Prediction:
+    def predict(self, images: ImageInput, *, stride: int | None = None, method: Method = "auto") -> Prediction:
         """Anomaly map, image score and mask at the threshold of each image.
 
         Args:

@@ -30,8 +30,9 @@ def file_of(
         networks = [ensemble.teacher, *ensemble.students]
         for name, network in zip(_names(p, len(ensemble.students)), networks, strict=True):
             tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
+    kept = {name: value for name, value in settings.items() if name != "padding"}  # another name of `border`
     header = {
-        "settings": {**settings, "teachers": [Path(file).name for file in settings["teachers"]]},
+        "settings": {**kept, "teachers": [Path(file).name for file in settings["teachers"]]},
         "networks": [ensemble.teacher.settings for ensemble in ensembles],
         "normalizations": [asdict(n) for n in normalizations],
     }
