@@ -55,11 +55,12 @@ def test_options_go_before_the_preset(trained: Any) -> None:
 
 
 def test_settings_that_few_will_change(trained: Any) -> None:
-    given = ["--held-out", "0.3", "--weight-decay", "0", "--padding", "zeros", "--precision", "float32"]
-    changed = {"held_out": 0.3, "weight_decay": 0.0, "padding": "zeros", "precision": "float32"}
+    given = ["--held-out", "0.3", "--weight-decay", "0", "--border", "zeros", "--precision", "float32"]
+    changed = {"held_out": 0.3, "weight_decay": 0.0, "border": "zeros", "precision": "float32"}
     assert trained(*given) == {**Detector((33,)).settings, **changed}
     assert trained("--method", "knn", "--held-out", "0.3")["held_out"] == 0.3
-    assert "means nothing to --method knn" in trained("--method", "knn", "--padding", "zeros")
+    assert "means nothing to --method knn" in trained("--method", "knn", "--precision", "float32")
+    assert trained("--method", "knn", "--border", "zeros")["border"] == "zeros"
 
 
 def test_zero_stands_for_none(trained: Any) -> None:
@@ -77,4 +78,5 @@ def test_what_the_preset_means_to_baselines(trained: Any) -> None:
     for method in ("l2-ae", "vae"):
         settings = trained("--method", method, "--preset", "paper", "--epochs", "3")
         assert settings["samples"] is None and settings["epochs"] == 3
-    assert "means nothing to --method knn" in trained("--method", "knn", "--preset", "paper")
+    assert trained("--method", "knn", "--preset", "paper")["border"] == "reflect"
+    assert "means nothing to --method ssim-ae" in trained("--method", "ssim-ae", "--preset", "paper")

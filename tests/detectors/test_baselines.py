@@ -37,7 +37,7 @@ SMALL = {"knn": 300, "kmeans": 400, "ocsvm": 400, "l2-ae": 400, "vae": 400}
 def _made(method: str, folder: Path) -> DescriptorBaseline:
     more = {"epochs": 60, "batch": 32, "learning_rate": 3e-3} if method in ("l2-ae", "vae") else {}
     given = {"patch_size": 17, "image_size": (20, 24), "samples": SMALL[method], "teacher": teacher_file(folder)}
-    detector = METHODS[method](**given, seed=1, **more)
+    detector = METHODS[method](**given, border="reflect", seed=1, **more)
     assert isinstance(detector, DescriptorBaseline)
     return detector
 
@@ -82,6 +82,22 @@ def test_a_saved_one_scores_the_same(fitted: DescriptorBaseline, tmp_path: Path)
     assert again.score(larger).shape == (4, 41, 30)
     coarse, fine = again.score(images, stride=2), again.score(images)
     torch.testing.assert_close(coarse[:, ::2, ::2], fine[:, ::2, ::2], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_pixels_whose_patch_reaches_out_take_the_nearest_value(stride: int, tmp_path: Path) -> None:
+    images, given = good_images(3, (40, 48)), {"patch_size": 17, "samples": 300, "teacher": teacher_file(tmp_path)}
+    detector = METHODS["knn"](**given, image_size=None).fit(images)
+    detector.save(tmp_path / "m.safetensors")
+    assert load_model(tmp_path / "m.safetensors").settings["border"] == "inside"
+    maps = detector.score(images, stride=stride)[:, ::stride, ::stride]
+    assert isinstance(detector, DescriptorBaseline)
+    every = dense_features(detector.teacher_, normalize_images(images), stride=stride)
+    first, last = 8 // stride, [(n - 9) // stride for n in (40, 48)]
+    rows, columns = (torch.arange(n // stride).clamp(first, end) for n, end in zip((40, 48), last, strict=True))
+    nearest = every[:, :, rows][:, :, :, columns].permute(0, 2, 3, 1)
+    want = detector.score_descriptors(nearest.flatten(0, 2)).view(maps.shape)
+    torch.testing.assert_close(maps, want, rtol=1e-4, atol=1e-3)
 
 
 def test_the_same_seed_gives_the_same_model(fitted: DescriptorBaseline, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def _sorted(rows: Tensor) -> Tensor:
 def test_an_epoch_has_every_descriptor_once(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(all_descriptors, "_MIXED_BYTES", 2 * ROOM)
     monkeypatch.setattr(
-        all_descriptors, "TeacherTargets", lambda *given: TeacherTargets(*given, cache_bytes=kept * ROOM)
+        all_descriptors, "TeacherTargets", lambda *given, inside: TeacherTargets(*given, kept * ROOM, inside)
     )
     teacher, images = random_teacher(), good_images(6)
     every = AllDescriptors(teacher, ImageSource(images, None), [0, 1, 3, 4, 5], 0, silent)

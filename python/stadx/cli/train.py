@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from stadx.detectors.base import Calibrated
 
 _ALWAYS = {"data", "out", "method", "device"}
-_SHARED = {"scales", "image_size", "target_fpr", "image_fpr", "held_out", "epochs", "seed", "teacher"}
+_SHARED = {"scales", "image_size", "target_fpr", "image_fpr", "held_out", "border", "epochs", "seed", "teacher"}
 _NAMES = {"scales": "patch_size", "teachers": "teacher"}  # what the compared systems, which have one, call them
 
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from .border import computed_pixels
 from .engine import INPUT_LIMIT, Workspace, engine_for
 from .padding import pad_images, padded_positions
 from .patch_network import PatchNetwork, dense_features_padded
@@ -18,7 +19,9 @@ from .windows import ImageRows, padded_window
 Method = Literal["auto", "winograd", "direct"]
 
 
-def dense_features(net: PatchNetwork, images: Tensor, *, stride: int = 1, method: Method = "auto") -> Tensor:
+def dense_features(
+    net: PatchNetwork, images: Tensor, *, stride: int = 1, method: Method = "auto", inside: bool = False
+) -> Tensor:
     """The descriptor of the p x p patch centred at every pixel, or at every stride-th.
 
     Equal to cropping every patch out of the padded image and calling `net` on it, at a small share of the cost.
@@ -32,9 +35,10 @@ def dense_features(net: PatchNetwork, images: Tensor, *, stride: int = 1, method
         stride: a power of two; pixels (stride · i, stride · j) are computed. The cost falls nearly with its square up
             to the pools' own (1, 4 and 8 for p = 17, 33, 65); beyond that only the last layer gets cheaper.
         method: "auto"; "winograd", the engine or an error; "direct", PyTorch's convolutions.
+        inside: only the pixels whose patch lies within the image, see `computed_pixels`.
 
     Returns:
-        Descriptors [B, d, ⌈H / stride⌉, ⌈W / stride⌉], channels innermost in memory.
+        Descriptors [B, d, ⌈H / stride⌉, ⌈W / stride⌉], or of fewer pixels, channels innermost in memory.
 
     Raises:
         ValueError: if `images` is not [B, 3, H, W] with H, W >= 1, if `stride` or `method` is unknown, or if
@@ -43,14 +47,16 @@ def dense_features(net: PatchNetwork, images: Tensor, *, stride: int = 1, method
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
         raise ValueError(f"images have shape {list(images.shape)}, expected [B, 3, H, W] with H, W >= 1")
     check_stride(stride)
+    height, width = images.shape[2:]
+    row, column = computed_pixels(height, width, net.patch_size, inside, stride)
     use_engine = len(images) > 0 and engine_serves([net], images, method)
     if not use_engine:
-        padded = pad_images(images, net.patch_size // 2, net.padding)
-        return dense_features_padded(net, padded)[:, :, ::stride, ::stride]
+        padded, reach = pad_images(images, net.patch_size // 2, net.padding), net.patch_size - 1
+        part = padded[:, :, row.begin : row.end + reach, column.begin : column.end + reach]
+        return dense_features_padded(net, part)[:, :, ::stride, ::stride]
     engine = engine_for(net)
-    height, width = images.shape[2:]
-    rows = plan_axis(engine.layers, height, 0, height, stride)
-    columns = plan_axis(engine.layers, width, 0, width, stride)
+    rows = plan_axis(engine.layers, height, row.begin, row.end, stride)
+    columns = plan_axis(engine.layers, width, column.begin, column.end, stride)
     with torch.no_grad():
         part = images  # the padded images' positions that the plans name
         for dim, plan in ((2, rows), (3, columns)):
@@ -90,8 +96,7 @@ def describe(
     engine = engine_for(net)
     row, column = plan_axis(engine.layers, image.height, *rows), plan_axis(engine.layers, image.width, *columns)
     window = padded_window(image, (row.begin, row.end), (column.begin, column.end), margin, net.padding)
-    (top, bottom), (left, right) = ([i - plan.origin for i in at] for at, plan in ((rows, row), (columns, column)))
-    return engine.descriptors(window, row, column, workspace)[top:bottom, left:right]
+    return engine.descriptors(window, row, column, workspace)
 
 
 def check_stride(stride: int) -> None:

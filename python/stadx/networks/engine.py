@@ -115,7 +115,7 @@ class Engine:
         x = self.before_last(window, rows, columns, workspace or Workspace())
         weights, bias, settings = self.arguments(len(self.layers) - 1, rows, columns)
         out = ops.dense_layer(x, weights, bias, **settings, image=(rows.size, columns.size))
-        return out[:: rows.every, :: columns.every, : self.descriptor_size]
+        return out[rows.wanted, columns.wanted, : self.descriptor_size]
 
     def is_accurate(self, net: PatchNetwork) -> bool:
         """Whether its error on a small image keeps within the limits; `net` is its own network."""

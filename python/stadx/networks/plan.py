@@ -90,16 +90,21 @@ class AxisPlan(NamedTuple):
     Attributes:
         begin, end: positions of the padded image to read; they may lie beyond its end.
         steps: one per layer.
-        origin, size: output pixels that the last layer gives, counted in units of stride / every.
-        every: which of them are wanted, from one that is a multiple of it on.
+        size: how many output pixels the last layer gives, counted in units of stride / every.
+        first, every: which of them are wanted.
     """
 
     begin: int
     end: int
     steps: list[Step]
-    origin: int
     size: int
+    first: int
     every: int
+
+    @property
+    def wanted(self) -> slice:
+        """The wanted of the output pixels."""
+        return slice(self.first, None, self.every)
 
 
 def plan_axis(layers: Sequence[Layer], length: int, begin: int, end: int, stride: int = 1) -> AxisPlan:
@@ -137,7 +142,8 @@ def plan_axis(layers: Sequence[Layer], length: int, begin: int, end: int, stride
         stored = now.start
     last = steps[-1]
     origin = last.start * phases
-    return AxisPlan(low, high, steps, origin, min((last.start + last.size) * phases, -(-end // stride)) - origin, every)
+    size = min((last.start + last.size) * phases, -(-end // stride)) - origin
+    return AxisPlan(low, high, steps, size, begin // stride - origin, every)
 
 
 def buffer_of(layer: int, layers: int, network: int) -> str:

@@ -30,6 +30,7 @@ class AllDescriptors:
         indices: those in use.
         seed: of the order.
         progress: told how far the first look at all descriptors is.
+        inside: only those of pixels whose patch lies within the image.
 
     Attributes:
         mean, std: [d], of every dimension.
@@ -40,9 +41,15 @@ class AllDescriptors:
     """
 
     def __init__(
-        self, teacher: PatchNetwork, source: ImageSource, indices: Sequence[int], seed: int, progress: Progress
+        self,
+        teacher: PatchNetwork,
+        source: ImageSource,
+        indices: Sequence[int],
+        seed: int,
+        progress: Progress,
+        inside: bool = False,
     ) -> None:
-        self._targets = TeacherTargets(teacher, source, indices)
+        self._targets = TeacherTargets(teacher, source, indices, inside=inside)
         self._seed = seed
         self.mean, self.std = self._targets.statistics(progress)
         largest = max(source[index][0].numel() for index in indices)

@@ -38,7 +38,7 @@ class _Reconstruction(DescriptorBaseline):
     learning_rate: float = setting(1e-4, "Of Adam.", above=0)
     weight_decay: float = setting(1e-5, "Of Adam.", at_least=0)
 
-    paper_settings = {"samples": None}  # noqa: RUF012 (a ClassVar of the base)
+    paper_settings = {"border": "reflect", "samples": None}  # noqa: RUF012 (a ClassVar of the base)
 
     label: ClassVar[str]
     factor: ClassVar[int]  # numbers that the latent layer and the last one have for each of theirs
@@ -55,7 +55,7 @@ class _Reconstruction(DescriptorBaseline):
     ) -> dict[str, Tensor]:
         if self.samples is not None:
             return super()._learn_source(source, indices, progress, checkpoint)
-        every = AllDescriptors(self.teacher_, source, indices, self.seed, progress)
+        every = AllDescriptors(self.teacher_, source, indices, self.seed, progress, self.border == "inside")
         batches = partial(every.batches, size=self.batch)
         return self._trained(every.mean, every.std, batches, every.parts, progress, checkpoint)
 

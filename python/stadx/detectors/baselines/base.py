@@ -52,6 +52,7 @@ class Baseline(Calibrated):
     seed: int = like(DetectorSettings, "seed")
 
     paper_name: ClassVar[str]  # the paper's tables' column
+    before: ClassVar[Mapping[str, Any]] = {}  # settings that files of previous versions lack
 
     def __post_init__(self) -> None:
         check(self)
@@ -200,7 +201,7 @@ class Baseline(Calibrated):
             of_header = cls if getattr(cls, "method", None) == header["method"] else detector_class(header["method"])
             if not issubclass(of_header, Baseline):
                 raise ValueError(f"{header['method']} is none of these")
-            detector = of_header(**read_from_json(header["settings"]))
+            detector = of_header(**{**of_header.before, **read_from_json(header["settings"])})
             detector._restore(header, tensors)
             return detector
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from stadx.core.errors import DataError
 from stadx.core.files import file_hash
 from stadx.core.progress import Progress, silent
-from stadx.core.settings import documented, setting
+from stadx.core.settings import documented, like, setting
 from stadx.data.source import ImageSource
-from stadx.networks.choices import PATCH_SIZES
+from stadx.networks.border import computed_pixels
+from stadx.networks.choices import PATCH_SIZES, Border
 from stadx.networks.dense import dense_features
 from stadx.networks.patch_network import channels_last, normalize_images
 from stadx.networks.training import Checkpoint
@@ -25,6 +26,7 @@ from stadx.networks.upsampling import upsample
 from stadx.teachers.teacher_files import load_teachers, shipped_teacher
 
 from ..model_files import frozen_network, named
+from ..student_teacher.settings import DetectorSettings
 from .base import Baseline, samples_by_image
 
 _AT_ONCE = 4096  # descriptors scored together
@@ -49,7 +51,11 @@ class DescriptorBaseline(Baseline):
         none="all of them, for l2-ae and vae alone",
         at_least=2,
     )
+    border: Border = like(DetectorSettings, "border")
     teacher: str | os.PathLike[str] | None = setting(None, "Teacher file.", none="the one that comes with stadx")
+
+    paper_settings = {"border": "reflect"}  # noqa: RUF012
+    before = {"border": "reflect"}  # noqa: RUF012 (a ClassVar of the base)
 
     def _file_hashes(self) -> dict[str, str]:
         return {"teacher": file_hash(self.teacher or shipped_teacher(self.patch_size))}
@@ -66,6 +72,8 @@ class DescriptorBaseline(Baseline):
         self, source: ImageSource, indices: Sequence[int], progress: Progress, checkpoint: Checkpoint
     ) -> None:
         (self.teacher_,) = load_teachers((self.patch_size,), [] if self.teacher is None else [self.teacher])
+        if self.border != "inside":
+            self.teacher_.padding = self.border
         channels_last(self.teacher_)
         self.learned_ = self._learn_source(source, indices, progress, checkpoint)
 
@@ -106,16 +114,19 @@ class DescriptorBaseline(Baseline):
         return torch.cat(parts)
 
     def _descriptors(self, image: Tensor, stride: int) -> Tensor:
-        """[h, w, d] of an image [3, H, W]."""
-        features = dense_features(self.teacher_, normalize_images(image[None]).float(), stride=stride)
+        """[h, w, d] of the computed pixels of an image [3, H, W]."""
+        normalized, inside = normalize_images(image[None]).float(), self.border == "inside"
+        features = dense_features(self.teacher_, normalized, stride=stride, inside=inside)
         return features[0].permute(1, 2, 0)
 
     @torch.no_grad()
     def _map(self, image: Tensor, stride: int) -> Tensor:
         descriptors = self._descriptors(image, stride)
         scores = self.score_descriptors(descriptors.flatten(0, 1))
-        known = scores.view(1, *descriptors.shape[:2])
-        return upsample(known, image.shape[1], image.shape[2], stride)[0]
+        height, width = image.shape[1:]
+        computed = computed_pixels(height, width, self.patch_size, self.border == "inside", stride)
+        known = computed.continued(scores.view(1, *descriptors.shape[:2]))
+        return upsample(known, height, width, stride)[0]
 
     def _parts(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         tensors = {f"teacher.{k}": v for k, v in self.teacher_.state_dict().items()}

@@ -147,9 +147,7 @@ def _score(
         **last[0][2],
         image=(row_plan.size, column_plan.size),
     )
-    row = slice(rows[0] * row_plan.every // stride - row_plan.origin, None, row_plan.every)
-    column = slice(columns[0] * column_plan.every // stride - column_plan.origin, None, column_plan.every)
-    return e[row, column], v[row, column]
+    return e[row_plan.wanted, column_plan.wanted], v[row_plan.wanted, column_plan.wanted]
 
 
 def _score_directly(
