@@ -120,8 +120,8 @@ def test_the_curve_goes_from_nothing_to_everything() -> None:
 def test_it_says_what_few_images_do_not_tell() -> None:
     notes = " ".join(choose_threshold([float(i) for i in range(12)], [100.0, 101.0], Recall(1.0)).notes())
     assert "The images chose the threshold" in notes and "each image left out" in notes
-    assert "With 12 good images, 0 flagged, the true share may be up to 26%." in notes
-    assert "With 2 defect images, 2 found, the true share may be as low as 16%." in notes
+    assert "With 12 good images, 0 flagged, the true share may be up to 26 %." in notes
+    assert "With 2 defect images, 2 found, the true share may be as low as 16 %." in notes
     rng = np.random.default_rng(0)
     many = choose_threshold(rng.normal(0, 1, 300).tolist(), rng.normal(9, 1, 300).tolist())
     assert len(many.notes()) == 1

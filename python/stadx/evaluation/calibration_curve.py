@@ -195,10 +195,14 @@ class Calibration:
             )
         low, high = found.interval
         if high - low > _WIDE:
-            notes.append(f"With {found.n} defect images, {found.k} found, the true share may be as low as {low:.0%}.")
+            notes.append(
+                f"With {found.n} defect images, {found.k} found, the true share may be as low as {_percent(low, 2)}."
+            )
         low, high = flagged.interval
         if high - low > _WIDE:
-            notes.append(f"With {flagged.n} good images, {flagged.k} flagged, the true share may be up to {high:.0%}.")
+            notes.append(
+                f"With {flagged.n} good images, {flagged.k} flagged, the true share may be up to {_percent(high, 2)}."
+            )
         return notes
 
     def to_json(self) -> dict[str, Any]:
@@ -281,8 +285,8 @@ def _above(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDAr
     return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="right")
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.4g} %"
+def _percent(share: float, digits: int = 4) -> str:
+    return f"{100 * share:.{digits}g} %"
 
 
 def _check_share(name: str, share: float) -> None:
