@@ -139,6 +139,12 @@ def test_kinds_that_are_exchanged_are_told() -> None:
     assert not any("exchanged" in note for note in choose_threshold(GOOD, DEFECTS).notes())
 
 
+def test_goals_that_the_model_cannot_meet_are_told() -> None:
+    assert any("Most good images" in note for note in choose_threshold(GOOD, [0.0, *DEFECTS], Recall(1.0)).notes())
+    assert any("No defect is found" in note for note in choose_threshold([*GOOD, 9.0], DEFECTS, ImageFpr(0.0)).notes())
+    assert not any("with this goal" in note for note in choose_threshold(GOOD, DEFECTS).notes())
+
+
 def test_another_threshold_is_measured_on_the_same_images() -> None:
     assert choose_threshold(GOOD, DEFECTS).at(5.0) == (Share(2, 4), Share(0, 4))
 

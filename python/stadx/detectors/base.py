@@ -225,9 +225,8 @@ class Calibrated:
 
     def _highest(self, stride: int) -> NDArray[np.float32]:
         """The highest score [n] of each held-out image at this stride."""
-        highest: NDArray[np.float32] = self.heldout_image_scores_[
-            min(stride, 8).bit_length() - 1 if self.strided else 0
-        ]
+        row = min(stride, 8).bit_length() - 1 if self.strided else 0
+        highest: NDArray[np.float32] = self.heldout_image_scores_[row]
         return highest
 
     def calibrate(self, maps: Sequence[Tensor]) -> None:

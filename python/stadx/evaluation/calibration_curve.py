@@ -157,7 +157,8 @@ class Calibration:
         found, flagged: shares of the images with defects and of the good ones that score above it. It was chosen by
             these images: such figures are too good.
         found_left_out, flagged_left_out: how many score above the threshold that all other images choose, each image
-            left out in turn; None where there is but one of a kind.
+            left out in turn; None where there is but one of a kind. Their intervals are nearly exact: images that
+            choose for each other are not independent.
         image_auroc: of the scores.
         good, defects: the scores, float64 [n] each.
         curve: found against flagged for every threshold.
@@ -183,6 +184,10 @@ class Calibration:
         """Say in a sentence each what the figures do not say."""
         found, flagged = self.found_left_out, self.flagged_left_out
         notes = []
+        if self.found.k == 0:
+            notes.append("No defect is found with this goal; let more good images be flagged, or train longer.")
+        if 2 * self.flagged.k > self.flagged.n:
+            notes.append("Most good images are flagged with this goal; let more defects be missed, or train longer.")
         if self.image_auroc < 0.5:
             notes.append("The defects score lower than the good images; see that they are not exchanged.")
         if found is None or flagged is None:
