@@ -113,8 +113,9 @@ def test_json_holds_everything(model: Path, known: tuple[object, ...], tmp_path:
     assert written["previous"]["found"]["k"] == sum(level > previous for level in (40, 80, 90, 100, 120))
     assert written["failures"] == [] and written["versions"] and written["notes"]
     assert "Score with --stride 4" in result.stderr
-    loaded = Detector.load(out)
-    assert loaded.image_threshold(4) == 35 != loaded.image_threshold(1)
+    detector = Detector.load(out)
+    detector.heldout_image_scores_ = detector.heldout_image_scores_ + np.array([[3], [2], [1], [0]], np.float32)
+    assert detector.image_threshold(4) == 35 and detector.image_threshold(8) < 34.5  # it belongs to stride 4
 
 
 def test_images_are_those_of_a_category_or_of_patterns(model: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from stadx.evaluation.calibration_curve import Recall, choose_threshold
+from stadx.evaluation.calibration import choose_threshold
+from stadx.evaluation.calibration_curve import Recall
 from stadx.evaluation.report import calibration_plot
 from stadx.evaluation.report.calibration_plot import write_calibration_plot
 

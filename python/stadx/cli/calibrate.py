@@ -90,7 +90,7 @@ def calibrate(
     plot = out.with_name(f"{out.stem}-calibration.png") if plot is None else plot
     _check_outputs(model, [path for paths in images.values() for path in paths], out, plot, json_file)
     from stadx.core.version import versions
-    from stadx.evaluation.calibration_curve import choose_threshold
+    from stadx.evaluation.calibration import choose_threshold
     from stadx.evaluation.image_scores import score_files
     from stadx.evaluation.report.calibration_plot import write_calibration_plot
 

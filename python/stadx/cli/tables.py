@@ -13,7 +13,7 @@ from rich.text import Text
 from .console import printable
 
 if TYPE_CHECKING:
-    from stadx.evaluation.calibration_curve import Calibration, Share
+    from stadx.evaluation.calibration import Calibration, Share
     from stadx.evaluation.of_detector import Evaluation
     from stadx.evaluation.of_maps import MapEvaluation
     from stadx.experiments.tables.published_tables import Reproduction

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from stadx.core.files import write_bytes
 
-from ..calibration_curve import Calibration, CalibrationCurve
+from ..calibration import Calibration
+from ..calibration_curve import CalibrationCurve
 from .plots import CURVE_COLOUR, DEFECT_COLOUR, GOOD_COLOUR, INK, STYLE, score_axis, to_png
 
 _CHOSEN, _PREVIOUS = (0, (4, 3)), (0, (1, 2))  # line styles

@@ -8,15 +8,8 @@ import numpy as np
 import pytest
 
 from stadx.core.errors import DataError
-from stadx.evaluation.calibration_curve import (
-    CalibrationCurve,
-    Cost,
-    Goal,
-    ImageFpr,
-    Recall,
-    Share,
-    choose_threshold,
-)
+from stadx.evaluation.calibration import Share, choose_threshold
+from stadx.evaluation.calibration_curve import CalibrationCurve, Cost, Goal, ImageFpr, Recall
 
 GOOD = [1.0, 2.0, 3.0, 4.0]
 DEFECTS = [3.5, 5.0, 6.0, 7.0]
