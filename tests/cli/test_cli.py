@@ -28,7 +28,7 @@ from stadx.teachers.teacher_files import TEACHER_VERSION, load_teacher
 
 # typer brings its own copy of click or uses the one that is installed
 Result: TypeAlias = Any
-COMMANDS = ("demo", "pretrain", "train", "predict", "evaluate", "evaluate-maps", "info")
+COMMANDS = ("calibrate", "demo", "pretrain", "train", "predict", "evaluate", "evaluate-maps", "info")
 
 
 def stadx(*arguments: object) -> Result:

@@ -129,6 +129,7 @@ def _to_no_file(cls: Any, path: Path) -> Any:
         ),
         ("check_fitted", lambda self: None, "`score` before `fit` raises"),
         ("__post_init__", lambda self: None, "the constructor with target_fpr = 1.5 raises no ValueError"),
+        ("set_image_threshold", lambda self, threshold, stride: self, "forgets the threshold of `set_image_threshold`"),
         ("set_target_fpr", lambda self, rate: self, "raises no"),
         ("method", None, "the class has no attribute `method`"),
     ],

@@ -10,6 +10,7 @@ import typer
 from stadx.core.version import package_version
 
 from .ablate import ablate
+from .calibrate import calibrate
 from .console import RESUMABLE, SMALLER, STOPPED, reported
 from .data import check
 from .demo import demo
@@ -86,5 +87,9 @@ _add(
 )
 _add(evaluate, "stadx evaluate bottle.safetensors mvtec_ad/bottle --report b.html")
 _add(evaluate_maps, "stadx evaluate-maps maps/ mvtec_ad/bottle/ground_truth --compare")
+_add(
+    calibrate,
+    "stadx calibrate part.safetensors --good 'new/ok_*' --defects new/scratches --recall 0.95 --out line.safetensors",
+)
 _add(info, "stadx info")
 _add(check, "stadx data check mvtec_ad/bottle", place=data_app)

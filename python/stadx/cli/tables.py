@@ -13,6 +13,7 @@ from rich.text import Text
 from .console import printable
 
 if TYPE_CHECKING:
+    from stadx.evaluation.calibration import Calibration, Share
     from stadx.evaluation.of_detector import Evaluation
     from stadx.evaluation.of_maps import MapEvaluation
     from stadx.experiments.tables.published_tables import Reproduction
@@ -71,6 +72,30 @@ def maps_table(evaluation: MapEvaluation) -> Table:
     for name, count in evaluation.counts.items():
         table.add_row(name, f"{count:,}", "")
     return table
+
+
+def calibration_table(calibration: Calibration, previous: float) -> Table:
+    """What the chosen image threshold and the previous one do to the known images."""
+    table = Table()
+    table.add_column("image threshold")
+    for heading in ("defects found", "95 % CI", "good flagged", "95 % CI"):
+        table.add_column(heading, justify="right")
+    left_out = (calibration.found_left_out, calibration.flagged_left_out)
+    for name, shares in (
+        (f"{calibration.threshold:.5g}", (calibration.found, calibration.flagged)),
+        ("  each left out", left_out),
+        (f"{previous:.5g}, before", calibration.at(previous)),
+    ):
+        cells = [cell for share in shares for cell in _share_and_interval(share)]
+        table.add_row(name, *cells, style="bold" if shares[0] is calibration.found else None)
+    return table
+
+
+def _share_and_interval(share: Share | None) -> tuple[str, str]:
+    if share is None:
+        return "–", "–"
+    low, high = share.interval
+    return str(share), f"{100 * low:.1f}–{100 * high:.1f} %"
 
 
 def show_reproduction(result: Reproduction, console: Console | None = None) -> None:

@@ -6,6 +6,7 @@ import inspect
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageInput, read_batch
 from stadx.data.tensors import ImageSize
+from stadx.networks.dense import check_stride
 
 from .thresholds import HeldOutScores, check_fpr, image_threshold_at, threshold_at
 
@@ -75,6 +77,7 @@ class Calibrated:
     heldout_scores_: NDArray[np.float32]
     heldout_image_scores_: NDArray[np.float32]
     _device = torch.device("cpu")
+    _own_image_threshold: tuple[float, int] | None = None  # that was chosen, and the stride that it belongs to
 
     @abstractmethod
     def fit(
@@ -177,6 +180,28 @@ class Calibrated:
         """
         check_fpr(image_fpr, "image_fpr")
         self.image_fpr = float(image_fpr)
+        self._own_image_threshold = None
+        return self
+
+    def set_image_threshold(self: Self, threshold: float, stride: int = 1) -> Self:
+        """Choose the image threshold itself, instead of by `image_fpr`; `save` keeps it, `set_image_fpr` undoes it.
+
+        Args:
+            threshold: an image score; it is used as it is, below the pixel threshold too.
+            stride: that the scores were made with from which it follows.
+
+        Returns:
+            The detector itself, `image_threshold` changed.
+
+        Raises:
+            DataError: if nothing was learned yet.
+            ValueError: if it is no finite number, or for an unknown stride.
+        """
+        check_stride(stride)
+        if not isinstance(threshold, Real) or not np.isfinite(float(threshold)):
+            raise ValueError(f"the image threshold is {threshold!r}; it must be a finite number")
+        self.check_fitted()
+        self._own_image_threshold = float(threshold), int(stride)
         return self
 
     def image_threshold(self, stride: int = 1) -> float:
@@ -186,12 +211,23 @@ class Calibrated:
         threshold alone would flag most good images, since it lets a share of their pixels pass. It is never below the
         pixel threshold.
 
+        One from `set_image_threshold` is returned as it is at its own stride. At another it is shifted by how much the
+        held-out images' highest scores change on average: an estimate, as the scores of defects may change otherwise.
+
         Args:
             stride: that images are scored with, as in `score`: the more pixels are left out, the lower is the highest.
         """
         self.check_fitted()
+        if self._own_image_threshold is not None:
+            threshold, own_stride = self._own_image_threshold
+            return threshold + float(np.mean(self._highest(stride) - self._highest(own_stride)))
+        return max(self.threshold_, image_threshold_at(self.image_fpr, self._highest(stride)))
+
+    def _highest(self, stride: int) -> NDArray[np.float32]:
+        """The highest score [n] of each held-out image at this stride."""
         row = min(stride, 8).bit_length() - 1 if self.strided else 0
-        return max(self.threshold_, image_threshold_at(self.image_fpr, self.heldout_image_scores_[row]))
+        highest: NDArray[np.float32] = self.heldout_image_scores_[row]
+        return highest
 
     def calibrate(self, maps: Sequence[Tensor]) -> None:
         """Find the thresholds.
@@ -210,6 +246,7 @@ class Calibrated:
     def _calibrate(self, held_out: HeldOutScores) -> None:
         """Find the thresholds."""
         self.heldout_fprs_, self.heldout_scores_, self.heldout_image_scores_ = held_out
+        self._own_image_threshold = None
         self.set_target_fpr(self.target_fpr)
 
     def _predicted(self, maps: Tensor) -> Prediction:

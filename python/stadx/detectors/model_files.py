@@ -45,7 +45,11 @@ def write_calibrated(
         "heldout_scores": torch.from_numpy(detector.heldout_scores_),
         "heldout_image_scores": torch.from_numpy(detector.heldout_image_scores_),
     }
-    write_model(path, kind, version, {**header, "threshold": detector.threshold_}, {**tensors, **levels})
+    thresholds: dict[str, Any] = {"threshold": detector.threshold_}
+    if detector._own_image_threshold is not None:
+        score, stride = detector._own_image_threshold
+        thresholds["image_threshold"] = {"score": score, "stride": stride}
+    write_model(path, kind, version, {**header, **thresholds}, {**tensors, **levels})
 
 
 def read_calibrated(
@@ -67,6 +71,8 @@ def read_calibrated(
         detector = build(header, tensors)
         detector._calibrate(held_out_scores(tensors))
         detector.threshold_ = float(header["threshold"])
+        if (own := header.get("image_threshold")) is not None:
+            detector.set_image_threshold(own["score"], own["stride"])
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"{path}: lacks a part of a detector ({error}); copy or train it again") from error
     return detector

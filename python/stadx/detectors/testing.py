@@ -168,6 +168,10 @@ def _check_file(detector: Calibrated, images: Tensor, file: Path) -> None:
             _same(again.settings[name], value), f"`load` changes {name} from {value!r} to {again.settings[name]!r}"
         )
     _require(torch.equal(again.score(images[:2]), detector.score(images[:2])), "a loaded detector scores otherwise")
+    above = float(detector.threshold_) + 1
+    detector.set_image_threshold(above, 4).save(file)
+    kept = type(detector).load(file).image_threshold(4)
+    _require(kept == above, "`load` forgets the threshold of `set_image_threshold`")
     for rate in (detector.target_fpr, *_RATES):
         thresholds = [d.set_target_fpr(rate).threshold_ for d in (detector, again)]
         _require(thresholds[0] == thresholds[1], f"a loaded detector has another threshold at {rate}")

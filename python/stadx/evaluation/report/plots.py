@@ -139,18 +139,23 @@ def _linear_width(threshold: float) -> float:
 
 
 def _finish(axes: Axes, across: str, up: str, bins: NDArray[np.float64], threshold: float) -> None:
-    width = _linear_width(threshold)
     axes.axvline(threshold, color=INK, linewidth=1.0, linestyle=(0, (4, 3)), alpha=0.75, label="threshold")
-    axes.set_xscale("asinh", linear_width=width)
-    axes.set_xlim(bins[0], bins[-1])
-    axes.set_xticks(_ticks(bins[0], bins[-1], width))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    score_axis(axes, bins[0], bins[-1], threshold)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.4)
+
+
+def score_axis(axes: Axes, low: float, high: float, threshold: float) -> None:
+    """Let scores from `low` to `high` go across; the axis is about linear up to the threshold, see `_linear_width`."""
+    width = _linear_width(threshold)
+    axes.set_xscale("asinh", linear_width=width)
+    axes.set_xlim(low, high)
+    axes.set_xticks(_ticks(low, high, width))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _ticks(low: float, high: float, width: float) -> list[float]:

@@ -1,0 +1,216 @@
+"""The command `stadx calibrate`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .console import BAD_INPUT, ShownProgress, check_outputs, fail, say, show, write_json
+from .options import KNOWN_SETS, ModelFile, ScoringDevice, Stride, built, json_option, open_model, refused
+from .tables import calibration_table
+
+if TYPE_CHECKING:
+    from stadx.evaluation.calibration_curve import Goal
+
+_DEFECT_RATE = 0.01
+
+
+def calibrate(
+    model: ModelFile,
+    data: Annotated[
+        Path | None,
+        typer.Argument(help=f"Category with test images ({KNOWN_SETS}); or give --good and --defects."),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Model file to write: the same model with the threshold.")],
+    good: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGES",
+            help="Good images that the model did not learn from: a file, a folder or, in quotes, a pattern; several "
+            "times for several.",
+        ),
+    ] = None,
+    defects: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IMAGES", help="Images with defects, likewise; masks are not needed."),
+    ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Find at least this share of the defects, and flag as few good images as possible.",
+            show_default="0.95, where no other goal is given",
+        ),
+    ] = None,
+    image_fpr: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Flag at most this share of the good images, and find as many defects as possible."
+        ),
+    ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FN:FP",
+            help="The lowest cost, where a missed defect and a false alarm cost as FN to FP, such as 20:1.",
+        ),
+    ] = None,
+    defect_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="For --cost: the share of defective parts on the line, which is hardly that among the images given.",
+            show_default=f"{_DEFECT_RATE}",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a picture (PNG) of defects found against good images flagged to this file.",
+            show_default="beside --out, its name with -calibration.png",
+        ),
+    ] = None,
+    json_file: Annotated[Path | None, json_option("figures, scores and the curve")] = None,
+    stride: Stride = "1",
+    device: ScoringDevice = "cpu",
+) -> None:
+    """Set a model's image threshold by known good and known defective images; nothing is trained on them.
+
+    Predict and evaluate with the same --stride afterwards; --image-fpr there sets the threshold by the held-out images.
+    """
+    goal = _goal(recall, image_fpr, cost, defect_rate)
+    images = _images(data, good or (), defects or ())
+    plot = out.with_name(f"{out.stem}-calibration.png") if plot is None else plot
+    _check_outputs(model, [path for paths in images.values() for path in paths], out, plot, json_file)
+    from stadx.core.version import versions
+    from stadx.evaluation.calibration import choose_threshold
+    from stadx.evaluation.image_scores import score_files
+    from stadx.evaluation.report.calibration_plot import write_calibration_plot
+
+    detector = open_model(model, device, None, None)
+    scores: dict[str, dict[Path, float]] = {}
+    failures = []
+    with ShownProgress() as progress:
+        for kind, paths in images.items():
+            stage = f"Images, {kind}"
+            scores[kind], failed = score_files(detector, paths, stride=int(stride), stage=stage, progress=progress)
+            failures += failed
+    for failure in failures:
+        fail(failure.message)
+    calibration = choose_threshold(list(scores["good"].values()), list(scores["defect"].values()), goal)
+    previous = detector.image_threshold(int(stride))
+    detector.set_image_threshold(calibration.threshold, int(stride))
+    default = (
+        ""
+        if any(option is not None for option in (recall, image_fpr, cost))
+        else " (the default; see --recall, --image-fpr and --cost)"
+    )
+    say(f"Goal: {goal}{default}")
+    show(calibration_table(calibration, previous))
+    notes = calibration.notes()
+    if calibration.threshold < detector.threshold_:
+        notes.append(
+            f"The pixel threshold of {detector.threshold_:.4g} is higher, so an image can be anomalous and its mask "
+            "empty; a higher --target-fpr of predict lowers it."
+        )
+    if stride != "1":
+        notes.append(f"Score with --stride {stride}: at another the threshold is shifted by an estimate.")
+    for note in notes:
+        say(note)
+    write_calibration_plot(plot, calibration, previous)
+    say(f"Plot: {plot}")
+    if json_file is not None:
+        found, flagged = calibration.at(previous)
+        listed = {kind: [{"path": str(p), "score": s} for p, s in of_kind.items()] for kind, of_kind in scores.items()}
+        before = {"threshold": previous, "found": found.to_json(), "flagged": flagged.to_json()}
+        content = {
+            "model": str(model),
+            "stride": int(stride),
+            **calibration.to_json(),
+            "notes": notes,
+            "pixel_threshold": detector.threshold_,
+            "previous": before,
+            "images": listed,
+            "failures": [{"path": str(failure.path), "error": failure.message} for failure in failures],
+            "versions": versions(),
+        }
+        write_json(json_file, content)
+    detector.save(out)
+    say(f"Model: {out} (image threshold {calibration.threshold:.4g}, before {previous:.4g})")
+    if failures:
+        total = sum(map(len, images.values()))
+        fail(f"{len(failures)} of {total} images could not be scored; the others chose the threshold")
+        raise typer.Exit(BAD_INPUT)
+
+
+def _goal(recall: float | None, image_fpr: float | None, cost: str | None, defect_rate: float | None) -> Goal:
+    """The one goal that the options name."""
+    from stadx.evaluation.calibration_curve import Cost, ImageFpr, Recall
+
+    if sum(option is not None for option in (recall, image_fpr, cost)) > 1:
+        raise typer.BadParameter("these are several goals; give one", param_hint="--recall, --image-fpr, --cost")
+    if defect_rate is not None and cost is None:
+        raise refused("defect_rate", "means nothing without --cost; leave it out")
+    if image_fpr is not None:
+        return ImageFpr(image_fpr)
+    if cost is None:
+        return Recall(0.95 if recall is None else recall)
+    number = r"(\d+(?:\.\d+)?)"
+    read = re.fullmatch(f"{number}:{number}", cost.replace(" ", ""))
+    if read is None or not float(read[1]) or not float(read[2]):
+        raise refused("cost", f"{cost!r} is not like 20:1, two positive numbers")
+    rate = _DEFECT_RATE if defect_rate is None else defect_rate
+    return built(Cost, {"miss": float(read[1]), "alarm": float(read[2]), "defect_rate": rate})
+
+
+def _images(data: Path | None, good: Sequence[str], defects: Sequence[str]) -> dict[str, list[Path]]:
+    """The image files by kind, good first."""
+    from stadx.core.errors import DataError
+    from stadx.data.layouts import open_category
+    from stadx.data.layouts.patterns import named_images
+    from stadx.evaluation.prediction import collect_images
+
+    if data is not None:
+        if good or defects:
+            raise typer.BadParameter(
+                "give either a category, or --good and --defects with patterns in quotes", param_hint="DATA"
+            )
+        test = open_category(data).test
+        images = {
+            "good": [image.path for image in test if image.is_good],
+            "defect": [image.path for image in test if not image.is_good],
+        }
+        for kind, paths in images.items():
+            if not paths:
+                raise DataError(f"{data}: has no {kind} test images; give some of both kinds by --good and --defects")
+        return images
+    if not good or not defects:
+        without = "; without any defects the held-out images set the threshold, see --image-fpr of stadx predict"
+        raise typer.BadParameter(f"give both, or a category{without}", param_hint="--good and --defects")
+    images = {kind: collect_images(named_images(names)) for kind, names in (("good", good), ("defect", defects))}
+    known_good = {path.resolve() for path in images["good"]}
+    if both := [path for path in images["defect"] if path.resolve() in known_good]:
+        raise DataError(
+            f"{both[0]}: {len(both)} images are both good and defective, this is the first; make --good or --defects "
+            "narrower"
+        )
+    return images
+
+
+def _check_outputs(model: Path, images: Sequence[Path], out: Path, plot: Path, json_file: Path | None) -> None:
+    """Raise `OutputError` if a file could not be written, or would replace one that is read, or another of these."""
+    from stadx.core.errors import OutputError
+
+    check_outputs(out, plot, json_file)
+    taken = {path.resolve() for path in images}
+    for file in (out, plot, *([json_file] if json_file else [])):
+        if file.resolve() in taken:
+            raise OutputError(f"{file}: is a file that is read, or written already; choose another name")
+        taken |= {file.resolve(), model.resolve()}

@@ -1,0 +1,75 @@
+"""The image scores of files, and nothing else of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from stadx.core.errors import DataError
+from stadx.core.memory import keep_freed_memory
+from stadx.core.progress import Progress, silent
+from stadx.data.images import read_image
+from stadx.data.strips import open_rows
+from stadx.data.tensors import ImageSize
+
+from .prediction import Failure
+from .prediction_strips import BandScorer, check_finite
+
+
+class ImageScorer(BandScorer, Protocol):
+    """What this module needs of a detector."""
+
+    @property
+    def image_size(self) -> ImageSize: ...
+
+    def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor: ...
+
+
+@keep_freed_memory()
+def score_files(
+    detector: ImageScorer, paths: Sequence[Path], *, stride: int = 1, stage: str = "Images", progress: Progress = silent
+) -> tuple[dict[Path, float], list[Failure]]:
+    """The highest score of each image, as `predict_files` has it; huge ones are read by strips as there.
+
+    Args:
+        detector: what scores.
+        paths: image files.
+        stride: as in `Detector.score`.
+        stage: what `progress` is told that this is.
+        progress: told how far it is.
+
+    Returns:
+        Image scores by path, and the images that could not be scored.
+    """
+    scores: dict[Path, float] = {}
+    failures: list[Failure] = []
+    progress(stage, 0, len(paths), {})
+    for done, path in enumerate(paths, start=1):
+        try:
+            scores[path] = _score_file(detector, path, stride)
+        except DataError as error:
+            failures.append(Failure(path, str(error)))
+        progress(stage, done, len(paths), {})
+    return scores, failures
+
+
+def _score_file(detector: ImageScorer, path: Path, stride: int) -> float:
+    huge = open_rows(path) if detector.image_size is None else None
+    if huge is None:
+        pixels = torch.from_numpy(read_image(path)).permute(2, 0, 1).unsqueeze(0)
+        return _highest(detector.score(pixels, stride=stride), path)
+    best = -math.inf
+    with huge:
+        for band in detector.score_bands(huge, stride=stride):
+            best = max(best, _highest(band, path))
+    return best
+
+
+def _highest(scores: torch.Tensor, path: Path) -> float:
+    values = scores.float().cpu().numpy()
+    check_finite(values, path)
+    return float(values.max())

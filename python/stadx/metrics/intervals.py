@@ -1,0 +1,74 @@
+"""Exact confidence intervals of a share that was counted."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral
+
+from stadx.core.errors import DataError
+
+_HALVINGS = 64  # of [0, 1]: finer than a float64
+_TINY = 1e-300  # instead of 0 in a denominator of the continued fraction
+
+
+def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact (Clopper–Pearson) interval of a share of which k of n were counted.
+
+    Args:
+        k: how many were counted, from 0 to n.
+        n: of how many, at least 1.
+        confidence: in (0, 1), two-sided: each side is missed with at most half of what is left. That the true share is
+            below the upper limit alone holds with (1 + confidence) / 2.
+
+    Returns:
+        Lower and upper limit, exact to 1e-9; 0 for k = 0, 1 for k = n.
+
+    Raises:
+        DataError: for numbers that cannot be.
+    """
+    if not isinstance(k, Integral) or not isinstance(n, Integral) or not 0 <= k <= n or n < 1:
+        raise DataError(f"{k!r} of {n!r} is no share; give whole numbers, k from 0 to n, n at least 1")
+    if not 0 < confidence < 1:
+        raise DataError(f"confidence is {confidence!r}; it must lie within (0, 1)")
+    k, n, tail = int(k), int(n), (1 - confidence) / 2
+    low = 0.0 if k == 0 else _beta_quantile(tail, k, n - k + 1)
+    high = 1.0 if k == n else 1 - _beta_quantile(tail, n - k, k + 1)
+    return low, high
+
+
+def _beta_quantile(share: float, a: int, b: int) -> float:
+    """Where the regularised incomplete beta function I_x(a, b) is `share`, by bisection: it rises with x."""
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if _incomplete_beta(middle, a, b) < share:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _incomplete_beta(x: float, a: int, b: int) -> float:
+    """I_x(a, b) for x within (0, 1)."""
+    if x > (a + 1) / (a + b + 2):  # the fraction converges fast on the other side
+        return 1 - _incomplete_beta(1 - x, b, a)
+    log_factor = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    return math.exp(log_factor) / (a * _fraction(x, a, b))
+
+
+def _fraction(x: float, a: int, b: int) -> float:
+    """The continued fraction 1 + d1 / (1 + d2 / (1 + …)) of I_x(a, b), DLMF 8.17.22, by Lentz's method."""
+    value, above, below = 1.0, 1.0, 0.0
+    term = 0
+    while True:
+        term += 1
+        m = term // 2
+        if term % 2:
+            d = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            d = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        below = 1 / ((1 + d * below) or _TINY)
+        above = (1 + d / above) or _TINY
+        value *= above * below
+        if abs(above * below - 1) < 1e-15:
+            return value
