@@ -23,6 +23,7 @@ from .options import (
     Written,
     check_device,
     given_options,
+    number,
     refused,
     settings_options,
 )
@@ -49,7 +50,7 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Folder for tables, pictures and the detectors trained for them.")],
     model: Annotated[Path | None, typer.Option(help="Trained detector to take apart, instead of training one.")] = None,
     settings: Given,
-    stride: Stride = "1",
+    stride: Stride = None,
     photos: Annotated[
         Path | None, typer.Option(help="Of the study teacher: photos that teachers are trained on, as for pretrain.")
     ] = None,
@@ -64,7 +65,7 @@ def ablate(
     from stadx.experiments.ablations.study import Setup, run_study, table
 
     check_device(device)
-    setup = Setup(settings, int(stride), model, device, photos, teacher_steps)
+    setup = Setup(settings, number(stride), model, device, photos, teacher_steps)
     with ShownProgress() as progress:
         rows = run_study(study, category, out, setup, rows=row or (), progress=progress)
     show_lines(table(rows).rstrip())

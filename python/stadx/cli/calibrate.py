@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .console import BAD_INPUT, ShownProgress, check_outputs, fail, say, show, write_json
-from .options import KNOWN_SETS, ModelFile, ScoringDevice, Stride, built, json_option, open_model, refused
+from .options import KNOWN_SETS, ModelFile, ScoringDevice, Stride, built, json_option, number, open_model, refused
 from .tables import calibration_table
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def calibrate(
         ),
     ] = None,
     json_file: Annotated[Path | None, json_option("figures, scores and the curve")] = None,
-    stride: Stride = "1",
+    stride: Stride = None,
     device: ScoringDevice = "cpu",
 ) -> None:
     """Set a model's image threshold by known good and known defective images; nothing is trained on them.
@@ -100,13 +100,13 @@ def calibrate(
     with ShownProgress() as progress:
         for kind, paths in images.items():
             stage = f"Images, {kind}"
-            scores[kind], failed = score_files(detector, paths, stride=int(stride), stage=stage, progress=progress)
+            scores[kind], failed = score_files(detector, paths, stride=number(stride), stage=stage, progress=progress)
             failures += failed
     for failure in failures:
         fail(failure.message)
     calibration = choose_threshold(list(scores["good"].values()), list(scores["defect"].values()), goal)
-    previous = detector.image_threshold(int(stride))
-    detector.set_image_threshold(calibration.threshold, int(stride))
+    previous = detector.image_threshold(number(stride))
+    detector.set_image_threshold(calibration.threshold, number(stride))
     default = (
         ""
         if any(option is not None for option in (recall, image_fpr, cost))
@@ -120,7 +120,7 @@ def calibrate(
             f"The pixel threshold of {detector.threshold_:.4g} is higher, so an image can be anomalous and its mask "
             "empty; a higher --target-fpr of predict lowers it."
         )
-    if stride != "1":
+    if stride is not None and int(stride) != detector.stride:
         notes.append(f"Score with --stride {stride}: at another the threshold is shifted by an estimate.")
     for note in notes:
         say(note)
@@ -132,7 +132,7 @@ def calibrate(
         before = {"threshold": previous, "found": found.to_json(), "flagged": flagged.to_json()}
         content = {
             "model": str(model),
-            "stride": int(stride),
+            "stride": number(stride) or detector.stride,
             **calibration.to_json(),
             "notes": notes,
             "pixel_threshold": detector.threshold_,

@@ -19,6 +19,7 @@ from .options import (
     ScoringDevice,
     Stride,
     json_option,
+    number,
     open_model,
 )
 from .tables import metrics_table
@@ -44,7 +45,7 @@ def evaluate(
     ] = "original",
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
-    stride: Stride = "1",
+    stride: Stride = None,
     device: ScoringDevice = "cpu",
 ) -> None:
     """Measure image AUROC, pixel AUROC and AU-PRO on the test images, overall and per defect type."""
@@ -60,7 +61,7 @@ def evaluate(
 
     detector = open_model(model, device, target_fpr, image_fpr)
     with ShownProgress() as progress:
-        evaluation = evaluate(detector, category, stride=int(stride), at=at, progress=progress)
+        evaluation = evaluate(detector, category, stride=number(stride), at=at, progress=progress)
     show(metrics_table([evaluation]))
     for note in (*evaluation.notes, evaluation.flagged_sentence()):
         say(note)

@@ -24,8 +24,8 @@ ScoringDevice = Annotated[
     str, typer.Option(help="Where to score: cpu, cuda, cuda:1, … Images read by strips are scored on the CPU.")
 ]
 Stride = Annotated[
-    Literal["1", "2", "4", "8"],
-    typer.Option(help="Score every n-th pixel and interpolate; 4 is five times as fast for p = 33."),
+    Literal["1", "2", "4", "8"] | None,
+    typer.Option(help="Score every n-th pixel of every n-th row, and interpolate.", show_default="the model's own"),
 ]
 ModelFile = Annotated[Path, typer.Argument(help="Model file from `stadx train`.")]
 OtherTargetFpr = Annotated[
@@ -50,6 +50,13 @@ MaskPattern = Annotated[
         "{folder} that of its folder, as in 'masks/{name}.png'.",
     ),
 ]
+
+
+def number(stride: str | None) -> int | None:
+    """What `Stride` means; None: the model's own."""
+    return None if stride is None else int(stride)
+
+
 KNOWN_SETS = ", ".join(layout_names())
 """The data sets whose layouts are known."""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .console import BAD_INPUT, ShownProgress, fail, say
-from .options import ModelFile, OtherImageFpr, OtherTargetFpr, ScoringDevice, Stride, built, open_model
+from .options import ModelFile, OtherImageFpr, OtherTargetFpr, ScoringDevice, Stride, built, number, open_model
 
 
 def predict(
@@ -17,7 +17,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl.")],
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
-    stride: Stride = "1",
+    stride: Stride = None,
     min_area: Annotated[
         float, typer.Option(min=0, help="Drop regions of the mask with a smaller area: pixels, with --pixel-size mm².")
     ] = 0,
@@ -46,7 +46,7 @@ def predict(
     paths = collect_images(images)
     detector = open_model(model, device, target_fpr, image_fpr)
     with ShownProgress() as progress:
-        lines, failures = predict_files(detector, paths, out, stride=int(stride), regions=regions, progress=progress)
+        lines, failures = predict_files(detector, paths, out, stride=number(stride), regions=regions, progress=progress)
     above = sum(line["is_anomalous"] for line in lines)
     say(f"{above} of {len(lines)} images are anomalous.")
     say(f"Scores: {out / SCORES_FILE}")

@@ -21,7 +21,14 @@ from stadx.data.source import ImageInput, read_batch
 from stadx.data.tensors import ImageSize
 from stadx.networks.dense import check_stride
 
-from .thresholds import HeldOutScores, check_fpr, image_threshold_at, threshold_at
+from .thresholds import (
+    FalseAlarms,
+    HeldOutScores,
+    check_fpr,
+    counted_image_threshold_at,
+    image_threshold_at,
+    threshold_at,
+)
 
 Self = TypeVar("Self", bound="Calibrated")
 
@@ -77,6 +84,7 @@ class Calibrated:
     heldout_scores_: NDArray[np.float32]
     heldout_image_scores_: NDArray[np.float32]
     _device = torch.device("cpu")
+    _expected = True  # whether the image threshold follows from the expected share, or as in files of stadx 0.1
     _own_image_threshold: tuple[float, int] | None = None  # that was chosen, and the stride that it belongs to
 
     @abstractmethod
@@ -173,7 +181,7 @@ class Calibrated:
         """Choose the share of the good images that may count as anomalous.
 
         Args:
-            image_fpr: from 0 (none of those held out) to 1.
+            image_fpr: from 0 (none of those that judged) to 1.
 
         Returns:
             The detector itself, `image_threshold` changed.
@@ -183,12 +191,12 @@ class Calibrated:
         self._own_image_threshold = None
         return self
 
-    def set_image_threshold(self: Self, threshold: float, stride: int = 1) -> Self:
+    def set_image_threshold(self: Self, threshold: float, stride: int | None = None) -> Self:
         """Choose the image threshold itself, instead of by `image_fpr`; `save` keeps it, `set_image_fpr` undoes it.
 
         Args:
             threshold: an image score; it is used as it is, below the pixel threshold too.
-            stride: that the scores were made with from which it follows.
+            stride: that the scores were made with from which it follows; None: the detector's own.
 
         Returns:
             The detector itself, `image_threshold` changed.
@@ -197,31 +205,41 @@ class Calibrated:
             DataError: if nothing was learned yet.
             ValueError: if it is no finite number, or for an unknown stride.
         """
+        stride = self._stride(stride)
         check_stride(stride)
         if not isinstance(threshold, Real) or not np.isfinite(float(threshold)):
             raise ValueError(f"the image threshold is {threshold!r}; it must be a finite number")
         self.check_fitted()
-        self._own_image_threshold = float(threshold), int(stride)
+        self._own_image_threshold = float(threshold), stride
         return self
 
-    def image_threshold(self, stride: int = 1) -> float:
+    def image_threshold(self, stride: int | None = None) -> float:
         """The image score above which a whole image counts as anomalous.
 
-        That is the lowest score that at most the share `image_fpr` of the held-out good images exceed: the pixel
-        threshold alone would flag most good images, since it lets a share of their pixels pass. It is never below the
-        pixel threshold.
+        Another good image exceeds it with a probability of `image_fpr`, see `image_threshold_at`; what is known of that
+        share tells `false_alarms`. The pixel threshold alone would flag most good images, since it lets a share of
+        their pixels pass. It is never below the pixel threshold.
 
         One from `set_image_threshold` is returned as it is at its own stride. At another it is shifted by how much the
         held-out images' highest scores change on average: an estimate, as the scores of defects may change otherwise.
 
         Args:
             stride: that images are scored with, as in `score`: the more pixels are left out, the lower is the highest.
+                At a finer one than the detector's own the threshold is the same, though more pixels may exceed it.
         """
         self.check_fitted()
+        stride = self._stride(stride)
         if self._own_image_threshold is not None:
             threshold, own_stride = self._own_image_threshold
             return threshold + float(np.mean(self._highest(stride) - self._highest(own_stride)))
-        return max(self.threshold_, image_threshold_at(self.image_fpr, self._highest(stride)))
+        at = image_threshold_at if self._expected else counted_image_threshold_at
+        return max(self.threshold_, at(self.image_fpr, self._highest(stride)))
+
+    def false_alarms(self, stride: int | None = None) -> FalseAlarms:
+        """What can be said of the share of good images that `image_threshold` flags."""
+        threshold = self.image_threshold(stride)
+        asked = self.image_fpr if self._own_image_threshold is None else None
+        return FalseAlarms.of(asked, threshold, self._highest(self._stride(stride)))
 
     def _highest(self, stride: int) -> NDArray[np.float32]:
         """The highest score [n] of each held-out image at this stride."""

@@ -16,6 +16,8 @@ from stadx.networks.patch_network import PatchNetwork, channels_last, loaded_net
 from .base import Calibrated
 from .thresholds import HeldOutScores
 
+_RATES = {True: "expected", False: "counted"}  # from which an image threshold follows
+
 AnyDetector = TypeVar("AnyDetector", bound=Calibrated)
 
 
@@ -45,7 +47,7 @@ def write_calibrated(
         "heldout_scores": torch.from_numpy(detector.heldout_scores_),
         "heldout_image_scores": torch.from_numpy(detector.heldout_image_scores_),
     }
-    thresholds: dict[str, Any] = {"threshold": detector.threshold_}
+    thresholds: dict[str, Any] = {"threshold": detector.threshold_, "image_rate": _RATES[detector._expected]}
     if detector._own_image_threshold is not None:
         score, stride = detector._own_image_threshold
         thresholds["image_threshold"] = {"score": score, "stride": stride}
@@ -71,6 +73,7 @@ def read_calibrated(
         detector = build(header, tensors)
         detector._calibrate(held_out_scores(tensors))
         detector.threshold_ = float(header["threshold"])
+        detector._expected = header.get("image_rate", _RATES[False]) == _RATES[True]
         if (own := header.get("image_threshold")) is not None:
             detector.set_image_threshold(own["score"], own["stride"])
     except (LookupError, TypeError, ValueError, RuntimeError) as error:

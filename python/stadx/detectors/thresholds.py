@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stadx.core.errors import DataError, StadxError
+from stadx.metrics.intervals import clopper_pearson
 
 _LEVELS = 4096  # false-positive rates at which the held-out scores are kept
 
@@ -102,6 +103,74 @@ def highest_scores(maps: Sequence[Tensor], stride: int = 1) -> NDArray[np.float3
 
 
 def image_threshold_at(image_fpr: float, scores: NDArray[np.float32]) -> float:
-    """The lowest of these image scores [n] that at most the share `image_fpr` of them exceed."""
+    """The image score that another good image exceeds with this probability, on average over which images judged.
+
+    That is place `image_fpr` · (n + 1) of the n scores, the highest being the first, interpolated between two: of n + 1
+    images of one kind each is as likely as any other to have the k-th highest score. Where that is before the first,
+    the highest.
+
+    Args:
+        image_fpr: in [0, 1].
+        scores: of good images that no student learned from, [n].
+    """
+    falling = np.sort(scores)[::-1].astype(np.float64)
+    places = np.arange(1, len(falling) + 1)
+    return float(np.interp(image_fpr * (len(falling) + 1), places, falling))
+
+
+def counted_image_threshold_at(image_fpr: float, scores: NDArray[np.float32]) -> float:
+    """The lowest of these image scores [n] that at most the share `image_fpr` of them exceed: that of stadx 0.1."""
     falling = np.sort(scores)[::-1]
     return float(falling[min(int(image_fpr * len(scores) + 1e-6), len(scores) - 1)])
+
+
+class FalseAlarms(NamedTuple):
+    """What can be said of the share of good images that a threshold flags.
+
+    Attributes:
+        asked: the share that was asked for; None if the threshold was chosen otherwise.
+        flagged: good images above the threshold, of those that judged.
+        images: how many judged.
+        low, high: the true share lies between these with 95 % confidence (Clopper–Pearson).
+    """
+
+    asked: float | None
+    flagged: int
+    images: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, asked: float | None, threshold: float, scores: NDArray[np.float32]) -> FalseAlarms:
+        """Of the image scores [n] of good images that no student learned from."""
+        flagged = int((scores > threshold).sum())
+        return cls(asked, flagged, len(scores), *clopper_pearson(flagged, len(scores)))
+
+    def sentence(self) -> str:
+        """Say it, and what more images would bring."""
+        asked = "" if self.asked is None else f"{_percent(self.asked)} of good images may be flagged: asked for. "
+        said = (
+            f"{asked}Of the {self.images} good images that judged {self.flagged} exceed the image threshold: with 95 % "
+            f"confidence it flags {_percent(self.low)} to {_percent(self.high)} of good ones."
+        )
+        if self.asked and self.asked * (self.images + 1) < 1:
+            needed = int(np.ceil(1 / self.asked)) - 1
+            return (
+                f"{said} That is too few images to promise {_percent(self.asked)}: the threshold is the highest of their "
+                f"scores; give {needed} or more."
+            )
+        if self.asked and (more := self._more()):
+            return f"{said} {more} more would bring that below {_percent(2 * self.asked)}."
+        return said
+
+    def _more(self) -> int:
+        """How many more images would bring `high` below twice what was asked for; 0 if it is."""
+        assert self.asked
+        images = self.images
+        while clopper_pearson(int(self.asked * images), images)[1] >= 2 * self.asked:
+            images += max(1, images // 50)
+        return images - self.images
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"

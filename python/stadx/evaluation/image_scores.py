@@ -26,12 +26,17 @@ class ImageScorer(BandScorer, Protocol):
     @property
     def image_size(self) -> ImageSize: ...
 
-    def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor: ...
+    def score(self, images: torch.Tensor, *, stride: int | None = None) -> torch.Tensor: ...
 
 
 @keep_freed_memory()
 def score_files(
-    detector: ImageScorer, paths: Sequence[Path], *, stride: int = 1, stage: str = "Images", progress: Progress = silent
+    detector: ImageScorer,
+    paths: Sequence[Path],
+    *,
+    stride: int | None = None,
+    stage: str = "Images",
+    progress: Progress = silent,
 ) -> tuple[dict[Path, float], list[Failure]]:
     """The highest score of each image, as `predict_files` has it; huge ones are read by strips as there.
 
@@ -57,7 +62,7 @@ def score_files(
     return scores, failures
 
 
-def _score_file(detector: ImageScorer, path: Path, stride: int) -> float:
+def _score_file(detector: ImageScorer, path: Path, stride: int | None) -> float:
     huge = open_rows(path) if detector.image_size is None else None
     if huge is None:
         pixels = torch.from_numpy(read_image(path)).permute(2, 0, 1).unsqueeze(0)

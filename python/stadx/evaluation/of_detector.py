@@ -32,12 +32,12 @@ class Scorer(Protocol):
     @property
     def threshold_(self) -> float: ...
 
-    def image_threshold(self, stride: int = 1) -> float: ...
+    def image_threshold(self, stride: int | None = None) -> float: ...
 
     @property
     def settings(self) -> Mapping[str, Any]: ...
 
-    def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor: ...
+    def score(self, images: torch.Tensor, *, stride: int | None = None) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Evaluation:
 
 @keep_freed_memory()
 def evaluate(
-    detector: Scorer, category: Category, *, stride: int = 1, at: At = "original", progress: Progress = silent
+    detector: Scorer, category: Category, *, stride: int | None = None, at: At = "original", progress: Progress = silent
 ) -> Evaluation:
     """Score every test image of `category` and compute the metrics.
 

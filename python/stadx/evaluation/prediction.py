@@ -49,7 +49,7 @@ class Predictor(Scorer, BandScorer, Protocol):
     @property
     def image_size(self) -> ImageSize: ...
 
-    def predict(self, images: torch.Tensor, *, stride: int = 1) -> Predicted: ...
+    def predict(self, images: torch.Tensor, *, stride: int | None = None) -> Predicted: ...
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def predict_files(
     paths: Sequence[Path],
     out: Path,
     *,
-    stride: int = 1,
+    stride: int | None = None,
     regions: RegionSettings = ALL_REGIONS,
     progress: Progress = silent,
 ) -> tuple[list[dict[str, Any]], list[Failure]]:
@@ -171,7 +171,7 @@ def _predict_file(
     out: Path,
     name: str,
     scale: Scale,
-    stride: int,
+    stride: int | None,
     min_pixels: int,
     progress: Progress,
 ) -> tuple[Found, dict[str, str]]:
@@ -197,7 +197,12 @@ def _predict_file(
 
 
 def _line(
-    detector: Predictor, path: Path, found: Found, files: Mapping[str, str], stride: int, settings: RegionSettings
+    detector: Predictor,
+    path: Path,
+    found: Found,
+    files: Mapping[str, str],
+    stride: int | None,
+    settings: RegionSettings,
 ) -> dict[str, Any]:
     """What scores.jsonl says of one image."""
     threshold = float(detector.image_threshold(stride))

@@ -40,7 +40,7 @@ class Setup:
 
     Attributes:
         settings: of the detector that is trained, where no model is given.
-        stride: of scoring.
+        stride: of scoring, if not the detector's own.
         model: a trained detector to take instead of training one.
         device: where is trained and scored.
         photos: what the study "teacher" trains teachers on.
@@ -48,7 +48,7 @@ class Setup:
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    stride: int = 1
+    stride: int | None = None
     model: Path | None = None
     device: str = "cpu"
     photos: Path | None = None

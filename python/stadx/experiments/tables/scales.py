@@ -22,7 +22,7 @@ class OneScale:
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
-        self._maps: dict[tuple[bytes, int], Tensor] = {}
+        self._maps: dict[tuple[bytes, int | None], Tensor] = {}
 
     @property
     def threshold_(self) -> float:
@@ -32,11 +32,11 @@ class OneScale:
     def settings(self) -> Mapping[str, Any]:
         return self.detector.settings
 
-    def image_threshold(self, stride: int = 1) -> float:
+    def image_threshold(self, stride: int | None = None) -> float:
         """As `Detector.image_threshold`."""
         return self.detector.image_threshold(stride)
 
-    def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
+    def score(self, images: Tensor, *, stride: int | None = None) -> Tensor:
         """As `Detector.score`."""
         key = hashlib.sha256(repr(images.shape).encode() + images.cpu().numpy().tobytes()).digest(), stride
         if key not in self._maps:
@@ -59,10 +59,10 @@ class ScalesTogether:
         }
         self.threshold_ = float(np.mean([s.threshold_ for s in scales]))
 
-    def image_threshold(self, stride: int = 1) -> float:
+    def image_threshold(self, stride: int | None = None) -> float:
         """As `Detector.image_threshold`."""
         return float(np.mean([s.image_threshold(stride) for s in self.scales]))
 
-    def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
+    def score(self, images: Tensor, *, stride: int | None = None) -> Tensor:
         """As `Detector.score`."""
         return torch.stack([scale.score(images, stride=stride) for scale in self.scales]).mean(0)
