@@ -98,24 +98,24 @@ def test_one_goal_chooses(
 
 def test_json_holds_everything(model: Path, known: tuple[object, ...], tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
-    options = ("--json", tmp_path / "c.json", "--plot", tmp_path / "c.png", "--stride", 4)
+    options = ("--json", tmp_path / "c.json", "--plot", tmp_path / "c.png", "--stride", 8)
     result = stadx("calibrate", model, *known, "--out", out, *options)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "c.png").is_file() and not (tmp_path / "m-calibration.png").exists()
     written = json.loads((tmp_path / "c.json").read_text())
-    assert written["stride"] == 4 and written["threshold"] == 35
+    assert written["stride"] == 8 and written["threshold"] == 35
     assert written["goal"] == {"Recall": {"share": 0.95}}
     assert written["found"]["k"] == written["found"]["n"] == 5 and written["flagged_left_out"]["n"] == 4
     assert written["curve"]["found"] == [0, 1, 2, 3, 4, 4, 5, 5, 5, 5]
     assert [entry["score"] for entry in written["images"]["defect"]] == [40, 80, 90, 100, 120]
-    previous = Detector.load(model).image_threshold(4)
+    previous = Detector.load(model).image_threshold(8)
     assert written["previous"]["threshold"] == previous
     assert written["previous"]["found"]["k"] == sum(level > previous for level in (40, 80, 90, 100, 120))
     assert written["failures"] == [] and written["versions"] and written["notes"]
-    assert "Score with --stride 4" in result.stderr
+    assert "Score with --stride 8" in result.stderr
     detector = Detector.load(out)
     detector.heldout_image_scores_ = detector.heldout_image_scores_ + np.array([[3], [2], [1], [0]], np.float32)
-    assert detector.image_threshold(4) == 35 and detector.image_threshold(8) < 34.5  # it belongs to stride 4
+    assert detector.image_threshold(8) == 35 and detector.image_threshold(4) > 35.5  # it belongs to stride 8
 
 
 def test_images_are_those_of_a_category_or_of_patterns(model: Path, tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 
 from stadx.cli import app as cli
 from stadx.core import files
+from stadx.core.files import read_model, write_model
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.images import read_map, write_image
 from stadx.detectors.student_teacher import detector
-from stadx.detectors.student_teacher import detector as detector_module
+from stadx.detectors.student_teacher.model_file import DETECTOR_VERSION
 from stadx.networks.patch_network import PatchNetwork
 from stadx.teachers.pretrained import PretrainedNetwork
 from stadx.teachers.teacher_files import TEACHER_VERSION, load_teacher
@@ -265,10 +266,10 @@ def test_a_model_cut_short_is_named(category: Path, model: Path, tmp_path: Path)
     refused(stadx("evaluate", path, category), path, "damaged")
 
 
-def test_a_model_of_another_version_is_refused(
-    category: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(detector_module, "DETECTOR_VERSION", 99)
+def test_a_model_of_another_version_is_refused(category: Path, model: Path, tmp_path: Path) -> None:
+    header, tensors = read_model(model, "detector", DETECTOR_VERSION)
+    model = tmp_path / "newer.safetensors"
+    write_model(model, "detector", DETECTOR_VERSION + 1, header, tensors)
     refused(stadx("predict", model, category / "test/good", "--out", tmp_path / "out"), model, "version")
     assert not (tmp_path / "out").exists()
 

@@ -104,13 +104,13 @@ class Calibrated:
         """
 
     @abstractmethod
-    def score(self, images: Tensor, *, stride: int | None = None) -> Tensor:
+    def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
         """Anomaly scores.
 
         Args:
             images: RGB [B, 3, H, W], uint8 or floating in [0, 1].
-            stride: a power of two: only every stride-th pixel of every stride-th row has to be scored; None: the
-                detector's own.
+            stride: a power of two: only every stride-th pixel of every stride-th row has to be scored. A detector whose
+                own `stride` is another than 1 takes that by default.
 
         Returns:
             float32 [B, H, W] at the input's own size; higher where less as learned.
@@ -140,7 +140,7 @@ class Calibrated:
         Raises:
             DataError: if an image cannot be read, or files differ in size.
         """
-        return self._predicted(self.score(read_batch(images), stride=stride))
+        return self._predicted(self.score(read_batch(images), stride=self._stride(stride)))
 
     def score_bands(self, image: Any, *, stride: int | None = None) -> Iterator[Tensor]:
         """Refuses: images too large to hold are for `Detector`.

@@ -156,8 +156,8 @@ class FalseAlarms(NamedTuple):
         if self.asked and self.asked * (self.images + 1) < 1:
             needed = int(np.ceil(1 / self.asked)) - 1
             return (
-                f"{said} That is too few images to promise {_percent(self.asked)}: the threshold is the highest of their "
-                f"scores; give {needed} or more."
+                f"{said} These are too few to promise {_percent(self.asked)}, so the threshold is the highest of their "
+                f"scores; give {needed} images or more."
             )
         if self.asked and (more := self._more()):
             return f"{said} {more} more would bring that below {_percent(2 * self.asked)}."

@@ -16,6 +16,7 @@ from stadx.data.images import read_image
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
 
+from .of_detector import stride_of
 from .prediction import Failure
 from .prediction_strips import BandScorer, check_finite
 
@@ -26,7 +27,7 @@ class ImageScorer(BandScorer, Protocol):
     @property
     def image_size(self) -> ImageSize: ...
 
-    def score(self, images: torch.Tensor, *, stride: int | None = None) -> torch.Tensor: ...
+    def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor: ...
 
 
 @keep_freed_memory()
@@ -43,13 +44,14 @@ def score_files(
     Args:
         detector: what scores.
         paths: image files.
-        stride: as in `Detector.score`.
+        stride: as in `Detector.score`; None: the detector's own.
         stage: what `progress` is told that this is.
         progress: told how far it is.
 
     Returns:
         Image scores by path, and the images that could not be scored.
     """
+    stride = stride_of(detector, stride)
     scores: dict[Path, float] = {}
     failures: list[Failure] = []
     progress(stage, 0, len(paths), {})
@@ -62,7 +64,7 @@ def score_files(
     return scores, failures
 
 
-def _score_file(detector: ImageScorer, path: Path, stride: int | None) -> float:
+def _score_file(detector: ImageScorer, path: Path, stride: int) -> float:
     huge = open_rows(path) if detector.image_size is None else None
     if huge is None:
         pixels = torch.from_numpy(read_image(path)).permute(2, 0, 1).unsqueeze(0)

@@ -32,12 +32,12 @@ class Scorer(Protocol):
     @property
     def threshold_(self) -> float: ...
 
-    def image_threshold(self, stride: int | None = None) -> float: ...
+    def image_threshold(self, stride: int = 1) -> float: ...
 
     @property
     def settings(self) -> Mapping[str, Any]: ...
 
-    def score(self, images: torch.Tensor, *, stride: int | None = None) -> torch.Tensor: ...
+    def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def evaluate(
     Args:
         detector: what scores.
         category: as `stadx.data.layouts.open_category` gives it.
-        stride: that of `Detector.score`.
+        stride: that of `Detector.score`; None: the detector's own.
         at: "original" compares at each image's own size: the map is resized to it, the mask as it is. "model"
             compares at the detector's `image_size`: the map as it is, the mask resized by nearest neighbour. A side in
             pixels compares detectors of several sizes at one: the map of the detector's size is resized to it.
@@ -165,6 +165,7 @@ def evaluate(
     Raises:
         DataError: the category has no test images, an image or mask cannot be read, or a score is not finite.
     """
+    stride = stride_of(detector, stride)
     images: list[TestScore] = []
     total = len(category.test)
     if not total:
@@ -219,6 +220,11 @@ def evaluate(
         versions=versions(),
         notes=_notes(category.name, images),
     )
+
+
+def stride_of(detector: object, stride: int | None) -> int:
+    """The stride to score with: the detector's own, if it has one, where none is given."""
+    return int(getattr(detector, "stride", 1)) if stride is None else stride
 
 
 def _nearest(mask: NDArray[np.bool_], size: Sequence[int]) -> NDArray[np.bool_]:

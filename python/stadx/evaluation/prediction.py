@@ -23,7 +23,7 @@ from stadx.data.images import list_images, read_image, write_image, write_map
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
 
-from .of_detector import Scorer
+from .of_detector import Scorer, stride_of
 from .prediction_strips import BandScorer, Found, check_finite, predict_rows
 from .region_exports import EXPORTS, ScoredImage
 from .regions import RegionFinder, RegionSettings
@@ -49,7 +49,7 @@ class Predictor(Scorer, BandScorer, Protocol):
     @property
     def image_size(self) -> ImageSize: ...
 
-    def predict(self, images: torch.Tensor, *, stride: int | None = None) -> Predicted: ...
+    def predict(self, images: torch.Tensor, *, stride: int = 1) -> Predicted: ...
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ def predict_files(
         OutputError: `out` cannot be written, or holds an image to score that an output would replace, or, with
             LabelMe's files, any image to score.
     """
+    stride = stride_of(detector, stride)
     check_writable(out / SCORES_FILE)
     if "labelme" in regions.exports and out.resolve() in {path.resolve().parent for path in paths}:
         raise OutputError(
@@ -171,7 +172,7 @@ def _predict_file(
     out: Path,
     name: str,
     scale: Scale,
-    stride: int | None,
+    stride: int,
     min_pixels: int,
     progress: Progress,
 ) -> tuple[Found, dict[str, str]]:
@@ -201,7 +202,7 @@ def _line(
     path: Path,
     found: Found,
     files: Mapping[str, str],
-    stride: int | None,
+    stride: int,
     settings: RegionSettings,
 ) -> dict[str, Any]:
     """What scores.jsonl says of one image."""

@@ -30,7 +30,7 @@ class BandScorer(Protocol):
     @property
     def threshold_(self) -> float: ...
 
-    def score_bands(self, image: RowReader, *, stride: int | None = None) -> Iterable[torch.Tensor]:
+    def score_bands(self, image: RowReader, *, stride: int = 1) -> Iterable[torch.Tensor]:
         """Yield the scores of consecutive bands of rows from top to bottom, float32 [rows, width]."""
         ...
 
@@ -50,7 +50,7 @@ def predict_rows(
     files: Mapping[str, str],
     scale: Scale,
     *,
-    stride: int | None,
+    stride: int,
     min_pixels: int,
     progress: Progress,
 ) -> Found:

@@ -22,21 +22,25 @@ class OneScale:
 
     def __init__(self, detector: Detector) -> None:
         self.detector = detector
-        self._maps: dict[tuple[bytes, int | None], Tensor] = {}
+        self._maps: dict[tuple[bytes, int], Tensor] = {}
 
     @property
     def threshold_(self) -> float:
         return float(self.detector.threshold_)
 
     @property
+    def stride(self) -> int:
+        return self.detector.stride
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         return self.detector.settings
 
-    def image_threshold(self, stride: int | None = None) -> float:
+    def image_threshold(self, stride: int = 1) -> float:
         """As `Detector.image_threshold`."""
         return self.detector.image_threshold(stride)
 
-    def score(self, images: Tensor, *, stride: int | None = None) -> Tensor:
+    def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
         """As `Detector.score`."""
         key = hashlib.sha256(repr(images.shape).encode() + images.cpu().numpy().tobytes()).digest(), stride
         if key not in self._maps:
@@ -58,11 +62,12 @@ class ScalesTogether:
             "scales": [p for s in scales for p in s.settings["scales"]],
         }
         self.threshold_ = float(np.mean([s.threshold_ for s in scales]))
+        self.stride = scales[0].stride
 
-    def image_threshold(self, stride: int | None = None) -> float:
+    def image_threshold(self, stride: int = 1) -> float:
         """As `Detector.image_threshold`."""
         return float(np.mean([s.image_threshold(stride) for s in self.scales]))
 
-    def score(self, images: Tensor, *, stride: int | None = None) -> Tensor:
+    def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
         """As `Detector.score`."""
         return torch.stack([scale.score(images, stride=stride) for scale in self.scales]).mean(0)
