@@ -92,6 +92,19 @@ def test_help_does_not_wait_for_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_info_tells_what_a_model_promises(model: Path, tmp_path: Path) -> None:
+    result = stadx("info", model, "--json", tmp_path / "i.json")
+    told = json.loads((tmp_path / "i.json").read_text())
+    assert (
+        result.exit_code == 0
+        and told["method"] == "student-teacher"
+        and "scored with stride" in told["image threshold"]
+    )
+    sentence = detector.Detector.load(model).false_alarms().sentence()
+    assert told["false alarms"] == sentence and "with 95 % confidence it flags" in sentence
+    refused(stadx("info", tmp_path / "none.safetensors"), "none.safetensors", "no such file")
+
+
 def test_info_names_what_is_installed() -> None:
     result = stadx("info")
     assert result.exit_code == 0

@@ -219,7 +219,7 @@ def test_images_are_flagged_above_the_image_threshold(tmp_path: Path) -> None:
     result = evaluate(Brightness(), open_category(draw(tmp_path, defects={"spot": 200, "dim": 140})))
     assert result.image_threshold == pytest.approx(0.6)  # the dim squares have 0.55, above the pixel threshold
     assert result.flagged == {"good": 0, "defect": 2}
-    assert "2 of 4 defect images, 0 of 3 good" in result.flagged_sentence()
+    assert "2 of 4 (6.8 … 93 %) defect images, 0 of 3 (0 … 71 %) good" in result.flagged_sentence()
 
 
 def test_defects_that_nobody_marked_have_an_image_auroc_alone(tmp_path: Path) -> None:

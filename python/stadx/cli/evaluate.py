@@ -63,7 +63,7 @@ def evaluate(
     with ShownProgress() as progress:
         evaluation = evaluate(detector, category, stride=number(stride), at=at, progress=progress)
     show(metrics_table([evaluation]))
-    for note in (*evaluation.notes, evaluation.flagged_sentence()):
+    for note in filter(None, (*evaluation.notes, evaluation.flagged_sentence(), evaluation.promise)):
         say(note)
     if json_file is not None:
         write_json(json_file, evaluation.to_json())

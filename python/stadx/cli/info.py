@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from .console import show
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .console import show, write_json
+from .options import json_option
 from .tables import facts_table
 
 
-def info() -> None:
-    """Print versions, the instruction set in use, compiled CUDA architectures, and devices."""
-    from stadx.core.devices import facts
+def info(
+    model: Annotated[
+        Path | None, typer.Argument(help="Model file to tell of.", show_default="stadx and this machine")
+    ] = None,
+    json_file: Annotated[Path | None, json_option("the same")] = None,
+) -> None:
+    """Print versions, the instruction set in use, compiled CUDA architectures and devices; or what a model promises."""
+    if model is None:
+        from stadx.core.devices import facts
 
-    show(facts_table(facts()))
+        found = facts()
+    else:
+        from stadx.detectors.registry import load_model
+
+        found = load_model(model).facts()
+    show(facts_table(found))
+    if json_file is not None:
+        write_json(json_file, found)

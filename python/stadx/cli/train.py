@@ -114,7 +114,8 @@ def train(
     with ShownProgress() as progress:
         detector.fit(images, progress=progress, checkpoint=f"{out}.part")
     detector.save(out)
-    say(f"Model: {out} (threshold {detector.threshold_:.4g})")
+    say(f"Model: {out} (threshold of a pixel {detector.threshold_:.4g}, of an image {detector.image_threshold():.4g})")
+    say(detector.false_alarms().sentence())
 
 
 def _check_options(context: typer.Context, method: str, scales: Sequence[int]) -> None:

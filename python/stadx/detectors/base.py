@@ -275,6 +275,16 @@ class Calibrated:
         if not hasattr(self, "heldout_scores_"):
             raise DataError("the detector knows no good images yet; call fit, or load one")
 
+    def facts(self) -> dict[str, str]:
+        """What it is, its thresholds and what they promise, in words."""
+        return {
+            "method": self.method,
+            **{name: str(value) for name, value in self.settings.items() if name != "padding"},
+            "pixel threshold": f"{self.threshold_:.6g}",
+            "image threshold": f"{self.image_threshold():.6g}, scored with stride {self.stride}",
+            "false alarms": self.false_alarms().sentence(),
+        }
+
     @property
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -148,7 +148,7 @@ class FalseAlarms(NamedTuple):
 
     def sentence(self) -> str:
         """Say it, and what more images would bring."""
-        asked = "" if self.asked is None else f"{_percent(self.asked)} of good images may be flagged: asked for. "
+        asked = "" if self.asked is None else f"Asked for: {_percent(self.asked)} of good images flagged. "
         said = (
             f"{asked}Of the {self.images} good images that judged {self.flagged} exceed the image threshold: with 95 % "
             f"confidence it flags {_percent(self.low)} to {_percent(self.high)} of good ones."

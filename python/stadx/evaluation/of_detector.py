@@ -20,6 +20,7 @@ from stadx.data.images import read_image
 from stadx.data.layouts.category import GOOD, Category, read_mask
 from stadx.data.tensors import resize
 from stadx.metrics import FPR_LIMIT, PixelMetrics, ProCurve, auroc, evaluate_maps
+from stadx.metrics.intervals import clopper_pearson
 
 At = Literal["original", "model"] | int
 """The size at which maps and masks are compared: the image's own, what the detector resizes images to, or a square's
@@ -87,6 +88,7 @@ class Evaluation:
     image_threshold: float
     at: At = "original"
     fpr_limit: float = FPR_LIMIT
+    promise: str = ""  # what the model says of its false alarms
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -108,12 +110,13 @@ class Evaluation:
         return {"good": int((above & ~self.labels).sum()), "defect": int((above & self.labels).sum())}
 
     def flagged_sentence(self) -> str:
-        """Say what `flagged` holds."""
+        """Say what `flagged` holds, and what follows for other images of their kind."""
         defects = int(self.labels.sum())
         good = len(self.images) - defects
+        found, alarms = _of_all(self.flagged["defect"], defects), _of_all(self.flagged["good"], good)
         return (
-            f"Above the image threshold of {self.image_threshold:.3g}: {self.flagged['defect']} of {defects} "
-            f"defect images, {self.flagged['good']} of {good} good ones."
+            f"Above the image threshold of {self.image_threshold:.3g}: {found} defect images, {alarms} good ones "
+            "(in brackets: of all such images, with 95 % confidence)."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -128,6 +131,7 @@ class Evaluation:
             "threshold": self.threshold,
             "image_threshold": self.image_threshold,
             "flagged": self.flagged,
+            "promise": self.promise,
             "per_defect": {name: asdict(result) for name, result in self.per_defect.items()},
             "images": [
                 {
@@ -216,10 +220,19 @@ def evaluate(
         threshold=float(detector.threshold_),
         image_threshold=float(detector.image_threshold(stride)),
         at=at,
+        promise=detector.false_alarms(stride).sentence() if hasattr(detector, "false_alarms") else "",
         settings={name: _plain(value) for name, value in detector.settings.items()},
         versions=versions(),
         notes=_notes(category.name, images),
     )
+
+
+def _of_all(count: int, images: int) -> str:
+    """ "3 of 60 (1 … 14 %)"."""
+    if not images:
+        return "0 of 0"
+    low, high = (100 * share for share in clopper_pearson(count, images))
+    return f"{count} of {images} ({low:.2g} … {high:.2g} %)"
 
 
 def stride_of(detector: object, stride: int | None) -> int:

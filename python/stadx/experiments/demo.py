@@ -33,7 +33,7 @@ class DemoSettings:
     steps: int
 
 
-FULL = DemoSettings(train=20, test_good=6, test_defect=9, students=2, steps=250)
+FULL = DemoSettings(train=20, test_good=6, test_defect=9, students=3, steps=250)
 QUICK = DemoSettings(train=8, test_good=2, test_defect=3, students=1, steps=30)
 
 

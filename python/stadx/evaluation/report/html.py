@@ -117,6 +117,7 @@ def _category(evaluation: Evaluation, shown: int) -> str:
         [
             f"<h2>{escape(name)}</h2>",
             f"<p>{escape(evaluation.flagged_sentence())}</p>",
+            f"<p>{escape(evaluation.promise)}</p>",
             '<div class="plots">' + cards + "</div>",
             _gallery(evaluation, scale, shown),
             _settings(evaluation),

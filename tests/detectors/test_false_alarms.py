@@ -1,0 +1,49 @@
+"""The image threshold keeps its promise: on average, and the interval that is stated for it holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stadx.detectors.thresholds import FalseAlarms, counted_image_threshold_at, image_threshold_at
+
+
+@pytest.mark.parametrize(("images", "asked"), [(19, 0.05), (54, 0.05), (300, 0.05), (30, 0.2), (10, 0.1)])
+def test_the_share_is_met_on_average_and_lies_within_the_interval(images: int, asked: float) -> None:
+    """Scores of good images drawn 4,000 times from one distribution, whose true shares are known."""
+    rng = np.random.default_rng(images)
+    shares, within = [], []
+    for scores in rng.uniform(size=(4000, images)).astype(np.float32):
+        threshold = image_threshold_at(asked, scores)
+        share = 1 - threshold  # of a uniform distribution
+        promise = FalseAlarms.of(asked, threshold, scores)
+        shares.append(share)
+        within.append(promise.low <= share <= promise.high)
+    error = np.std(shares) / np.sqrt(len(shares))
+    assert abs(np.mean(shares) - asked) < 4 * error + 1e-6
+    assert np.mean(within) >= 0.95 - 4 * np.sqrt(0.05 * 0.95 / 4000)
+
+
+def test_too_few_images_take_the_highest() -> None:
+    scores = np.array([3, 1, 2], np.float32)
+    assert image_threshold_at(0.05, scores) == 3 == image_threshold_at(0, scores)
+    assert image_threshold_at(1, scores) == 1
+    assert image_threshold_at(0.5, scores) == 2 and image_threshold_at(0.375, scores) == 2.5
+    assert counted_image_threshold_at(0.34, scores) == 2 and counted_image_threshold_at(0.33, scores) == 3
+
+
+def test_it_is_said_in_words() -> None:
+    scores = np.arange(54, dtype=np.float32)
+    promise = FalseAlarms.of(0.05, image_threshold_at(0.05, scores), scores)
+    assert (promise.flagged, promise.images) == (2, 54)
+    assert promise.sentence() == (
+        "Asked for: 5 % of good images flagged. Of the 54 good images that judged 2 exceed the image threshold: "
+        "with 95 % confidence it flags 0.45 % to 13 % of good ones. 60 more would bring that below 10 %."
+    )
+    few = FalseAlarms.of(0.05, 9.0, np.arange(10, dtype=np.float32))
+    assert "10 good images that judged 0 exceed" in few.sentence() and "0 % to 31 %" in few.sentence()
+    assert few.sentence().endswith("the threshold is the highest of their scores; give 19 images or more.")
+    chosen = FalseAlarms.of(None, 2.0, scores)
+    assert chosen.sentence().startswith("Of the 54 good images") and "more" not in chosen.sentence()
+    many = FalseAlarms.of(0.05, 949.5, np.arange(1000, dtype=np.float32))
+    assert many.sentence().endswith("of good ones.")
