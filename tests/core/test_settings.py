@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -53,6 +54,7 @@ class Other(Some):
         {"sizes": [17, 33]},
         {"on": np.True_},
         {"paths": ["a"]},
+        {"paths": (Path("a"), "b")},
     ],
     ids=str,
 )
@@ -68,6 +70,9 @@ def test_values_are_kept_unchanged(right: dict[str, Any]) -> None:
         ({"count": 2.0}, "count is 2.0; it must be a whole number"),
         ({"count": NAN}, "count is nan"),
         ({"count": None}, "count is None"),
+        ({"count": True}, "count is True; it must be a whole number"),
+        ({"sizes": (17.0,)}, r"sizes is \(17.0,\)"),
+        ({"paths": ("a", 3)}, r"paths is \('a', 3\)"),
         ({"count": "3"}, "count is '3'"),
         ({"share": 0}, "share is 0; it must be a number, above 0 and below 1"),
         ({"share": INFINITY}, "share is inf"),

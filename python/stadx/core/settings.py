@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
+import os
 import types
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -63,12 +64,14 @@ class Setting:
         return self.is_single and self._allows(value)
 
     def _allows(self, value: Any) -> bool:
-        if value in self.choices:
-            return True
         if bool in self.types:
-            return value in (True, False)
+            return _is_switch(value)
+        if _is_switch(value):
+            return False
+        if any(value == choice and isinstance(value, Integral) == isinstance(choice, int) for choice in self.choices):
+            return True
         if not self.is_number:
-            return not self.choices
+            return not self.choices and isinstance(value, str | os.PathLike)
         is_number = isinstance(value, Real if float in self.types else Integral)
         if not is_number or not math.isfinite(value):
             return False
@@ -187,6 +190,10 @@ def documented(owner: type[Settings]) -> type[Settings]:
 def read_from_json(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as they were before JSON made lists of tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
+def _is_switch(value: Any) -> bool:
+    return type(value).__name__ in ("bool", "bool_")  # Python's or NumPy's, which `--help` need not import
 
 
 def _figure(value: Any) -> str:

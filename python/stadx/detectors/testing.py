@@ -37,6 +37,7 @@ def check_detector(make_detector: Callable[[], Calibrated], images: Tensor | Non
         AssertionError: saying what is wrong.
     """
     detector = make_detector()
+    _require(isinstance(detector, Calibrated), f"what is made is no `Calibrated`, but {type(detector).__name__}")
     images = resize(_stripes(7, (24, 28)) if images is None else images, detector.image_size)
     _check_settings(detector)
     _check_refusals(detector, images)

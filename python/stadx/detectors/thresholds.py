@@ -82,7 +82,9 @@ class HeldOutScores(NamedTuple):
 
     @classmethod
     def of(cls, maps: Sequence[Tensor], stride: int = 1) -> HeldOutScores:
-        """Of anomaly maps at every stride-th pixel. Raises `StadxError` for scores that are not finite."""
+        """Of anomaly maps at every stride-th pixel. Raises `DataError` for none, `StadxError` for not finite scores."""
+        if not maps:
+            raise DataError("there are no maps of good images to find thresholds from; give one or more")
         return cls(*threshold_levels(maps), highest_scores(maps, stride))
 
 
