@@ -1,0 +1,107 @@
+"""Whether the share of false alarms that a model states is true: random splits of good images, from 10 to 300.
+
+python benchmarks/false_alarms.py ../data/mvtec_ad/bottle ../data/mvtec_ad/screw --out splits.jsonl
+
+Each split trains on some of a category's good images, of training and test, asks for a share of false alarms, and counts
+them on the others. A line of JSON a split; those in the file are not run again. At its end the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import stadx
+from stadx.cli.console import ShownProgress
+from stadx.data.layouts import open_category
+from stadx.data.source import ImageSource
+from stadx.metrics.intervals import clopper_pearson
+
+SIZES = (10, 20, 40, 80, 160, 300)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("categories", nargs="+", type=Path, help="in MVTec AD layout")
+    parser.add_argument("--out", type=Path, required=True, help="JSON lines")
+    parser.add_argument("--splits", type=int, default=20, help="in all, categories and sizes in turn")
+    parser.add_argument("--image-fpr", type=float, default=0.05)
+    parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--scale", type=int, default=33)
+    parser.add_argument("--no-cross", action="store_true", help="a tenth held out, as in stadx 0.1")
+    given = parser.parse_args()
+    settings = {
+        "scales": (given.scale,),
+        "image_size": given.image_size,
+        "steps": given.steps,
+        "image_fpr": given.image_fpr,
+        "cross": not given.no_cross,
+    }
+    done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
+    known = {(line["category"], line["split"]) for line in done if line["settings"] == _plain(settings)}
+    with ShownProgress() as progress:
+        for split in range(given.splits):
+            folder = given.categories[split % len(given.categories)]
+            if (folder.name, split) in known:
+                continue
+            line = run(folder, split, settings, lambda s, d, t, f, n=split: progress(f"split {n}: {s}", d, t, f))
+            with given.out.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+    lines = [json.loads(line) for line in given.out.read_text().splitlines()]
+    print(table([line for line in lines if line["settings"] == _plain(settings)]))
+
+
+def run(folder: Path, split: int, settings: dict[str, Any], progress: Any) -> dict[str, Any]:
+    """Train on some of the good images of a category, and count the alarms on the others."""
+    category = open_category(folder)
+    good = [*category.train, *(item.path for item in category.test if item.is_good)]
+    order = np.random.default_rng(split).permutation(len(good))
+    size = min(SIZES[split % len(SIZES)], len(good) - 20)  # at least 20 to count on
+    images = [good[i] for i in order[:size]]
+    detector = stadx.Detector(**settings, seed=split).fit(images, progress=progress)
+    source, scores = ImageSource([good[i] for i in order[size:]], settings["image_size"]), []
+    for index in range(len(source)):
+        scores.append(float(detector.score(source[index][None]).max()))
+        progress("Other good images", index + 1, len(source), {})
+    promise = detector.false_alarms()
+    flagged = int((np.array(scores) > detector.image_threshold()).sum())
+    counted = clopper_pearson(flagged, len(scores))
+    return {
+        "category": folder.name,
+        "split": split,
+        "settings": _plain(settings),
+        "images": size,
+        "stated": [promise.low, promise.high],
+        "flagged": flagged,
+        "others": len(scores),
+        "within": bool(promise.low <= flagged / len(scores) <= promise.high),
+        "possible": bool(promise.low <= counted[1] and counted[0] <= promise.high),
+        "versions": {"stadx": stadx.__version__, "torch": torch.__version__},
+    }
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """By number of images: splits, flagged of all others, within the stated interval."""
+    rows = ["| good images | splits | flagged | of others | within the stated interval |", "|---|---|---|---|---|"]
+    groups = {str(n): [x for x in lines if x["images"] == n] for n in sorted({x["images"] for x in lines})}
+    for name, group in {**groups, "all": lines}.items():
+        flagged, others = (sum(line[key] for line in group) for key in ("flagged", "others"))
+        within = sum(line["within"] for line in group)
+        rows.append(f"| {name} | {len(group)} | {flagged} ({flagged / others:.1%}) | {others} | {within} |")
+    return "\n".join(rows)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    sys.exit(main())
