@@ -2,8 +2,8 @@
 
 python benchmarks/false_alarms.py ../data/mvtec_ad/bottle ../data/mvtec_ad/screw --out splits.jsonl
 
-Each split trains on some of a category's good images, of training and test, asks for a share of false alarms, and counts
-them on the others. A line of JSON a split; those in the file are not run again. At its end the table.
+Each split trains on some of a category's good images, of training and test, asks for a share of false alarms and
+counts them on the others. A line of JSON a split; those in the file are not run again. At its end the table.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from stadx.evaluation.report.overlay import scale_for
 
 PATCH_SIZE = 33
 IMAGE_SIZE = 128
+IMAGE_FPR = 0.02  # 60 good images can promise that; at 5 % half of all demos would flag one of twelve good ones
 REPORT = "report.html"
 
 
@@ -33,7 +34,7 @@ class DemoSettings:
     steps: int
 
 
-FULL = DemoSettings(train=20, test_good=6, test_defect=9, students=3, steps=250)
+FULL = DemoSettings(train=60, test_good=6, test_defect=9, students=3, steps=250)
 QUICK = DemoSettings(train=8, test_good=2, test_defect=3, students=1, steps=30)
 
 
@@ -56,7 +57,7 @@ def run_demo(
     evaluations = []
     for folder in folders:
         category = open_category(folder)
-        detector = Detector((PATCH_SIZE,), settings.students, IMAGE_SIZE, steps=settings.steps)
+        detector = Detector((PATCH_SIZE,), settings.students, IMAGE_SIZE, image_fpr=IMAGE_FPR, steps=settings.steps)
         detector.fit(category.train, progress=_named(progress, category.name))
         detector.save(out / f"{category.name}.safetensors")
         evaluation = evaluate(detector, category, progress=_named(progress, category.name))
