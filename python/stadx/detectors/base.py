@@ -19,6 +19,7 @@ from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageInput, read_batch
 from stadx.data.tensors import ImageSize
+from stadx.metrics.image_score import image_scores
 from stadx.networks.dense import check_stride
 
 from .thresholds import (
@@ -38,7 +39,7 @@ class Prediction(NamedTuple):
 
     Attributes:
         maps: anomaly maps, float32 [B, H, W].
-        image_scores: the maximum of each map, float32 [B].
+        image_scores: the highest of each map, or the mean of the highest, see `Calibrated.top_share`; float32 [B].
         masks: where a map is above the threshold, bool [B, H, W].
     """
 
@@ -60,13 +61,14 @@ class Calibrated:
         on_gpu: whether it can work on a GPU.
         strided: whether `score` leaves pixels out when told to.
         stride: of scoring, where none is told.
+        top_share: share of a map's pixels, the highest, whose mean is the image score; 0: the highest alone.
         image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
         target_fpr: share of the pixels of good images that the threshold may flag.
         image_fpr: share of the good images that may count as anomalous, see `image_threshold`.
         threshold_: scores above it are anomalous; see `set_target_fpr`.
         heldout_fprs_, heldout_scores_: float32 arrays; a threshold of heldout_scores_[i] flags the share
             heldout_fprs_[i] of the held-out pixels.
-        heldout_image_scores_: float32 [4, n], the highest score of each held-out image, scored with strides 1, 2, 4, 8.
+        heldout_image_scores_: float32 [4, n], the image score of each image that judged, for strides 1, 2, 4, 8.
     """
 
     method: ClassVar[str]
@@ -75,6 +77,7 @@ class Calibrated:
     on_gpu: ClassVar[bool] = False
     strided: ClassVar[bool] = True
     stride: int = 1
+    top_share: float = 0.0
 
     image_size: ImageSize
     target_fpr: float
@@ -256,7 +259,7 @@ class Calibrated:
         Raises:
             StadxError: a score is not finite.
         """
-        self._calibrate(HeldOutScores.of(maps))
+        self._calibrate(HeldOutScores.of(maps, top_share=self.top_share))
 
     def _stride(self, stride: int | None) -> int:
         return self.stride if stride is None else stride
@@ -268,7 +271,7 @@ class Calibrated:
         self.set_target_fpr(self.target_fpr)
 
     def _predicted(self, maps: Tensor) -> Prediction:
-        return Prediction(maps, maps.flatten(1).amax(1), maps > self.threshold_)
+        return Prediction(maps, image_scores(maps, self.top_share), maps > self.threshold_)
 
     def check_fitted(self) -> None:
         """Raise `DataError` if there are no thresholds yet."""

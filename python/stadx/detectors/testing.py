@@ -17,6 +17,7 @@ from torch import Tensor
 from stadx.core.errors import DataError
 from stadx.data.images import write_image
 from stadx.data.tensors import resize
+from stadx.metrics.image_score import image_scores
 from stadx.networks.training import Checkpoint
 
 from .base import Calibrated
@@ -123,7 +124,8 @@ def _check_predict(detector: Calibrated, images: Tensor, folder: Path) -> None:
     for given in (some, folder, sorted(folder.iterdir())):
         maps, scores, masks = detector.predict(given)
         _close(maps, expected, "the maps of `predict` are not those of `score`")
-        _require(torch.equal(scores, maps.flatten(1).amax(1)), "an image score is not its map's maximum")
+        by_share = image_scores(maps, detector.top_share)
+        _require(torch.equal(scores, by_share), "an image score is not the mean of its map's highest, see `top_share`")
         _require(torch.equal(masks, maps > detector.threshold_), "a mask is not where the map is above the threshold")
     _refused(DataError, "`predict` with a file that is not there", detector.predict, folder / "none.png")
 
@@ -133,7 +135,7 @@ def _check_thresholds(detector: Calibrated, images: Tensor) -> None:
     maps = detector.score(images)
     # which images were held out shows in their highest scores
     highest = torch.from_numpy(np.asarray(detector.heldout_image_scores_))[0]
-    distance = (maps.flatten(1).amax(1)[:, None] - highest).abs()
+    distance = (image_scores(maps, detector.top_share)[:, None] - highest).abs()
     spread = float(maps.max() - maps.min())
     all_judged = len(highest) == len(images)  # each by a model that left it out, which scores otherwise
     _require(

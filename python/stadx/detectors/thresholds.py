@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stadx.core.errors import DataError, StadxError
+from stadx.metrics.image_score import image_scores
 from stadx.metrics.intervals import clopper_pearson
+from stadx.networks.upsampling import upsample
 
 _LEVELS = 4096  # false-positive rates at which the held-out scores are kept
 
@@ -73,7 +75,7 @@ class HeldOutScores(NamedTuple):
     Attributes:
         fprs, scores: float32 [n]; a threshold of scores[i] flags the share fprs[i] of the pixels, see
             `threshold_levels`.
-        image_scores: float32 [4, images], see `highest_scores`.
+        image_scores: float32 [4, images], see `strided_image_scores`.
     """
 
     fprs: NDArray[np.float32]
@@ -81,11 +83,11 @@ class HeldOutScores(NamedTuple):
     image_scores: NDArray[np.float32]
 
     @classmethod
-    def of(cls, maps: Sequence[Tensor], stride: int = 1) -> HeldOutScores:
+    def of(cls, maps: Sequence[Tensor], stride: int = 1, top_share: float = 0.0) -> HeldOutScores:
         """Of anomaly maps at every stride-th pixel. Raises `DataError` for none, `StadxError` for not finite scores."""
         if not maps:
             raise DataError("there are no maps of good images to find thresholds from; give one or more")
-        return cls(*threshold_levels(maps), highest_scores(maps, stride))
+        return cls(*threshold_levels(maps), strided_image_scores(maps, stride, top_share))
 
 
 def threshold_at(target_fpr: float, fprs: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
@@ -94,14 +96,22 @@ def threshold_at(target_fpr: float, fprs: NDArray[np.float32], scores: NDArray[n
     return float(scores[last])
 
 
-def highest_scores(maps: Sequence[Tensor], stride: int = 1) -> NDArray[np.float32]:
-    """The highest score of each map if every 1st, 2nd, 4th or 8th pixel is scored: float32 [4, n].
+def strided_image_scores(maps: Sequence[Tensor], stride: int = 1, top_share: float = 0.0) -> NDArray[np.float32]:
+    """The image score of each map if every 1st, 2nd, 4th or 8th pixel is scored: float32 [4, n].
 
     Args:
         maps: at every stride-th pixel. At a finer stride nothing is known: the same is taken.
+        top_share: see `image_scores`.
     """
+
+    def score(known: Tensor, step: int) -> float:
+        whole = known[None, ::step, ::step]
+        if top_share:  # the highest is one of those that are known
+            whole = upsample(whole, stride * known.shape[0], stride * known.shape[1], stride * step)
+        return float(image_scores(whole, top_share))
+
     steps = [max(1, other // stride) for other in (1, 2, 4, 8)]
-    return np.array([[float(s[::step, ::step].max()) for s in maps] for step in steps], np.float32)
+    return np.array([[score(known, step) for known in maps] for step in steps], np.float32)
 
 
 def image_threshold_at(image_fpr: float, scores: NDArray[np.float32]) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,8 +15,9 @@ from stadx.core.progress import Progress, silent
 from stadx.data.images import read_image
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
+from stadx.metrics.image_score import HighestValues
 
-from .of_detector import stride_of
+from .measured_detector import stride_of, top_share_of
 from .prediction import Failure
 from .prediction_strips import BandScorer, check_finite
 
@@ -39,7 +40,7 @@ def score_files(
     stage: str = "Images",
     progress: Progress = silent,
 ) -> tuple[dict[Path, float], list[Failure]]:
-    """The highest score of each image, as `predict_files` has it; huge ones are read by strips as there.
+    """The image score of each image, as `predict_files` has it; huge ones are read by strips as there.
 
     Args:
         detector: what scores.
@@ -68,15 +69,14 @@ def _score_file(detector: ImageScorer, path: Path, stride: int) -> float:
     huge = open_rows(path) if detector.image_size is None else None
     if huge is None:
         pixels = torch.from_numpy(read_image(path)).permute(2, 0, 1).unsqueeze(0)
-        return _highest(detector.score(pixels, stride=stride), path)
-    best = -math.inf
-    with huge:
-        for band in detector.score_bands(huge, stride=stride):
-            best = max(best, _highest(band, path))
-    return best
-
-
-def _highest(scores: torch.Tensor, path: Path) -> float:
-    values = scores.float().cpu().numpy()
-    check_finite(values, path)
-    return float(values.max())
+        whole = detector.score(pixels, stride=stride)
+        bands: Iterable[torch.Tensor] = [whole]
+        highest = HighestValues(whole.numel(), top_share_of(detector))
+    else:
+        bands = detector.score_bands(huge, stride=stride)
+        highest = HighestValues(huge.height * huge.width, top_share_of(detector))
+    with contextlib.nullcontext() if huge is None else huge:
+        for band in bands:
+            check_finite(band.float().cpu().numpy(), path)
+            highest.add(band.cpu())
+    return highest.score()

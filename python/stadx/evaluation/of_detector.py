@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,25 +20,14 @@ from stadx.data.images import read_image
 from stadx.data.layouts.category import GOOD, Category, read_mask
 from stadx.data.tensors import resize
 from stadx.metrics import FPR_LIMIT, PixelMetrics, ProCurve, auroc, evaluate_maps
+from stadx.metrics.image_score import image_scores
 from stadx.metrics.intervals import clopper_pearson
+
+from .measured_detector import MeasuredDetector, stride_of, top_share_of
 
 At = Literal["original", "model"] | int
 """The size at which maps and masks are compared: the image's own, what the detector resizes images to, or a square's
 side."""
-
-
-class Scorer(Protocol):
-    """What an evaluation needs of a detector."""
-
-    @property
-    def threshold_(self) -> float: ...
-
-    def image_threshold(self, stride: int = 1) -> float: ...
-
-    @property
-    def settings(self) -> Mapping[str, Any]: ...
-
-    def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -95,7 +84,7 @@ class Evaluation:
 
     @property
     def image_scores(self) -> NDArray[np.float64]:
-        """The maximum of every map, float64 [N]."""
+        """Of every image, float64 [N]."""
         return np.array([image.score for image in self.images], dtype=np.float64)
 
     @property
@@ -150,12 +139,17 @@ class Evaluation:
 
 @keep_freed_memory()
 def evaluate(
-    detector: Scorer, category: Category, *, stride: int | None = None, at: At = "original", progress: Progress = silent
+    detector: MeasuredDetector,
+    category: Category,
+    *,
+    stride: int | None = None,
+    at: At = "original",
+    progress: Progress = silent,
 ) -> Evaluation:
     """Score every test image of `category` and compute the metrics.
 
-    The image score is the maximum of the map. AU-PRO is exact, up to a false-positive rate of 0.3, overall
-    and per defect type (the images of that type and all good ones).
+    The image score is the highest of the map, or the mean of the highest if the detector says so. AU-PRO is exact, up
+    to a false-positive rate of 0.3, overall and per defect type (the images of that type and all good ones).
 
     Args:
         detector: what scores.
@@ -169,7 +163,7 @@ def evaluate(
     Raises:
         DataError: the category has no test images, an image or mask cannot be read, or a score is not finite.
     """
-    stride = stride_of(detector, stride)
+    stride, top_share = stride_of(detector, stride), top_share_of(detector)
     images: list[TestScore] = []
     total = len(category.test)
     if not total:
@@ -196,7 +190,8 @@ def evaluate(
             raise DataError(f"{item.path}: the model's score is not a finite number here; train the model again")
         within = auroc(anomaly_map, mask) if mask.any() and not mask.all() else None
         marked = item.is_good or item.mask is not None
-        images.append(TestScore(item.path, item.defect, float(anomaly_map.max()), within, anomaly_map, mask, marked))
+        score = float(image_scores(scored[:1].float(), top_share))
+        images.append(TestScore(item.path, item.defect, score, within, anomaly_map, mask, marked))
         progress("Test images", done, total, {})
 
     defects = list(dict.fromkeys(image.defect for image in images if not image.is_good))
@@ -233,11 +228,6 @@ def _of_all(count: int, images: int) -> str:
         return "0 of 0"
     low, high = (100 * share for share in clopper_pearson(count, images))
     return f"{count} of {images} ({low:.2g} … {high:.2g} %)"
-
-
-def stride_of(detector: object, stride: int | None) -> int:
-    """The stride to score with: the detector's own, if it has one, where none is given."""
-    return int(getattr(detector, "stride", 1)) if stride is None else stride
 
 
 def _nearest(mask: NDArray[np.bool_], size: Sequence[int]) -> NDArray[np.bool_]:

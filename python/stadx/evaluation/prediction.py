@@ -22,8 +22,9 @@ from stadx.core.progress import Progress, silent
 from stadx.data.images import list_images, read_image, write_image, write_map
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
+from stadx.metrics.image_score import image_scores
 
-from .of_detector import Scorer, stride_of
+from .measured_detector import MeasuredDetector, stride_of, top_share_of
 from .prediction_strips import BandScorer, Found, check_finite, predict_rows
 from .region_exports import EXPORTS, ScoredImage
 from .regions import RegionFinder, RegionSettings
@@ -43,7 +44,7 @@ class Predicted(Protocol):
     def masks(self) -> torch.Tensor: ...
 
 
-class Predictor(Scorer, BandScorer, Protocol):
+class Predictor(MeasuredDetector, BandScorer, Protocol):
     """What this module needs of a detector."""
 
     @property
@@ -194,7 +195,8 @@ def _predict_file(
     regions = finder.finish(min_pixels)
     mask = next(regions.bands()) > 0
     boxes = [region.box for region in regions.found]
-    return Found(float(scores.max()), regions), write_pictures(out, name, pixels, scores, mask, scale, boxes)
+    score = float(image_scores(prediction.maps[:1].float(), top_share_of(detector)))
+    return Found(score, regions), write_pictures(out, name, pixels, scores, mask, scale, boxes)
 
 
 def _line(

@@ -17,7 +17,9 @@ from stadx.core.progress import Progress
 from stadx.data.images import write_image
 from stadx.data.strip_writer import RowWriter
 from stadx.data.strips import RowReader
+from stadx.metrics.image_score import HighestValues
 
+from .measured_detector import top_share_of
 from .regions import FoundRegion, RegionFinder, Regions
 from .report.overlay import Box, Scale, overlay
 
@@ -36,7 +38,7 @@ class BandScorer(Protocol):
 
 
 class Found(NamedTuple):
-    """The highest score of an image, and the regions above the threshold."""
+    """The score of an image, and the regions above the threshold."""
 
     score: float
     regions: Regions
@@ -63,7 +65,7 @@ def predict_rows(
         DataError: if the image is damaged, or a score is no finite number; then no file is written.
         OutputError: if a file cannot be written.
     """
-    done, best = 0, -math.inf
+    done, highest = 0, HighestValues(image.height * image.width, top_share_of(detector))
     height, width = image.height, image.width
     small, finder = Reduction(height, width), RegionFinder()
     with contextlib.ExitStack() as stack:
@@ -76,7 +78,7 @@ def predict_rows(
             maps.write(scores)
             finder.add(scores > detector.threshold_, scores)
             small.add(image.rows(done, done + len(scores)).numpy(), scores)
-            best = max(best, float(scores.max()))
+            highest.add(band.cpu())
             done += len(scores)
             progress("Rows", done, height, {})
         regions = finder.finish(min_pixels)
@@ -87,7 +89,7 @@ def predict_rows(
         write_image(
             out / files["overlay"], overlay(small.pixels, small.scores, scale, predicted=small.mask, boxes=boxes)
         )
-    return Found(best, regions)
+    return Found(highest.score(), regions)
 
 
 def check_finite(scores: NDArray[np.float32], path: Path) -> None:

@@ -28,6 +28,7 @@ from .settings import DetectorSettings, Terms
 from .smoothing import smooth
 
 _CPU = torch.device("cpu")
+_GAP_IMAGES = 60  # on which is measured how much worse students are on images that they did not see
 _MOST_PIXELS = 1 << 27  # scored in all, of a scale; each costs some 20 bytes
 
 
@@ -72,8 +73,10 @@ def unseen_errors(
 ) -> Iterator[list[ErrorMaps]]:
     """e and v of the images that judge, on the CPU, scale by scale; a GPU has the `precision` that it scores with.
 
-    An image that one student alone left out is judged by it: ‖S − ŷ‖² is in expectation larger than the e of all, by
-    as much as v is of them, and that is taken off.
+    With `folds` one of the M students has not seen an image, the others have. ‖S − ŷ‖² of that one alone is in
+    expectation larger than e would be if none had, by as much as v is, wherever it lies; so the sum of that, less v,
+    over that of e is how much larger e is of images that none has seen. It is measured on up to 60 images and
+    multiplies e and v of all, but does not make them smaller.
     """
     judged = _judged(source, division, stride)
 
@@ -86,18 +89,22 @@ def unseen_errors(
 
     for number, ensemble in enumerate(ensembles):  # each scorer has weights and memory of its own on a card
         together = scorer(ensemble)
-        alone = (
-            [scorer(replace(ensemble, students=[student])) for student in ensemble.students] if division.folds else []
-        )
+        students = ensemble.students if division.folds else []
+        alone = [scorer(replace(ensemble, students=[student])) for student in students]
         found: list[ErrorMaps] = []
+        unseen = seen = 0.0
         with keep_freed_memory():
             for student, index in judged:
                 image = source[index]
                 e, v = errors(together, image)
-                if alone:
-                    e = (errors(alone[student], image)[0] - v).clamp_min_(0)
+                if division.folds and len(found) < _GAP_IMAGES:
+                    unseen += float((errors(alone[student], image)[0] - v).sum(dtype=torch.float64))
+                    seen += float(e.sum(dtype=torch.float64))
                 found.append(ErrorMaps(e, v, ensemble.computed(TensorRows(image), stride)))
                 progress("Held-out images", number * len(judged) + len(found), len(ensembles) * len(judged), {})
+        if division.folds:
+            gap = max(1.0, unseen / max(seen, 1e-30))
+            found = [ErrorMaps(maps.e.mul_(gap), maps.v.mul_(gap), maps.computed) for maps in found]
         yield found
 
 
@@ -126,7 +133,11 @@ def normalization_of(errors: Sequence[ErrorMaps], terms: Terms = "both", level: 
 
 
 def calibrate(
-    errors: Iterable[list[ErrorMaps]], terms: Terms = "both", level: float = 0.0, smoothing: float = 0.0
+    errors: Iterable[list[ErrorMaps]],
+    terms: Terms = "both",
+    level: float = 0.0,
+    smoothing: float = 0.0,
+    top_share: float = 0.0,
 ) -> tuple[list[Normalization], HeldOutScores]:
     """Score statistics of every scale, and the judging images' scores (Eqs. 11 and 12), smoothed as a detector's.
 
@@ -148,7 +159,7 @@ def calibrate(
             else:
                 sums[image] += scores
     fused = (total.div_(len(normalizations))[None] for total in sums)
-    return normalizations, HeldOutScores.of([_smoothed(total, stride, smoothing) for total in fused], stride)
+    return normalizations, HeldOutScores.of([_smoothed(total, stride, smoothing) for total in fused], stride, top_share)
 
 
 def _smoothed(maps: Tensor, stride: int, sigma: float) -> Tensor:

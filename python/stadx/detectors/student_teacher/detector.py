@@ -111,7 +111,7 @@ class Detector(DetectorSettings, Calibrated):
         self._gpu_scorer = None
         where = self.device, self.gpu_precision
         errors = unseen_errors(self.ensembles_, source, division, self.stride, progress, *where)
-        self.normalizations_, scores = calibrate(errors, self.terms, self.level, self.smoothing)
+        self.normalizations_, scores = calibrate(errors, self.terms, self.level, self.smoothing, self.top_share)
         self._calibrate(scores)
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self

@@ -15,7 +15,12 @@ from ..model_files import frozen_network, named
 from .ensemble import Ensemble
 from .normalization import Normalization
 
-_BEFORE = {"level": 0.0, "stride": 1, "cross": False}  # settings that files of previous versions may not have
+_BEFORE = {
+    "level": 0.0,
+    "stride": 1,
+    "cross": False,
+    "top_share": 0.0,
+}  # settings that files of previous versions may not have
 DETECTOR_VERSION = 2  # 1, of stadx 0.1, has "padding" and no "border"
 
 

@@ -44,8 +44,8 @@ class DetectorSettings:
     image_fpr: float = setting(0.05, "Share of the good images that may count as anomalous.", at_least=0, at_most=1)
     cross: bool = setting(
         True,
-        "Each student leaves out another part of the images, so that every image, judged by the student that never saw "
-        "it, counts for score statistics and thresholds. Off, or with one student: a share of the images is held out.",
+        "All images count for score statistics and thresholds: each student leaves out another part of them, which "
+        "tells how much higher images score that none saw. Off, or with one student: a share is held out.",
         paper=False,
     )
     held_out: float = setting(
@@ -105,6 +105,13 @@ class DetectorSettings:
         0.5,
         "How much of an image's own level of error is taken out, since images differ in light; at 0.5 one that is "
         "wrong all over still stands out.",
+        at_least=0,
+        at_most=1,
+        paper=0.0,
+    )
+    top_share: float = setting(
+        0.001,
+        "Share of an image's pixels, those of the highest scores, whose mean is the image score; 0: the highest alone.",
         at_least=0,
         at_most=1,
         paper=0.0,

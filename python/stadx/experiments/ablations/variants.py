@@ -70,7 +70,7 @@ class HeldOut:
         changed = Detector.from_parts(
             {**base.settings, "scales": scales, **changes},
             [_first(base.ensembles_[i], students) for i in chosen],
-            *calibrate(errors, terms, level, smoothing),
+            *calibrate(errors, terms, level, smoothing, base.top_share),
         )
         return changed.to(base.device, base.gpu_precision)
 

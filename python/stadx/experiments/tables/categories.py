@@ -21,7 +21,8 @@ from stadx.data.source import ImageSource, fingerprint
 from stadx.detectors.baselines import METHODS, Baseline, DescriptorBaseline
 from stadx.detectors.student_teacher.calibration import Division, calibrate, unseen_errors
 from stadx.detectors.student_teacher.detector import Detector
-from stadx.evaluation.of_detector import Scorer, evaluate
+from stadx.evaluation.measured_detector import MeasuredDetector
+from stadx.evaluation.of_detector import evaluate
 from stadx.teachers.teacher_files import shipped_teacher
 
 from ..panels import write_extremes
@@ -102,7 +103,7 @@ def measure_category(request: Request, folder: Path, row: str, column: str, seed
     images, category = training_images(folder), open_category(folder)
     if not category.has_defects:  # found out before anything is trained
         raise DataError(f"{folder}: has no defects to measure AU-PRO on")
-    detector: Scorer
+    detector: MeasuredDetector
     if column in SCALES:
         scales = [
             _one_scale(file, request.device) for file in _train(SCALES[column], images, request, seed, row, shown)
@@ -135,7 +136,7 @@ def train_detector(
     whole = Detector(scales, seed=seed, **request.budget.detector_settings(len(images))).to(request.device)
     source, ensembles = ImageSource(images, whole.image_size), [part.ensembles_[0] for part in parts]
     errors = unseen_errors(ensembles, source, Division.of(whole, len(source)), whole.stride, progress, whole.device)
-    calibrated = calibrate(errors, whole.terms, whole.level, whole.smoothing)
+    calibrated = calibrate(errors, whole.terms, whole.level, whole.smoothing, whole.top_share)
     return Detector.from_parts(whole.settings, ensembles, *calibrated).to(request.device)
 
 
