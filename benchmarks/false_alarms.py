@@ -68,7 +68,7 @@ def run(folder: Path, split: int, settings: dict[str, Any], progress: Any) -> di
     detector = stadx.Detector(**settings, seed=split).fit(images, progress=progress)
     source, scores = ImageSource([good[i] for i in order[size:]], settings["image_size"]), []
     for index in range(len(source)):
-        scores.append(float(detector.score(source[index][None]).max()))
+        scores.append(float(detector.predict(source[index][None]).image_scores))
         progress("Other good images", index + 1, len(source), {})
     promise = detector.false_alarms()
     flagged = int((np.array(scores) > detector.image_threshold()).sum())

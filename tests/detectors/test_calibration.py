@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,10 @@ from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.calibration import Division, calibrate, normalization_of, unseen_errors
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization, fuse
-from stadx.detectors.student_teacher.settings import Terms
+from stadx.detectors.student_teacher.settings import DetectorSettings, Terms
 from stadx.detectors.student_teacher.smoothing import smooth
 from stadx.detectors.thresholds import HeldOutScores, threshold_at, threshold_levels
+from stadx.networks.windows import TensorRows
 
 pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
 
@@ -77,3 +80,38 @@ def test_scores_that_are_not_finite_are_refused(wrong: float) -> None:
     maps[1][2, 1] = wrong
     with pytest.raises(StadxError, match="not finite"):
         threshold_levels(maps)
+
+
+def test_images_that_one_student_left_out_are_raised_by_what_it_says_of_them() -> None:
+    teacher, students = random_teacher(), [random_teacher(17, seed) for seed in (1, 2)]
+    ensemble = Ensemble(teacher, students, torch.zeros(8), torch.ones(8), inside=True)
+    images = good_images(5, (31, 26))
+    folds = [[0, 3, 4], [1, 2]]
+    for stride in (1, 4):
+        (found,) = unseen_errors(
+            [ensemble], ImageSource(images, None), Division([*range(5)], [], folds), stride, silent
+        )
+        order = [0, 1, 3, 2, 4]  # in turns
+        pairs = [ensemble.error_and_variance(images[i][None], stride=stride) for i in order]
+        alone = [
+            replace(ensemble, students=[students[i not in folds[0]]]).error_and_variance(images[i][None], stride=stride)
+            for i in order
+        ]
+        gap = sum(float((e1 - v).sum()) for (e1, _), (_, v) in zip(alone, pairs, strict=True))
+        gap = max(1.0, gap / sum(float(e.sum()) for e, _ in pairs))
+        for got, (e, v) in zip(found, pairs, strict=True):
+            torch.testing.assert_close(got.e, gap * e)
+            torch.testing.assert_close(got.v, gap * v)
+            assert got.computed == ensemble.computed(TensorRows(images[0]), stride)
+
+
+def test_how_images_are_divided() -> None:
+    settings = DetectorSettings(students=3, held_out=0.25)
+    learned, held_out, folds = Division.of(settings, 10)
+    assert learned == [*range(10)] and held_out == []
+    assert sorted(i for part in folds for i in part) == learned and sorted(map(len, folds)) == [3, 3, 4]
+    assert Division.of(replace(settings, seed=1), 10).folds != folds
+    for other in (replace(settings, cross=False), replace(settings, students=1)):
+        learned, held_out, folds = Division.of(other, 10)
+        assert (len(learned), len(held_out), folds) == (8, 2, []) and sorted(learned + held_out) == [*range(10)]
+    assert Division.of(settings, 2).folds == [[1], [0], []] or Division.of(settings, 2).folds == [[0], [1], []]

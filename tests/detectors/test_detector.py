@@ -152,6 +152,13 @@ def test_several_scales_average(folder: Path) -> None:
     torch.testing.assert_close(both.score(images[:1])[0], (single[0] + single[1]) / 2)
 
 
+def test_two_images_are_enough(folder: Path) -> None:
+    detector = make_detector(folder, students=3, steps=3, cross=True, patience=5).fit(good_images(2))
+    assert detector.heldout_image_scores_.shape == (4, 2)
+    assert "give 19 images or more" in detector.false_alarms().sentence()
+    assert detector.image_threshold() == detector.heldout_image_scores_[0].max()
+
+
 def test_smoothing_is_of_maps_and_threshold_alike(folder: Path, fitted: Detector) -> None:
     images = good_images(8)
     smoothed = make_detector(folder, held_out=0.4, smoothing=1.5).fit(images)

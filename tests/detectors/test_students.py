@@ -14,6 +14,7 @@ from small import good_images, random_teacher
 
 from stadx import ModelFileError, StadxError
 from stadx.data.source import ImageSource
+from stadx.detectors.student_teacher.batches import Batches
 from stadx.detectors.student_teacher.crops import Crop, Focus, random_crops
 from stadx.detectors.student_teacher.settings import DetectorSettings
 from stadx.detectors.student_teacher.students import train_students
@@ -231,3 +232,29 @@ def test_a_killed_run_resumes_bit_for_bit(
     assert torch.equal(whole.ensemble.mean, resumed.ensemble.mean)
     assert torch.equal(whole.ensemble.std, resumed.ensemble.std)
     assert whole.history == resumed.history
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_student_learns_nothing_of_the_images_it_leaves_out(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.stack([torch.full((3, 20, 24), 40 * i + 20, dtype=torch.uint8) for i in range(6)])
+    images[:, :, ::3] += 5  # not of one colour
+    folds = [[0, 5], [1, 4], [2, 3]]
+    seen: dict[int, set[int]] = {}
+    students: list[int] = []
+    loss = Batches.loss
+
+    def recorded(self: Batches, student: Any, part: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            if id(student) not in students:
+                students.append(id(student))
+            grey = (part.mean((1, 2, 3)) * 0.226 + 0.449) * 255  # about what was normalised
+            seen.setdefault(id(student), set()).update(((grey - 20) / 40).round().int().tolist())
+        return loss(self, student, part, target)
+
+    monkeypatch.setattr(Batches, "loss", recorded)
+    settings = replace(SETTINGS, students=3, steps=18, batch=batch, crop=6)
+    source = ImageSource(images, None)
+    whole = train_students(random_teacher(), source, range(6), settings, folds=folds)
+    learned = sorted(sorted(images) for images in seen.values())
+    assert learned == [[0, 1, 4, 5], [0, 2, 3, 5], [1, 2, 3, 4]]
+    assert all(np.isfinite(h["held_out"]) for h in whole.history)

@@ -41,6 +41,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     folder = tmp_path_factory.mktemp("teachers")
     teachers = [teacher_file(folder, p) for p in (17, 33)]
     small = {"scales": (17, 33), "students": 2, "steps": 4, "image_size": 48, "crop": 8, "held_out": 0.5}
+    small |= {"stride": 1, "border": "reflect", "cross": False}
     return Setup({**small, "teachers": teachers})
 
 
@@ -66,6 +67,20 @@ def test_the_variant_with_everything_is_the_detector(trained: Detector, held_out
     assert torch.equal(same.score(images), trained.score(images))
     assert same.threshold_ == trained.threshold_
     assert (same.scales, same.students) == (trained.scales, trained.students)
+
+
+def test_variants_of_a_crossed_detector(category: Path, setup: Setup) -> None:
+    """Each student left out another part: those that are taken away take theirs along."""
+    setup = replace(setup, settings={**setup.settings, "cross": True, "border": "inside", "stride": 4})
+    crossed = setup.detector({}).fit(category)
+    held_out = HeldOut(crossed, ImageSource(training_images(category), 48), silent)
+    same = held_out.variant()
+    images = torch.rand(2, 3, 48, 48)
+    assert torch.equal(same.score(images), crossed.score(images))
+    assert (same.threshold_, same.image_threshold()) == (crossed.threshold_, crossed.image_threshold())
+    every = len(training_images(category))
+    assert crossed.heldout_image_scores_.shape[1] == every
+    assert held_out.variant(students=1).heldout_image_scores_.shape[1] == -(-every // 2)
 
 
 def test_variants_use_what_their_names_say(trained: Detector, held_out: HeldOut) -> None:
@@ -120,24 +135,24 @@ def test_studies_of_one_model(
 
 def test_a_study_that_trains_keeps_its_detectors(category: Path, setup: Setup, tmp_path: Path) -> None:
     setup = one_scale(setup)
-    first = run_study("padding", category, tmp_path, setup)
-    assert [row.name for row in first] == ["reflect", "zeros", "replicate"]
-    assert len(list((tmp_path / "models").iterdir())) == 3
+    first = run_study("border", category, tmp_path, setup)
+    assert [row.name for row in first] == ["inside", "reflect", "zeros", "replicate"]
+    assert len(list((tmp_path / "models").iterdir())) == 4
     zeros = next(f for f in (tmp_path / "models").iterdir() if "zeros" in f.name)
     assert Detector.load(zeros).ensembles_[0].students[0].padding == "zeros"
     stages: list[str] = []
     again = run_study(
-        "padding", category, tmp_path, setup, progress=lambda stage, done, total, figures: stages.append(stage)
+        "border", category, tmp_path, setup, progress=lambda stage, done, total, figures: stages.append(stage)
     )
     assert again == first and not any("Students" in stage for stage in stages)
     other = replace(setup, settings={**setup.settings, "crop": 4})
     with pytest.raises(DataError, match=r"safetensors: was trained with other settings \(crop\); name another folder"):
-        run_study("padding", category, tmp_path, other)
+        run_study("border", category, tmp_path, other)
 
 
 def test_a_study_that_trains_takes_no_model(category: Path, trained: Detector, setup: Setup, tmp_path: Path) -> None:
     trained.save(tmp_path / "m.safetensors")
-    for study in ("image-size", "padding", "steps", "optimizer", "focus", "seed", "teacher"):
+    for study in ("image-size", "border", "steps", "optimizer", "focus", "seed", "teacher"):
         with pytest.raises(DataError, match=f'"{study}" trains a detector for each of its rows: leave --model out'):
             run_study(study, category, tmp_path, replace(setup, model=tmp_path / "m.safetensors", photos=tmp_path))
 

@@ -128,7 +128,11 @@ def train_students(
         checkpoint.save({"step": step, "loss": loss_average, "history": history, "best": best.state}, tensors)
 
     parts = folds or ([held_out] * len(students) if held_out else [])
-    watched = [batches.held_out(TeacherTargets(teacher, source, part, 0, inside), part) for part in parts]
+    watched = [  # with fewer images than students some leave none out
+        (student, batches.held_out(TeacherTargets(teacher, source, part, 0, inside), part))
+        for student, part in zip(students, parts, strict=False)
+        if part
+    ]
 
     def descend(part: Tensor, target: Tensor, learns: Tensor) -> Tensor:
         """Losses of a step, [B, h', w'], of the students that learn [M, B] from an image; they take it."""
@@ -160,8 +164,7 @@ def train_students(
             history.append({"step": step, "loss": round(loss_average, 4)})
             if watched:
                 with torch.no_grad():
-                    pairs = zip(students, watched, strict=True)
-                    held = [batches.loss(s, seen.part, seen.target).mean().item() for s, seen in pairs]
+                    held = [batches.loss(s, seen.part, seen.target).mean().item() for s, seen in watched]
                 history[-1]["held_out"] = round(sum(held) / len(held), 4)
                 if settings.patience:
                     best.update(history[-1]["held_out"], modules)
