@@ -140,9 +140,11 @@ def train_students(
         losses = torch.zeros_like(target[:, 0])
         count = learns.sum(0)[:, None, None]
         for student, mine in zip(students, learns, strict=True):  # one at a time: less memory
-            rows = mine.nonzero()[:, 0] if folds and not part.is_cuda else ...  # a recorded step leaves none out
-            if not mine.any():
-                continue
+            rows: Any = ...
+            if folds and not part.is_cuda:  # a recorded step cannot leave images out, nor ask whether to
+                rows = mine.nonzero()[:, 0]
+                if len(rows) == 0:
+                    continue
             loss, mine = batches.loss(student, part[rows], target[rows]), mine[rows]
             mean = (loss.mean((1, 2)) * mine).sum() / mine.sum().clamp_min(1) if folds else loss.mean()
             mean.backward()
