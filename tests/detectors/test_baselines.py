@@ -228,6 +228,15 @@ def test_command_line(tmp_path: Path) -> None:
         assert message in " ".join(result.output.replace("│", " ").split())
 
 
+def test_pixels_outside_a_region_of_interest_cannot_alarm(fitted: DescriptorBaseline) -> None:
+    images, inside = _with_defect(), torch.ones(20, 24, dtype=torch.bool)
+    inside[8:14, 9:16] = False
+    whole, found = fitted.predict(images), fitted.predict(images, roi=inside)
+    assert torch.equal(found.maps[:, inside], whole.maps[:, inside])
+    assert (found.maps[:, ~inside] == float(fitted.heldout_scores_.min())).all() and not found.masks[:, ~inside].any()
+    assert torch.equal(found.image_scores, whole.maps[:, inside].amax(1))
+
+
 def test_what_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="patch_size is 16"):
         METHODS["knn"](patch_size=16)

@@ -5,12 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .console import BAD_INPUT, ShownProgress, check_outputs, fail, say, show, write_json
-from .options import KNOWN_SETS, ModelFile, ScoringDevice, Stride, built, json_option, number, open_model, refused
+from .options import (
+    KNOWN_SETS,
+    ModelFile,
+    Region,
+    ScoringDevice,
+    Stride,
+    apply_region,
+    built,
+    json_option,
+    number,
+    open_model,
+    refused,
+)
 from .tables import calibration_table
 
 if TYPE_CHECKING:
@@ -78,6 +90,7 @@ def calibrate(
         ),
     ] = None,
     json_file: Annotated[Path | None, json_option("figures, scores and the curve")] = None,
+    roi: Region = None,
     stride: Stride = None,
     device: ScoringDevice = "cpu",
 ) -> None:
@@ -95,12 +108,13 @@ def calibrate(
     from stadx.evaluation.report.calibration_plot import write_calibration_plot
 
     detector = open_model(model, device, None, None)
+    chosen: dict[str, Any] = {"stride": number(stride), "roi": apply_region(detector, roi)}
     scores: dict[str, dict[Path, float]] = {}
     failures = []
     with ShownProgress() as progress:
         for kind, paths in images.items():
             stage = f"Images, {kind}"
-            scores[kind], failed = score_files(detector, paths, stride=number(stride), stage=stage, progress=progress)
+            scores[kind], failed = score_files(detector, paths, **chosen, stage=stage, progress=progress)
             failures += failed
     for failure in failures:
         fail(failure.message)

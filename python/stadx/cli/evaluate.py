@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -12,12 +12,15 @@ from .options import (
     KNOWN_SETS,
     DefectPattern,
     GoodPattern,
+    IgnoreValue,
     MaskPattern,
     ModelFile,
     OtherImageFpr,
     OtherTargetFpr,
+    Region,
     ScoringDevice,
     Stride,
+    apply_region,
     json_option,
     number,
     open_model,
@@ -45,6 +48,8 @@ def evaluate(
     ] = "original",
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
+    ignore_value: IgnoreValue = None,
+    roi: Region = None,
     stride: Stride = None,
     device: ScoringDevice = "cpu",
 ) -> None:
@@ -60,8 +65,9 @@ def evaluate(
     from stadx.evaluation.of_detector import evaluate
 
     detector = open_model(model, device, target_fpr, image_fpr)
+    given: dict[str, Any] = {"roi": apply_region(detector, roi), "ignore_value": ignore_value}
     with ShownProgress() as progress:
-        evaluation = evaluate(detector, category, stride=number(stride), at=at, progress=progress)
+        evaluation = evaluate(detector, category, stride=number(stride), at=at, **given, progress=progress)
     show(metrics_table([evaluation]))
     for note in filter(None, (*evaluation.notes, evaluation.flagged_sentence(), evaluation.promise)):
         say(note)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from .console import ShownProgress, check_outputs, say, show, write_json
-from .options import json_option
+from .options import IgnoreValue, json_option
 from .tables import maps_table
 
 
@@ -27,6 +27,7 @@ def evaluate_maps(
     connectivity: Annotated[
         Literal["8", "4"], typer.Option(help="Neighbours that make defect pixels one region.")
     ] = "8",
+    ignore_value: IgnoreValue = None,
     json_file: Annotated[Path | None, json_option("the metrics")] = None,
     regions: Annotated[
         Path | None, typer.Option(help="Write a CSV line for every region: area, overlap, AU-PRO of its own.")
@@ -50,6 +51,7 @@ def evaluate_maps(
             connectivity=int(connectivity),
             compare=compare,
             replicates=bootstrap,
+            ignore_value=ignore_value,
             progress=progress,
         )
     show(maps_table(evaluation))

@@ -14,9 +14,12 @@ import typer
 from stadx.core.settings import Setting, settings_of
 from stadx.data.layout_registry import layout_names
 
+from .console import say
+
 if TYPE_CHECKING:
     import torch
 
+    from stadx.data.roi import Roi
     from stadx.detectors.base import Calibrated
 
 Device = Annotated[str, typer.Option(help="Where to train and score: cpu, cuda, cuda:1, …")]
@@ -50,6 +53,25 @@ MaskPattern = Annotated[
         "{folder} that of its folder, as in 'masks/{name}.png'.",
     ),
 ]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        "--roi",
+        metavar="MASK",
+        help="Look only where this mask is white: an image for all, resized to each, or a folder with NAME.png or "
+        "NAME_mask.png for every image NAME, at its size. 'none': look everywhere.",
+        show_default="the model's own, if it has one",
+    ),
+]
+IgnoreValue = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=65535,
+        help="Pixels of masks with this value, such as 255 or 128, are neither defect nor background.",
+        show_default="none",
+    ),
+]
 
 
 def number(stride: str | None) -> int | None:
@@ -57,6 +79,7 @@ def number(stride: str | None) -> int | None:
     return None if stride is None else int(stride)
 
 
+NO_REGION = "none"  # of --roi
 KNOWN_SETS = ", ".join(layout_names())
 """The data sets whose layouts are known."""
 
@@ -217,6 +240,33 @@ def move(detector: Calibrated, device: str) -> None:
         detector.to(device)
     except ValueError as error:
         raise refused("device", str(error)) from error
+
+
+def open_region(text: str | None) -> Roi | None:
+    """What the option --roi names; None where it names nothing, or 'none'."""
+    from stadx.data.roi import Roi
+
+    if text in (None, NO_REGION):
+        return None
+    roi = Roi(text)
+    if roi.share is not None and roi.mask is not None:
+        height, width = roi.mask.shape
+        say(f"Region of interest: {text}, {100 * roi.share:.3g} % of {width}x{height} pixels, resized to each image.")
+    return roi
+
+
+def apply_region(detector: Calibrated, text: str | None) -> Roi | None:
+    """Have a detector look where the option --roi says; a folder of masks comes back, all else it keeps itself."""
+    from stadx.detectors.roi import roi_argument
+
+    if text is None:
+        if (own := getattr(detector, "roi_", None)) is not None:
+            say(f"Region of interest: the model's own, {100 * float(own.mean()):.3g} % of an image.")
+        return None
+    roi = open_region(text)
+    roi_argument(detector, roi)  # refuses
+    detector.roi_ = None if roi is None else roi.mask  # calibrate writes it into the new model
+    return roi
 
 
 def open_model(file: Path, device: str, target_fpr: float | None, image_fpr: float | None) -> Calibrated:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from .console import BAD_INPUT, ShownProgress, fail, say
-from .options import ModelFile, OtherImageFpr, OtherTargetFpr, ScoringDevice, Stride, built, number, open_model
+from .options import (
+    ModelFile,
+    OtherImageFpr,
+    OtherTargetFpr,
+    Region,
+    ScoringDevice,
+    Stride,
+    apply_region,
+    built,
+    number,
+    open_model,
+)
 
 
 def predict(
@@ -17,6 +28,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl.")],
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
+    roi: Region = None,
     stride: Stride = None,
     min_area: Annotated[
         float, typer.Option(min=0, help="Drop regions of the mask with a smaller area: pixels, with --pixel-size mm².")
@@ -45,8 +57,9 @@ def predict(
     regions = built(RegionSettings, chosen)
     paths = collect_images(images)
     detector = open_model(model, device, target_fpr, image_fpr)
+    given: dict[str, Any] = {"stride": number(stride), "roi": apply_region(detector, roi)}
     with ShownProgress() as progress:
-        lines, failures = predict_files(detector, paths, out, stride=number(stride), regions=regions, progress=progress)
+        lines, failures = predict_files(detector, paths, out, **given, regions=regions, progress=progress)
     above = sum(line["is_anomalous"] for line in lines)
     say(f"{above} of {len(lines)} images are anomalous.")
     say(f"Scores: {out / SCORES_FILE}")

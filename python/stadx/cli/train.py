@@ -24,6 +24,7 @@ from .options import (
     built,
     given_options,
     move,
+    open_region,
     refused,
     settings_options,
 )
@@ -95,6 +96,16 @@ def train(
             help="Of methods whose papers have settings for textures as for objects: take those.",
         ),
     ] = False,
+    roi: Annotated[
+        str | None,
+        typer.Option(
+            "--roi",
+            metavar="MASK",
+            help="Learn, and set thresholds, only where this mask is white: an image for all, which the model keeps, "
+            "or a folder with NAME.png or NAME_mask.png for every image NAME. Students only.",
+            show_default="everywhere",
+        ),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
@@ -111,8 +122,9 @@ def train(
         settings = _of_baseline(chosen, settings, preset, epochs, texture)
     detector = built(chosen, settings)
     move(detector, device)
+    region = {} if (found := open_region(roi)) is None else {"roi": found}
     with ShownProgress() as progress:
-        detector.fit(images, progress=progress, checkpoint=f"{out}.part")
+        detector.fit(images, progress=progress, checkpoint=f"{out}.part", **region)
     detector.save(out)
     say(f"Model: {out} (threshold of a pixel {detector.threshold_:.4g}, of an image {detector.image_threshold():.4g})")
     say(detector.false_alarms().sentence())
@@ -128,6 +140,7 @@ def _check_options(context: typer.Context, method: str, scales: Sequence[int]) -
         known = _ALWAYS | {option for option in _SHARED if _NAMES.get(option, option) in taken}
         known |= {"texture"} if chosen.texture_settings else set()
         known |= {"preset"} if chosen.paper_settings else set()
+        known |= {"roi"} if "roi" in inspect.signature(chosen.fit).parameters else set()
     for name in given_options(context):
         if name not in known:
             raise refused(name, f"means nothing to --method {method}; leave it out")

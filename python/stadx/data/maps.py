@@ -6,8 +6,9 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,12 @@ from tifffile import TiffFile
 
 from stadx.core.errors import DataError
 
+from .arrays import REAL, WHOLE, Array, checked, copy_of, open_array, plane_of
 from .decode import damaged, decode_image, is_wide_grey, open_file, pixel_limit
 from .images import IMAGE_SUFFIXES, natural_key, subfolders, visible
 from .layouts import good_folders, mask_folder
-from .layouts.category import GOOD, read_mask
+from .layouts.category import GOOD
+from .masks import read_truth, truth_of
 
 MAP_SUFFIXES = frozenset({".tif", ".tiff", ".npy", ".png"})
 # Lossless only: a compressed mask has grey around its edges, and non-zero means defect.
@@ -27,11 +30,9 @@ MASK_SUFFIXES = IMAGE_SUFFIXES - {".jpg", ".jpeg", ".webp"} | {".npy"}
 _MAP_ENDINGS = ("_anomaly_map", "_map", "_scores")  # "_map" after the one that it ends
 _MASK_ENDINGS = ("_mask", "_gt")
 _PREDICTED = "_map.tiff"  # how `stadx predict` names its maps, beside overlays and masks of the same image
-_REAL, _WHOLE = "fiub", "iub"  # kinds of dtype of maps and of masks
 _PILLOW_READS = ("bool", "uint8", "uint16", "int16", "int32", "float32")  # dtypes of TIFF, without loss
 
-Array: TypeAlias = npt.NDArray[Any]
-Pair: TypeAlias = "tuple[Array, npt.NDArray[np.bool_], str]"
+Pair: TypeAlias = "tuple[Array, npt.NDArray[np.bool_] | npt.NDArray[np.uint8], str]"
 
 # It logs oddities of files that are readable all the same; without a handler they would go to the terminal.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -74,7 +75,9 @@ class MapSet:
         return self._read(self.items)
 
 
-def open_map_set(maps: str | os.PathLike[str], masks: str | os.PathLike[str]) -> MapSet:
+def open_map_set(
+    maps: str | os.PathLike[str], masks: str | os.PathLike[str], ignore_value: int | None = None
+) -> MapSet:
     """Find the maps in `maps` and their masks in `masks`: two folders, or two .npy files [N, H, W] (or [H, W]).
 
     In folders, a map (.tif, .tiff, .npy, .png) and its mask have the same relative folder and the same name, where
@@ -82,6 +85,7 @@ def open_map_set(maps: str | os.PathLike[str], masks: str | os.PathLike[str]) ->
     Maps of good images lie in folders named good (ok for BTAD, Normal for VisA); masks there are ignored. Where files
     end in _map.tiff, as `stadx predict` writes them, others in the same folder are no maps. `masks` may be a category:
     then the folder of its masks is meant. In stacks, a mask without a non-zero value stands for a good image.
+    With an `ignore_value` masks are uint8, `IGNORED` where they have it, 1 at other defect pixels, else 0.
 
     Raises:
         DataError: a path is missing or of another kind; a map lacks its mask, or a mask its map; two belong to one
@@ -98,10 +102,10 @@ def open_map_set(maps: str | os.PathLike[str], masks: str | os.PathLike[str]) ->
     # Where both are what `stadx predict` wrote, its own masks would pass for the truth.
     if os.path.samefile(maps, masks):
         raise DataError(f"{maps}: given both as maps and as masks; give the ground truth as masks")
-    return _open_folders(maps, masks) if os.path.isdir(maps) else _open_stacks(maps, masks)
+    return (_open_folders if os.path.isdir(maps) else _open_stacks)(maps, masks, ignore_value)
 
 
-def _open_folders(maps: Path, masks: Path) -> MapSet:
+def _open_folders(maps: Path, masks: Path, ignore_value: int | None) -> MapSet:
     masks = mask_folder(masks)
     map_files = list(_files_below(maps, MAP_SUFFIXES))
     if not map_files:
@@ -128,7 +132,7 @@ def _open_folders(maps: Path, masks: Path) -> MapSet:
         listed = ", ".join(unused[:3]) + (", ..." if len(unused) > 3 else "")
         count = f"{len(unused)} of {len(mask_of)} masks"
         raise DataError(f"{listed}: {count} have no map below {maps}; add the maps, or remove the masks")
-    return MapSet(items, [str(item.path) for item in items], _read_folders)
+    return MapSet(items, [str(item.path) for item in items], partial(_read_folders, ignore_value=ignore_value))
 
 
 def _files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
@@ -164,19 +168,19 @@ def _without(stem: str, endings: tuple[str, ...]) -> str:
     return stem[: len(stem) - len(ending)]
 
 
-def _read_folders(items: list[MapItem]) -> Iterator[Pair]:
+def _read_folders(items: list[MapItem], ignore_value: int | None) -> Iterator[Pair]:
     for item in items:
         is_array = item.path.suffix.lower() == ".npy"
-        values = _open_array(item.path, _REAL) if is_array else _read_picture(item.path)
-        scores = _copy(_plane(values, item.path))
+        values = open_array(item.path, REAL) if is_array else _read_picture(item.path)
+        scores = copy_of(plane_of(values, item.path))
         shape: tuple[int, int] = scores.shape
         if item.mask is None:
-            mask = np.zeros(shape, np.bool_)
+            truth = np.zeros(shape, np.uint8)
         elif item.mask.suffix.lower() == ".npy":
-            mask = _read_array_mask(item.mask, shape, item.path)
+            truth = _read_array_mask(item.mask, shape, item.path, ignore_value)
         else:
-            mask = read_mask(item.mask, shape, item.path)
-        yield scores, mask, item.defect
+            truth = read_truth(item.mask, shape, item.path, ignore_value)
+        yield scores, truth.astype(np.bool_) if ignore_value is None else truth, item.defect
 
 
 def _read_picture(path: Path) -> Array:
@@ -213,11 +217,14 @@ def _read_tiff(path: Path) -> Array | None:
             values: Array = page.asarray()
         except Exception as error:
             raise damaged(path, error) from error
-    return _checked(values, path, _REAL)
+    return checked(values, path, REAL)
 
 
-def _read_array_mask(path: Path, shape: tuple[int, int], map_path: Path) -> npt.NDArray[np.bool_]:
-    mask: npt.NDArray[np.bool_] = np.asarray(_plane(_open_array(path, _WHOLE), path) != 0)
+def _read_array_mask(
+    path: Path, shape: tuple[int, int], map_path: Path, ignore_value: int | None
+) -> npt.NDArray[np.uint8]:
+    values = plane_of(open_array(path, WHOLE), path)
+    mask: npt.NDArray[np.bool_] = np.asarray(values != 0)
     if mask.shape != shape:
         sizes = f"the mask is {list(mask.shape)} but its map {map_path} is {list(shape)}"
         raise DataError(f"{path}: {sizes}; give both the same size")
@@ -226,10 +233,10 @@ def _read_array_mask(path: Path, shape: tuple[int, int], map_path: Path) -> npt.
             f"{path}: the mask marks no pixel of {map_path}; mark the defect with non-zero values, "
             f"or move the map to a folder named {GOOD} and delete the mask"
         )
-    return mask
+    return truth_of(mask, values, ignore_value)
 
 
-def _open_stacks(maps: Path, masks: Path) -> MapSet:
+def _open_stacks(maps: Path, masks: Path, ignore_value: int | None) -> MapSet:
     _, truth = _stacks(maps, masks)
     items = [MapItem(maps, masks if np.any(mask) else None, "") for mask in truth]
     if all(item.mask is None for item in items):
@@ -238,14 +245,15 @@ def _open_stacks(maps: Path, masks: Path) -> MapSet:
     def read(items: list[MapItem]) -> Iterator[Pair]:
         # Opened anew each time, so that what was read does not stay mapped.
         for item, scores, mask in zip(items, *_stacks(maps, masks), strict=True):
-            yield _copy(scores), np.asarray(mask != 0), item.defect
+            truth = np.asarray(mask != 0)
+            yield copy_of(scores), truth if ignore_value is None else truth_of(truth, mask, ignore_value), item.defect
 
     return MapSet(items, [f"{maps}[{i}]" for i in range(len(items))], read)
 
 
 def _stacks(maps: Path, masks: Path) -> tuple[Array, Array]:
     """Maps and masks, each [N, H, W] and mapped into memory."""
-    scores, truth = _open_stack(maps, _REAL), _open_stack(masks, _WHOLE)
+    scores, truth = _open_stack(maps, REAL), _open_stack(masks, WHOLE)
     if scores.shape != truth.shape:
         shapes = f"the masks are {list(truth.shape)} but the maps {maps} are {list(scores.shape)}"
         raise DataError(f"{masks}: {shapes}; give both the same shape")
@@ -253,7 +261,7 @@ def _stacks(maps: Path, masks: Path) -> tuple[Array, Array]:
 
 
 def _open_stack(path: Path, kinds: str) -> Array:
-    values = _open_array(path, kinds)
+    values = open_array(path, kinds)
     if values.ndim == 2:
         values = values[None]
     elif values.ndim == 4 and 1 in (values.shape[1], values.shape[3]):
@@ -261,40 +269,3 @@ def _open_stack(path: Path, kinds: str) -> Array:
     if values.ndim != 3 or values.size == 0:
         raise DataError(f"{path}: has shape {list(values.shape)}; give an array [N, H, W]")
     return values
-
-
-def _open_array(path: Path, kinds: str) -> Array:
-    """Map the array of a .npy file into memory."""
-    with open_file(path):  # raises: says why it cannot be opened
-        try:
-            # What np.load does with a memory map, without its detours to archives and pickles.
-            values: Array = np.lib.format.open_memmap(path, mode="r")
-        # Damaged headers make it raise nearly anything: ValueError, SyntaxError, TokenError...
-        except Exception as error:
-            raise DataError(
-                f"{path}: cannot be read as an array ({error}); write numbers, not objects, with numpy.save"
-            ) from error
-    return _checked(values, path, kinds)
-
-
-def _checked(values: Array, path: Path, kinds: str) -> Array:
-    if values.dtype.kind not in _REAL:
-        raise DataError(f"{path}: holds {values.dtype}, not real numbers; save it as float32")
-    if values.dtype.kind not in kinds:
-        raise DataError(f"{path}: holds {values.dtype}, but masks are bool or integer; name them after the maps")
-    return values
-
-
-def _plane(values: Array, path: Path) -> Array:
-    """`values` as [H, W], without channels or batches of one."""
-    plane = values
-    while plane.ndim > 2 and 1 in (plane.shape[0], plane.shape[-1]):
-        plane = plane[0] if plane.shape[0] == 1 else plane[..., 0]
-    if plane.ndim != 2 or plane.size == 0:
-        raise DataError(f"{path}: has shape {list(values.shape)}; save one array [H, W] a file")
-    return plane
-
-
-def _copy(plane: Array) -> Array:
-    """A copy in memory, in native byte order; bool as uint8."""
-    return np.array(plane, np.uint8 if plane.dtype.kind == "b" else plane.dtype.newbyteorder("="), order="C")

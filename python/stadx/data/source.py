@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,10 +16,13 @@ from stadx.core.errors import DataError
 from .images import read_image
 from .layouts import training_images
 from .layouts.patterns import named_images
+from .roi import Roi, nearest
 from .tensors import ImageSize, check_images, resize
 
 ImageInput = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor
 """Images on disk, by one name or several, or in memory [N, 3, H, W]."""
+
+_Item = tuple[Tensor, Tensor | None]  # an image and where it is looked at
 
 
 class ImageSource:
@@ -28,9 +32,11 @@ class ImageSource:
         data: what `training_images` takes, image files, or images [N, 3, H, W].
         size: what they are resized to.
         cache_bytes: memory for images; beyond it they are read again each time.
+        roi: where they are looked at; None: everywhere.
 
     Attributes:
         name: what messages call them: the folder, or the first file and how many more.
+        roi: as given.
 
     Raises:
         DataError: if there is nothing to read, or a tensor is not [N, 3, H, W].
@@ -41,10 +47,13 @@ class ImageSource:
         data: ImageInput,
         size: ImageSize,
         cache_bytes: int = 4 << 30,
+        roi: Roi | None = None,
     ) -> None:
         self.size = size
+        self.roi = roi
         self._room = cache_bytes
-        self._kept: dict[int, Tensor] = {}
+        self._kept: dict[int, _Item] = {}
+        self._last: tuple[int, _Item] | None = None
         self._tensor: Tensor | None = None
         self._paths: list[Path] = []
         self.name = "images in memory"
@@ -63,17 +72,63 @@ class ImageSource:
         return len(self._paths) if self._tensor is None else len(self._tensor)
 
     def __getitem__(self, index: int) -> Tensor:
-        image = self._kept.get(index)
-        if image is None:
+        return self._item(index)[0]
+
+    def inside(self, index: int) -> Tensor | None:
+        """Where an image is looked at, bool [H, W] at its size here; None: everywhere.
+
+        Raises:
+            DataError: naming a mask that cannot be used.
+        """
+        return None if self.roi is None else self._item(index)[1]
+
+    def name_of(self, index: int) -> str:
+        """What messages call one image."""
+        return os.fspath(self._paths[index]) if self._tensor is None else f"image {index}"
+
+    def _item(self, index: int) -> _Item:
+        item = self._kept.get(index)
+        if item is None and self._last is not None and self._last[0] == index:
+            item = self._last[1]
+        if item is None:
             if self._tensor is None:
                 image = torch.from_numpy(read_image(self._paths[index])).permute(2, 0, 1)
             else:
                 image = self._tensor[index]
+            size = (image.shape[1], image.shape[2])
             image = resize(image[None], self.size)[0]
-            if image.nbytes <= self._room:
-                self._room -= image.nbytes
-                self._kept[index] = image
-        return image
+            item = image, self._inside(index, size, (image.shape[1], image.shape[2]))
+            used = image.nbytes + (0 if item[1] is None else item[1].nbytes)
+            if used <= self._room:
+                self._room -= used
+                self._kept[index] = item
+            elif self.roi is not None:  # image and mask are asked for one after the other
+                self._last = index, item
+        return item
+
+    def _inside(self, index: int, size: tuple[int, int], resized: tuple[int, int]) -> Tensor | None:
+        if self.roi is None:
+            return None
+        mask = nearest(
+            torch.from_numpy(self.roi.of(index if self._tensor is not None else self._paths[index], size)), resized
+        )
+        if not mask.any():
+            raise DataError(
+                f"{self.name_of(index)}: nothing of its region of interest is left at {resized[1]}x{resized[0]}; make "
+                "it wider, or the image size larger"
+            )
+        return None if mask.all() else mask
+
+    def roi_fingerprint(self) -> str | None:
+        """Tells where these images are looked at from elsewhere, by their pixels; None: everywhere."""
+        if self.roi is None:
+            return None
+        digest, every = hashlib.sha256(), True
+        for index in range(len(self)):
+            inside = self.inside(index)
+            every = every and inside is None
+            digest.update(b"all" if inside is None else np.packbits(inside.numpy()).tobytes())
+        return None if every else digest.hexdigest()
 
     def fingerprint(self) -> str:
         """Tells this set of images from another: a hash of names, sizes and times, or of the pixels."""

@@ -7,7 +7,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from stadx.data.tensors import ImageSize
 from stadx.metrics.image_score import image_scores
 from stadx.networks.dense import check_stride
 
+from .prediction import Prediction as Prediction
+from .roi import RoiMask, inside_maps, roi_argument
 from .thresholds import (
     FalseAlarms,
     HeldOutScores,
@@ -32,20 +34,6 @@ from .thresholds import (
 )
 
 Self = TypeVar("Self", bound="Calibrated")
-
-
-class Prediction(NamedTuple):
-    """What a detector's `predict` finds.
-
-    Attributes:
-        maps: anomaly maps, float32 [B, H, W].
-        image_scores: the highest of each map, or the mean of the highest, see `Calibrated.top_share`; float32 [B].
-        masks: where a map is above the threshold, bool [B, H, W].
-    """
-
-    maps: Tensor
-    image_scores: Tensor
-    masks: Tensor
 
 
 class Calibrated:
@@ -69,6 +57,7 @@ class Calibrated:
         heldout_fprs_, heldout_scores_: float32 arrays; a threshold of heldout_scores_[i] flags the share
             heldout_fprs_[i] of the held-out pixels.
         heldout_image_scores_: float32 [4, n], the image score of each image that judged, for strides 1, 2, 4, 8.
+        roi_: which pixels of images are looked at where `predict` is not told, bool [h, w], see `Roi`; None: all.
     """
 
     method: ClassVar[str]
@@ -86,6 +75,7 @@ class Calibrated:
     heldout_fprs_: NDArray[np.float32]
     heldout_scores_: NDArray[np.float32]
     heldout_image_scores_: NDArray[np.float32]
+    roi_: NDArray[np.bool_] | None = None
     _device = torch.device("cpu")
     _expected = True  # whether the image threshold follows from the expected share, or as in files of stadx 0.1
     _own_image_threshold: tuple[float, int] | None = None  # that was chosen, and the stride that it belongs to
@@ -132,20 +122,21 @@ class Calibrated:
     def load(cls, path: str | os.PathLike[str]) -> Calibrated:
         """Read a detector that `save` wrote; it scores exactly as that one did. Raises `ModelFileError`."""
 
-    def predict(self, images: ImageInput, *, stride: int | None = None) -> Prediction:
+    def predict(self, images: ImageInput, *, stride: int | None = None, roi: RoiMask | None = None) -> Prediction:
         """Anomaly map, image score and mask at the threshold of each image.
 
         Args:
             images: image files, folders of them or patterns such as "photos/*_left.png", one or several; or a tensor as
                 in `score`.
-            stride: as in `score`.
+            stride, roi: as in `score`; see `Detector.predict`. Detectors whose `score` takes no `roi` refuse it.
 
         Raises:
             DataError: if an image cannot be read, or files differ in size.
         """
-        return self._predicted(self.score(read_batch(images), stride=self._stride(stride)))
+        batch = read_batch(images)
+        return self._predicted(self.score(batch, stride=self._stride(stride), **roi_argument(self, roi)), roi)
 
-    def score_bands(self, image: Any, *, stride: int | None = None) -> Iterator[Tensor]:
+    def score_bands(self, image: Any, *, stride: int | None = None, roi: RoiMask | None = None) -> Iterator[Tensor]:
         """Refuses: images too large to hold are for `Detector`.
 
         Raises:
@@ -270,8 +261,9 @@ class Calibrated:
         self._own_image_threshold = None
         self.set_target_fpr(self.target_fpr)
 
-    def _predicted(self, maps: Tensor) -> Prediction:
-        return Prediction(maps, image_scores(maps, self.top_share), maps > self.threshold_)
+    def _predicted(self, maps: Tensor, roi: RoiMask | None = None) -> Prediction:
+        scores = image_scores(maps, self.top_share, inside_maps(self, maps, roi))
+        return Prediction(maps, scores, maps > self.threshold_)
 
     def check_fitted(self) -> None:
         """Raise `DataError` if there are no thresholds yet."""

@@ -51,6 +51,8 @@ def write_calibrated(
     if detector._own_image_threshold is not None:
         score, stride = detector._own_image_threshold
         thresholds["image_threshold"] = {"score": score, "stride": stride}
+    if detector.roi_ is not None:
+        levels["roi"] = torch.from_numpy(detector.roi_)
     write_model(path, kind, version, {**header, **thresholds}, {**tensors, **levels})
 
 
@@ -73,6 +75,7 @@ def read_calibrated(
         detector = build(header, tensors)
         detector._calibrate(held_out_scores(tensors))
         detector.threshold_ = float(header["threshold"])
+        detector.roi_ = tensors["roi"].numpy() if "roi" in tensors else None
         detector._expected = header.get("image_rate", _RATES[False]) == _RATES[True]
         if (own := header.get("image_threshold")) is not None:
             detector.set_image_threshold(own["score"], own["stride"])

@@ -21,6 +21,7 @@ from stadx.metrics.image_score import image_scores
 from stadx.networks.training import Checkpoint
 
 from .base import Calibrated
+from .roi import takes_roi
 
 _RATES = 0.0, 0.01, 0.1, 0.5, 1.0
 
@@ -48,6 +49,7 @@ def check_detector(make_detector: Callable[[], Calibrated], images: Tensor | Non
         _check_scores(detector, images)
         _check_predict(detector, images, Path(folder) / "images")
         _check_thresholds(detector, images)
+        _check_region(detector, images)
         _check_file(detector, images, Path(folder) / "model.safetensors")
         _check_clone(detector, images, Path(folder) / "part", Path(folder) / "resumed.safetensors")
 
@@ -163,6 +165,19 @@ def _check_thresholds(detector: Calibrated, images: Tensor) -> None:
     for setter in (detector.set_target_fpr, detector.set_image_fpr):
         _refused(ValueError, f"`{setter.__name__}` with 1.5", setter, 1.5)
     detector.set_target_fpr(target_fpr).set_image_fpr(image_fpr)
+
+
+def _check_region(detector: Calibrated, images: Tensor) -> None:
+    if not takes_roi(detector.score):
+        return
+    some, target_fpr = images[:2], detector.target_fpr
+    inside = torch.zeros(some.shape[2:], dtype=torch.bool)
+    inside[:, : inside.shape[1] // 2] = True
+    maps, scores, masks = detector.set_target_fpr(1.0).predict(some, roi=inside)
+    _require(not masks[:, ~inside].any(), "pixels outside a region of interest exceed the lowest threshold")
+    highest = image_scores(maps, detector.top_share, inside.expand_as(maps))
+    _require(torch.equal(scores, highest), "an image score is not of its region of interest alone")
+    detector.set_target_fpr(target_fpr)
 
 
 def _check_file(detector: Calibrated, images: Tensor, file: Path) -> None:

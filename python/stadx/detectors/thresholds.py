@@ -83,11 +83,23 @@ class HeldOutScores(NamedTuple):
     image_scores: NDArray[np.float32]
 
     @classmethod
-    def of(cls, maps: Sequence[Tensor], stride: int = 1, top_share: float = 0.0) -> HeldOutScores:
-        """Of anomaly maps at every stride-th pixel. Raises `DataError` for none, `StadxError` for not finite scores."""
+    def of(
+        cls,
+        maps: Sequence[Tensor],
+        stride: int = 1,
+        top_share: float = 0.0,
+        insides: Sequence[Tensor | None] | None = None,
+    ) -> HeldOutScores:
+        """Of anomaly maps at every stride-th pixel, `insides` as in `strided_image_scores`.
+
+        Raises `DataError` for no maps, `StadxError` for scores that are not finite.
+        """
         if not maps:
             raise DataError("there are no maps of good images to find thresholds from; give one or more")
-        return cls(*threshold_levels(maps), strided_image_scores(maps, stride, top_share))
+        insides = insides or [None] * len(maps)
+        pairs = zip(maps, insides, strict=True)
+        levels = threshold_levels([m if inside is None else m[inside[::stride, ::stride]] for m, inside in pairs])
+        return cls(*levels, strided_image_scores(maps, stride, top_share, insides))
 
 
 def threshold_at(target_fpr: float, fprs: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
@@ -96,22 +108,29 @@ def threshold_at(target_fpr: float, fprs: NDArray[np.float32], scores: NDArray[n
     return float(scores[last])
 
 
-def strided_image_scores(maps: Sequence[Tensor], stride: int = 1, top_share: float = 0.0) -> NDArray[np.float32]:
+def strided_image_scores(
+    maps: Sequence[Tensor], stride: int = 1, top_share: float = 0.0, insides: Sequence[Tensor | None] | None = None
+) -> NDArray[np.float32]:
     """The image score of each map if every 1st, 2nd, 4th or 8th pixel is scored: float32 [4, n].
 
     Args:
         maps: at every stride-th pixel. At a finer stride nothing is known: the same is taken.
         top_share: see `image_scores`.
+        insides: which pixels of each image are looked at, bool [H, W]; None: all.
     """
 
-    def score(known: Tensor, step: int) -> float:
+    def score(known: Tensor, inside: Tensor | None, step: int) -> float:
         whole = known[None, ::step, ::step]
-        if top_share:  # the highest is one of those that are known
+        if top_share or inside is not None:  # the highest is one of those that are known
             whole = upsample(whole, stride * known.shape[0], stride * known.shape[1], stride * step)
+        if inside is not None:
+            height, width = inside.shape
+            return float(image_scores(whole[:, :height, :width], top_share, inside[None]))
         return float(image_scores(whole, top_share))
 
+    pairs = list(zip(maps, insides or [None] * len(maps), strict=True))
     steps = [max(1, other // stride) for other in (1, 2, 4, 8)]
-    return np.array([[score(known, step) for known in maps] for step in steps], np.float32)
+    return np.array([[score(*pair, step) for pair in pairs] for step in steps], np.float32)
 
 
 def image_threshold_at(image_fpr: float, scores: NDArray[np.float32]) -> float:

@@ -16,6 +16,7 @@ from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
 from stadx.data.maps import MapSet, open_map_set
+from stadx.data.masks import IGNORED
 from stadx.metrics import Interval, PixelMetrics, Region, auroc, evaluate_maps
 
 
@@ -78,9 +79,9 @@ class _Extremes:
     def __len__(self) -> int:
         return len(self._maps)
 
-    def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_], str]]:
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_] | NDArray[np.uint8], str]]:
         for i, (scores, mask, defect) in enumerate(self._maps):
-            self.highest[i], self.defective[i] = scores.max(), mask.any()
+            self.highest[i], self.defective[i] = scores.max(), (mask == 1).any()
             yield scores, mask, defect
 
 
@@ -92,6 +93,7 @@ def evaluate_map_files(
     connectivity: int = 8,
     compare: bool = False,
     replicates: int = 0,
+    ignore_value: int | None = None,
     progress: Progress = silent,
 ) -> MapEvaluation:
     """Exact metrics of maps in files; memory holds some images and all defect pixels.
@@ -102,14 +104,19 @@ def evaluate_map_files(
         connectivity: 8 or 4, what makes defect pixels one region.
         compare: also compute what common shortcuts report.
         replicates: of a bootstrap over images; 0 for none.
+        ignore_value: of pixels of masks that are neither defect nor background; a mask that has no other but 0 is that
+            of a good image.
         progress: told of every file read.
 
     Raises:
         DataError: files do not fit together or cannot be read, a score is NaN, or there is no background.
     """
-    found = open_map_set(maps, masks)
+    found = open_map_set(maps, masks, ignore_value)
     source = _Extremes(found)
-    metrics: PixelMetrics = evaluate_maps(source, connectivity=connectivity, names=found.names, progress=progress)
+    ignored = None if ignore_value is None else IGNORED
+    metrics: PixelMetrics = evaluate_maps(
+        source, connectivity=connectivity, names=found.names, ignore_value=ignored, progress=progress
+    )
     kinds = source.defective.any() and not source.defective.all()
     first = limits[0]
     return MapEvaluation(

@@ -20,10 +20,12 @@ from stadx.core.files import check_writable, growing
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.images import list_images, read_image, write_image, write_map
+from stadx.data.roi import Roi
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
 from stadx.metrics.image_score import image_scores
 
+from .looked_at import region_for, roi_argument
 from .measured_detector import MeasuredDetector, stride_of, top_share_of
 from .prediction_strips import BandScorer, Found, check_finite, predict_rows
 from .region_exports import EXPORTS, ScoredImage
@@ -109,6 +111,7 @@ def predict_files(
     *,
     stride: int | None = None,
     regions: RegionSettings = ALL_REGIONS,
+    roi: Roi | None = None,
     progress: Progress = silent,
 ) -> tuple[list[dict[str, Any]], list[Failure]]:
     """Score the images `paths` and write into the folder `out`, for each image NAME:
@@ -119,6 +122,7 @@ def predict_files(
     when interrupted, scores.jsonl holds a line for everything done so far.
 
     `regions` says which regions are left out of mask, overlay and list, and to which other files they are written.
+    `roi` says which pixels are looked at, by default the detector's own `roi_`; the overlay shows the others dark.
 
     A TIFF of more than 2**24 pixels that the detector scores at its own size (`image_size` None) is read, scored
     and written by strips, whatever its size: its mask is NAME_mask.tiff, its overlay has at most 2048 pixels a side,
@@ -145,6 +149,7 @@ def predict_files(
             if (out / file).resolve() in inputs:
                 raise OutputError(f"{out / file}: is an image to score; choose another folder for the output")
     scale = scale_for(detector.threshold_)
+    roi = region_for(detector, roi)
     scored: list[dict[str, Any]] = []
     failures: list[Failure] = []
     with contextlib.ExitStack() as stack:
@@ -153,7 +158,9 @@ def predict_files(
         progress("Images", 0, len(paths), {})
         for done, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
             try:
-                found, files = _predict_file(detector, path, out, name, scale, stride, regions.min_pixels, progress)
+                found, files = _predict_file(
+                    detector, path, out, name, scale, stride, regions.min_pixels, roi, progress
+                )
                 line = _line(detector, path, found, files, stride, regions)
                 scored.append(line)
             except DataError as error:
@@ -175,6 +182,7 @@ def _predict_file(
     scale: Scale,
     stride: int,
     min_pixels: int,
+    roi: Roi | None,
     progress: Progress,
 ) -> tuple[Found, dict[str, str]]:
     """Write the pictures of one image; what was found, and their file names by kind."""
@@ -182,12 +190,13 @@ def _predict_file(
     if huge is not None:
         files = _file_names(name, huge=True)
         with huge:
-            found = predict_rows(
-                detector, huge, path, out, files, scale, stride=stride, min_pixels=min_pixels, progress=progress
-            )
+            settings: dict[str, Any] = {"stride": stride, "min_pixels": min_pixels, "roi": roi, "progress": progress}
+            found = predict_rows(detector, huge, path, out, files, scale, **settings)
         return found, files
     pixels = read_image(path)
-    prediction = detector.predict(torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0), stride=stride)
+    inside = None if roi is None else roi.of(path, pixels.shape[:2])
+    image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+    prediction = detector.predict(image, stride=stride, **roi_argument(inside))
     scores = prediction.maps[0].float().cpu().numpy()
     check_finite(scores, path)
     finder = RegionFinder()
@@ -195,8 +204,9 @@ def _predict_file(
     regions = finder.finish(min_pixels)
     mask = next(regions.bands()) > 0
     boxes = [region.box for region in regions.found]
-    score = float(image_scores(prediction.maps[:1].float(), top_share_of(detector)))
-    return Found(score, regions), write_pictures(out, name, pixels, scores, mask, scale, boxes)
+    looked_at = None if inside is None else torch.from_numpy(inside)[None]
+    score = float(image_scores(prediction.maps[:1].float().cpu(), top_share_of(detector), looked_at))
+    return Found(score, regions), write_pictures(out, name, pixels, scores, mask, scale, boxes, inside)
 
 
 def _line(
@@ -231,10 +241,12 @@ def write_pictures(
     mask: NDArray[np.bool_],
     scale: Scale,
     boxes: Iterable[Box] = (),
+    inside: NDArray[np.bool_] | None = None,
 ) -> dict[str, str]:
     """Write overlay, map and mask of one image (all [H, W]) into `out`; return their file names by kind."""
     files = _file_names(name)
-    write_image(out / files["overlay"], overlay(pixels, scores, scale, predicted=mask, boxes=boxes))
+    picture = overlay(pixels, scores, scale, predicted=mask, boxes=boxes, inside=inside)
+    write_image(out / files["overlay"], picture)
     write_map(out / files["map"], scores)
     write_image(out / files["mask"], mask.astype(np.uint8) * 255)
     return files

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress
 from stadx.data.images import write_image
+from stadx.data.roi import Roi
 from stadx.data.strip_writer import RowWriter
 from stadx.data.strips import RowReader
 from stadx.metrics.image_score import HighestValues
 
+from .looked_at import roi_argument
 from .measured_detector import top_share_of
 from .regions import FoundRegion, RegionFinder, Regions
 from .report.overlay import Box, Scale, overlay
@@ -54,6 +56,7 @@ def predict_rows(
     *,
     stride: int,
     min_pixels: int,
+    roi: Roi | None = None,
     progress: Progress,
 ) -> Found:
     """Score `image`, read from `path`, and write the `files` overlay, map and mask into the folder `out`.
@@ -65,14 +68,14 @@ def predict_rows(
         DataError: if the image is damaged, or a score is no finite number; then no file is written.
         OutputError: if a file cannot be written.
     """
-    done, highest = 0, HighestValues(image.height * image.width, top_share_of(detector))
+    done, highest = 0, HighestValues(pixels_of_strips(image, roi, path), top_share_of(detector))
     height, width = image.height, image.width
     small, finder = Reduction(height, width), RegionFinder()
     with contextlib.ExitStack() as stack:
         maps = stack.enter_context(RowWriter(out / files["map"], height, width, np.float32))
         masks = stack.enter_context(RowWriter(out / files["mask"], height, width, np.uint8))
         progress("Rows", 0, height, {})
-        for band in detector.score_bands(image, stride=stride):
+        for band in detector.score_bands(image, stride=stride, **roi_argument(mask_for_strips(roi, path))):
             scores: NDArray[np.float32] = band.float().cpu().numpy()
             check_finite(scores, path)
             maps.write(scores)
@@ -90,6 +93,22 @@ def predict_rows(
             out / files["overlay"], overlay(small.pixels, small.scores, scale, predicted=small.mask, boxes=boxes)
         )
     return Found(highest.score(), regions)
+
+
+def mask_for_strips(roi: Roi | None, path: Path) -> NDArray[np.bool_] | None:
+    """The mask of an image that is read by strips; `DataError` where each image has its own."""
+    if roi is not None and roi.mask is None:
+        raise DataError(
+            f"{path}: is read by strips, as it is large, and has no mask of its own then; give one mask for all as the "
+            "region of interest"
+        )
+    return None if roi is None else roi.mask
+
+
+def pixels_of_strips(image: RowReader, roi: Roi | None, path: Path) -> int:
+    """How many pixels of an image are looked at."""
+    mask_for_strips(roi, path)
+    return image.height * image.width if roi is None else roi.count(image.height, image.width)
 
 
 def check_finite(scores: NDArray[np.float32], path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 
-from .inputs import GROUP_PIXELS, Maps, Pair, Pairs, check_are_images, check_pair, groups, on_gpu
+from .inputs import GROUP_PIXELS, Maps, Pair, Pairs, check_are_images, check_pair, differs, groups, on_gpu
 from .pixel_metrics import PixelMetrics, check_limit
 from .ranks import IN_MEMORY_PIXELS, DefectPixels, nan_error, rank
 from .spill import Place, Spill, array_at
@@ -28,6 +28,7 @@ def evaluate_maps(
     fpr_limit: float = 1.0,
     connectivity: int = 8,
     names: Sequence[str] | None = None,
+    ignore_value: int | None = None,
     progress: Progress = silent,
 ) -> PixelMetrics:
     """Exact metrics of a set that is read twice: memory holds some images (16 megapixels) and all defect pixels.
@@ -39,6 +40,8 @@ def evaluate_maps(
             known.
         connectivity: 8 or 4, what makes defect pixels one region.
         names: what errors call the images; by default "image 0", …
+        ignore_value: pixels whose mask has this value are left out: they are no background, and regions are of the
+            others.
         progress: told of every image read.
 
     Raises:
@@ -48,13 +51,13 @@ def evaluate_maps(
     check_connectivity(connectivity)
     if iter(source) is source:
         raise DataError("source is an iterator, which can be read only once; give a list, or an object with __iter__")
-    found, widths, defects = DefectPixels(), [], []
+    found, widths, defects, sizes = DefectPixels(), [], [], []
     total = len(names) if names is not None else len(source) if isinstance(source, Sized) else 0
 
     def name_of(i: int) -> str:
         return names[i] if names is not None else f"image {i}"
 
-    def read(stage: str) -> Iterator[tuple[Pair, str]]:
+    def read(stage: str) -> Iterator[tuple[Pair, Tensor | None, str]]:
         for i, item in enumerate(source):
             if names is not None and i == len(names):
                 raise DataError(f"there are {len(names)} names but more images; give a name for each")
@@ -62,23 +65,31 @@ def evaluate_maps(
                 raise DataError(f"{name_of(i)}: the source gives {len(item)} values; give a map and its mask")
             if (item[0].ndim if on_gpu(item[0]) else np.ndim(item[0])) != 2:
                 raise DataError(f"{name_of(i)}: its map has shape {tuple(np.shape(item[0]))}; every map must be [H, W]")
-            yield check_pair(item[0], item[1], name_of(i)), item[2] if len(item) > 2 else ""
+            pair = check_pair(item[0], item[1], name_of(i))
+            counts = None if ignore_value is None else differs(item[1], ignore_value).to(pair[0].device)
+            yield pair, counts, item[2] if len(item) > 2 else ""
             progress(stage, i + 1, max(total, i + 1), {})
 
     def first() -> Iterator[Pair]:
-        for pair, defect in read("Defects"):
-            widths.append(pair[0].shape[1])
+        for (scores, truth), counts, defect in read("Defects"):
+            widths.append(scores.shape[1])
             defects.append(defect)
-            yield pair
+            sizes.append(scores.numel() if counts is None else int(counts.sum()))
+            yield (scores, truth) if counts is None else (scores.masked_fill(~counts, -torch.inf), truth * counts)
+
+    def again(stage: str) -> Iterator[Pair]:
+        for (scores, truth), counts, _ in read(stage):
+            yield (scores, truth) if counts is None else (scores[counts], truth[counts])
 
     for group in groups(first()):
         found.add(*group, connectivity)
+    found.sizes = sizes
     if names is not None and len(names) != len(found.sizes):
         raise DataError(f"there are {len(names)} names but {len(found.sizes)} images; give a name for each")
     in_memory = isinstance(source, (list, tuple, Pairs))
     at_once = IN_MEMORY_PIXELS if in_memory else GROUP_PIXELS
-    ranks = rank(found, lambda: (pair for pair, _ in read("Background")), fpr_limit, name_of, at_once)
-    return PixelMetrics(ranks, widths, defects, lambda: ((s.cpu(), t.cpu()) for (s, t), _ in read("Images")), name_of)
+    ranks = rank(found, lambda: again("Background"), fpr_limit, name_of, at_once)
+    return PixelMetrics(ranks, widths, defects, lambda: ((s.cpu(), t.cpu()) for s, t in again("Images")), name_of)
 
 
 class ProEvaluator:

@@ -6,8 +6,14 @@ import torch
 from torch import Tensor
 
 
-def image_scores(maps: Tensor, top_share: float = 0.0) -> Tensor:
-    """Scores [B] of maps [B, H, W]: the mean of the `top_share` highest values, at least one; 0: the highest."""
+def image_scores(maps: Tensor, top_share: float = 0.0, inside: Tensor | None = None) -> Tensor:
+    """Scores [B] of maps [B, H, W]: the mean of the `top_share` highest values, at least one; 0: the highest.
+
+    Of the pixels `inside`, bool [B, H, W]; None: of all.
+    """
+    if inside is not None:
+        parts = zip(maps, inside, strict=True)
+        return torch.cat([image_scores(scores[mask][None], top_share) for scores, mask in parts])
     values = maps.flatten(1)
     count = pixels_that_count(values.shape[1], top_share)
     return values.amax(1) if count == 1 else values.topk(count, 1).values.mean(1)

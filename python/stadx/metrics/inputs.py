@@ -76,6 +76,13 @@ def check_pair(scores: Any, truth: Any, image: str, names: tuple[str, str] = ("m
     return _tensor(s).reshape(shape), _tensor(t).reshape(shape)
 
 
+def differs(mask: Any, value: int) -> Tensor:
+    """Where a mask is not this value, bool [H, W]."""
+    if isinstance(mask, Tensor):
+        return mask.long() != value
+    return torch.from_numpy(np.asarray(np.asarray(mask) != value))
+
+
 def on_gpu(item: Any) -> bool:
     """Whether it is a tensor on a GPU."""
     return isinstance(item, Tensor) and item.is_cuda

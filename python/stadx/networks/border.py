@@ -29,6 +29,11 @@ class Span:
         """How many are computed."""
         return -(-(self.end - self.begin) // self.stride)
 
+    @property
+    def pixels(self) -> slice:
+        """Which they are, of all along the axis."""
+        return slice(self.begin, self.end, self.stride)
+
     def near(self, first: int, last: int) -> Span:
         """Of the pixels [first, last), `first` a multiple of the stride; at least the nearest one is computed."""
         begin, end = max(first, self.begin), min(last, self.end)
@@ -44,6 +49,10 @@ class Computed(NamedTuple):
 
     rows: Span
     columns: Span
+
+    def of(self, mask: Tensor) -> Tensor:
+        """What a mask [..., H, W] of the image is at them, [..., h, w]."""
+        return mask[..., self.rows.pixels, self.columns.pixels]
 
     def continued(self, maps: Tensor) -> Tensor:
         """Maps [..., h, w] of the computed pixels, continued outwards: [..., ⌈H / stride⌉, ⌈W / stride⌉]."""

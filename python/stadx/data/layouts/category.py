@@ -8,13 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from stadx.core.errors import DataError
 
-from ..decode import decode_image, is_turned, is_wide_grey, to_rgba
 from ..images import natural_key, visible
+from ..masks import read_mask as read_mask
 
 GOOD = "good"
 # Lossless only: a compressed mask has grey around its edges, and non-zero means defect.
@@ -115,36 +112,3 @@ def mask_files(folder: Path) -> list[Path]:
     if not os.path.isdir(folder):
         return []
     return sorted((p for p in visible(folder) if p.suffix.lower() in MASK_SUFFIXES), key=natural_key)
-
-
-def read_mask(
-    path: str | os.PathLike[str], shape_hw: tuple[int, int], image_path: str | os.PathLike[str]
-) -> npt.NDArray[np.bool_]:
-    """Read a ground-truth mask: bool [H, W], True where any colour is non-zero and not fully transparent.
-
-    Raises `DataError` if its size is not `shape_hw` (that of `image_path`), if it marks no pixel, or if
-    the file cannot be read.
-    """
-    path = Path(path)
-    image = decode_image(path)
-    if image.mode == "F" or is_wide_grey(image):
-        mask: npt.NDArray[np.bool_] = np.asarray(image) != 0
-    else:
-        rgba = np.asarray(to_rgba(image))
-        mask = rgba[..., :3].any(axis=2) & (rgba[..., 3] > 0)
-    if mask.shape == tuple(shape_hw)[::-1] != tuple(shape_hw) and is_turned(Path(image_path)):
-        raise DataError(
-            f"{path}: the mask was drawn on the pixels of {image_path} as stored, but that is shown, and scored, "
-            "turned by a quarter, as its EXIF says; turn the mask likewise, or remove the orientation from the image"
-        )
-    if mask.shape != tuple(shape_hw):
-        raise DataError(
-            f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels but its image {image_path} is "
-            f"{shape_hw[1]}x{shape_hw[0]}; give both the same size"
-        )
-    if not mask.any():
-        raise DataError(
-            f"{path}: the mask marks no pixel of {image_path}; mark the defect with non-zero pixels, "
-            "or delete the mask and put the image among the good ones"
-        )
-    return mask

@@ -23,6 +23,7 @@ from stadx.networks.training import Checkpoint, arithmetic
 from ..base import Calibrated
 from ..model_files import read_calibrated, write_calibrated
 from ..registry import detector_class
+from ..roi import RoiMask, outside_lowest
 from ..student_teacher.settings import DetectorSettings
 from ..thresholds import split
 
@@ -150,13 +151,14 @@ class Baseline(Calibrated):
         raise DataError(f"{self.method} reads pixels, not descriptors; give images to score")
 
     @keep_freed_memory()
-    def score(self, images: Tensor, *, stride: int | None = None) -> Tensor:
+    def score(self, images: Tensor, *, stride: int | None = None, roi: RoiMask | None = None) -> Tensor:
         """Anomaly scores.
 
         Args:
             images: RGB [B, 3, H, W], uint8 or floating in [0, 1].
             stride: a power of two: only every stride-th pixel is scored, the others interpolated bilinearly. Systems
                 that reconstruct pixels have all of them at once, and ignore it.
+            roi: which pixels are looked at, as in `predict`.
 
         Returns:
             float32 [B, H, W] at the input's own size, on the CPU; higher where less as learned.
@@ -174,7 +176,7 @@ class Baseline(Calibrated):
         for index, image in enumerate(images.cpu()):
             scores = self._map(resize(image[None], self.image_size)[0], stride)
             maps[index] = resize_maps(scores[None], height, width)[0]
-        return maps
+        return outside_lowest(self, maps, roi)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the detector to one safetensors file.

@@ -13,7 +13,7 @@ from stadx.networks.patch_network import PatchNetwork, dense_features_padded
 from stadx.networks.training import autocast
 from stadx.networks.winograd import training_grid
 
-from .crops import Crop, Focus, random_crops
+from .crops import Crop, Focus, covering, random_crops
 from .settings import DetectorSettings
 from .targets import TeacherTargets
 
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     """Crops of a step: of which images, where, with their padding [B, 3, h, w], and what the students are to say.
 
     `target` is the normalised descriptors [B, d, h', w']; `learns` [M, B] is 1 where a student learns from an image,
-    else 0.
+    else 0; `weight` [B, h', w'] is 1 at pixels that are looked at, else 0, or empty where all are.
     """
 
     images: list[int]
@@ -32,6 +32,7 @@ class Batch(NamedTuple):
     part: Tensor
     target: Tensor
     learns: Tensor
+    weight: Tensor
 
 
 class Batches:
@@ -59,7 +60,10 @@ class Batches:
         self.side = settings.crop and (settings.crop if targets.teacher.stride > 1 else -(-settings.crop // 2))
         sizes = [targets.sizes[index] for index in targets.indices]
         # the mean of ‖(T − µ)/σ‖² over all pixels is d
-        self.focus = Focus(sizes, settings.focus if settings.crop else 0.0, targets.teacher.descriptor_size)
+        share = settings.focus if settings.crop else 0.0
+        insides = [targets.inside(index) for index in targets.indices]
+        self._weighted = any(inside is not None for inside in insides)
+        self.focus = Focus(sizes, share, targets.teacher.descriptor_size, insides)
 
     def of_step(self, step: int) -> Batch:
         """What a step trains on; depends on what `seen` was told of the steps before."""
@@ -76,8 +80,9 @@ class Batches:
 
     def seen(self, batch: Batch, losses: Tensor) -> None:
         """Note the losses [B, h', w'] of a step."""
-        for image, crop, loss in zip(batch.images, batch.crops, losses.cpu(), strict=True):
-            self.focus.update(image, crop, loss)
+        weights = batch.weight.cpu() if self._weighted else [None] * len(batch.images)
+        for image, crop, loss, weight in zip(batch.images, batch.crops, losses.cpu(), weights, strict=True):
+            self.focus.update(image, crop, loss, weight)
 
     def held_out(self, targets: TeacherTargets, indices: Sequence[int]) -> Batch:
         """The same crops each time, at uniform places of up to 8 images that are not trained on."""
@@ -88,10 +93,14 @@ class Batches:
     def _crops(self, targets: TeacherTargets, indices: list[int], rng: np.random.Generator) -> list[Crop]:
         sizes, whole = [targets.sizes[index] for index in indices], targets.teacher.stride
         crops = random_crops(sizes, self.side, self.stride, rng)
-        if self.settings.dense or self.stride == whole:
-            return crops
-        crops = [crop._replace(height=crop.height // 2 * 2, width=crop.width // 2 * 2) for crop in crops]
-        return crops if min(crops[0].height, crops[0].width) else random_crops(sizes, self.side, whole, rng)
+        if not self.settings.dense and self.stride != whole:
+            crops = [crop._replace(height=crop.height // 2 * 2, width=crop.width // 2 * 2) for crop in crops]
+            if not min(crops[0].height, crops[0].width):
+                crops = random_crops(sizes, self.side, whole, rng)
+        insides = [targets.inside(index) for index in indices]
+        return [
+            crop if inside is None else covering(crop, inside, rng) for crop, inside in zip(crops, insides, strict=True)
+        ]
 
     def _of(self, targets: TeacherTargets, chosen: list[int], crops: list[Crop]) -> Batch:
         pairs = [(targets.indices[i], crop) for i, crop in zip(chosen, crops, strict=True)]
@@ -99,7 +108,16 @@ class Batches:
         descriptors = [targets.crop(index, crop, part) for (index, crop), part in zip(pairs, parts, strict=True)]
         part = torch.cat(parts).contiguous(memory_format=torch.channels_last)
         learns = self.learns[:, chosen] if targets is self.targets else torch.empty(0)
-        return Batch(chosen, crops, part, (torch.cat(descriptors) - self.shift) / self.scale, learns)
+        insides = [targets.inside(index) for index, _ in pairs]
+        weight = torch.empty(0)
+        if self._weighted or any(inside is not None for inside in insides):
+            weights = [
+                torch.ones(crop.height, crop.width) if inside is None else crop.of(inside).float()
+                for crop, inside in zip(crops, insides, strict=True)
+            ]
+            weight = torch.stack(weights)
+        target = (torch.cat(descriptors) - self.shift) / self.scale
+        return Batch(chosen, crops, part, target, learns, weight.to(part.device))
 
     def loss(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
         """Eq. 7 before its mean over pixels: ‖S − (T − µ)/σ‖², [B, h', w'], of a batch's `part` and `target`."""
@@ -116,3 +134,10 @@ class Batches:
             if count > 1:
                 return (length - self.targets.teacher.patch_size) // (count - 1)
         return self.targets.teacher.stride
+
+
+def mean_inside(losses: Tensor, weight: Tensor) -> Tensor:
+    """The mean of losses [B, h, w] over the pixels whose `weight` is 1, not 0; over all where that is empty."""
+    if not weight.numel():
+        return losses.mean()
+    return (losses * weight).sum() / weight.sum().clamp_min(1)

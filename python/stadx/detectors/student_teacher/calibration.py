@@ -11,10 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
-from stadx.networks.border import Computed
+from stadx.networks.border import Computed, computed_pixels
 from stadx.networks.upsampling import upsample
 from stadx.networks.windows import TensorRows
 
@@ -33,11 +34,15 @@ _MOST_PIXELS = 1 << 27  # scored in all, of a scale; each costs some 20 bytes
 
 
 class ErrorMaps(NamedTuple):
-    """e and v of an image, of one scale, float32 [h, w] at the computed pixels; and which these are."""
+    """e and v of an image, of one scale, float32 [h, w] at the computed pixels; and which these are.
+
+    `inside` is which pixels of the image are looked at, bool [H, W]; None: all.
+    """
 
     e: Tensor
     v: Tensor
     computed: Computed
+    inside: Tensor | None = None
 
 
 class Division(NamedTuple):
@@ -60,6 +65,22 @@ class Division(NamedTuple):
         if settings.cross and settings.students > 1:
             return Division(sorted(learned + held_out), [], folds(images, settings.students, settings.seed))
         return Division(learned, held_out, [])
+
+
+def check_region(source: ImageSource, settings: DetectorSettings) -> None:
+    """Raise `DataError` unless something is learned, and judged, of the region of interest of every image."""
+    for index in range(len(source)):
+        if (inside := source.inside(index)) is None:
+            continue
+        stride = settings.stride
+        for p in settings.scales:
+            computed = computed_pixels(inside.shape[0], inside.shape[1], p, settings.border == "inside", stride)
+            if not computed.of(inside).any():
+                raise DataError(
+                    f"{source.name_of(index)}: no pixel of its region of interest is learned from, with p = {p} and "
+                    f"stride {stride}: those within {p // 2} pixels of the image's border are not; make the region "
+                    "larger, or give another border, such as reflect"
+                )
 
 
 def unseen_errors(
@@ -95,16 +116,18 @@ def unseen_errors(
         unseen = seen = 0.0
         with keep_freed_memory():
             for student, index in judged:
-                image = source[index]
+                image, inside = source[index], source.inside(index)
                 e, v = errors(together, image)
+                computed = ensemble.computed(TensorRows(image), stride)
+                maps = ErrorMaps(e, v, computed, inside)
                 if division.folds and len(found) < _GAP_IMAGES:
-                    unseen += float((errors(alone[student], image)[0] - v).sum(dtype=torch.float64))
-                    seen += float(e.sum(dtype=torch.float64))
-                found.append(ErrorMaps(e, v, ensemble.computed(TensorRows(image), stride)))
+                    unseen += _total(errors(alone[student], image)[0] - v, maps)
+                    seen += _total(e, maps)
+                found.append(maps)
                 progress("Held-out images", number * len(judged) + len(found), len(ensembles) * len(judged), {})
         if division.folds:
             gap = max(1.0, unseen / max(seen, 1e-30))
-            found = [ErrorMaps(maps.e.mul_(gap), maps.v.mul_(gap), maps.computed) for maps in found]
+            found = [maps._replace(e=maps.e.mul_(gap), v=maps.v.mul_(gap)) for maps in found]
         yield found
 
 
@@ -129,7 +152,18 @@ def normalization_of(errors: Sequence[ErrorMaps], terms: Terms = "both", level: 
     """
     unused = {"both": {}, "e": {"v_std": math.inf}, "v": {"e_std": math.inf}}[terms]
     stride = errors[0].computed.rows.stride
-    return replace(Normalization.of([(maps.e, maps.v) for maps in errors], level, stride), **unused)
+    insides = [_computed_inside(maps) for maps in errors]
+    return replace(Normalization.of([(maps.e, maps.v) for maps in errors], level, stride, insides), **unused)
+
+
+def _total(values: Tensor, maps: ErrorMaps) -> float:
+    """The sum of values [h, w] of an image's computed pixels, of those that are looked at."""
+    inside = _computed_inside(maps)
+    return float((values if inside is None else values[inside]).sum(dtype=torch.float64))
+
+
+def _computed_inside(maps: ErrorMaps) -> Tensor | None:
+    return None if maps.inside is None else maps.computed.of(maps.inside)
 
 
 def calibrate(
@@ -146,20 +180,24 @@ def calibrate(
     """
     normalizations: list[Normalization] = []
     sums: list[Tensor] = []
+    insides: list[Tensor | None] = []
     stride = 1
     for scale in errors:
         stride = scale[0].computed.rows.stride
+        insides = [maps.inside for maps in scale]
         normalizations.append(normalization_of(scale, terms, level))
         for image in range(len(scale)):
             maps = scale.pop(0)
             n = normalizations[-1]
-            scores = maps.computed.continued(n.score(maps.e, maps.v, n.factor(maps.e, stride)))
+            factor = n.factor(maps.e, stride, _computed_inside(maps))
+            scores = maps.computed.continued(n.score(maps.e, maps.v, factor))
             if len(normalizations) == 1:
                 sums.append(scores)
             else:
                 sums[image] += scores
     fused = (total.div_(len(normalizations))[None] for total in sums)
-    return normalizations, HeldOutScores.of([_smoothed(total, stride, smoothing) for total in fused], stride, top_share)
+    smoothed = [_smoothed(total, stride, smoothing) for total in fused]
+    return normalizations, HeldOutScores.of(smoothed, stride, top_share, insides)
 
 
 def _smoothed(maps: Tensor, stride: int, sigma: float) -> Tensor:

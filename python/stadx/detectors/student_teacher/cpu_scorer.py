@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stadx.data.roi import nearest
+from stadx.networks.border import Computed
 from stadx.networks.dense import Method
 from stadx.networks.engine import Workspace
 from stadx.networks.windows import ImageRows, TensorRows, pieces
@@ -43,16 +45,17 @@ class CpuScorer:
         pairs = [e.error_and_variance(images, stride=stride, method=self._method) for e in self._ensembles]
         return [(e[None], v[None]) for e, v in pairs]
 
-    def maps(self, images: Tensor, stride: int = 1) -> Iterator[Tensor]:
+    def maps(self, images: Tensor, stride: int = 1, roi: Tensor | None = None) -> Iterator[Tensor]:
         """As `Scorer.maps`, of one image."""
         (image,) = images
-        return self.bands(TensorRows(image), stride)
+        return self.bands(TensorRows(image), stride, None if roi is None else roi[0])
 
-    def bands(self, image: ImageRows, stride: int) -> Iterator[Tensor]:
+    def bands(self, image: ImageRows, stride: int, roi: Tensor | None = None) -> Iterator[Tensor]:
         """Anomaly map at every stride-th pixel, from top to bottom: float32 [1, rows, ⌈W / stride⌉], all rows together.
 
         Memory does not grow with the image's height; the engine's bits do not depend on how it is cut. Where the level
-        is taken out of an image of more than 4 million scored pixels, up to 16 bands are looked at before.
+        is taken out of an image of more than 4 million scored pixels, up to 16 bands are looked at before. It is that
+        of the pixels inside `roi`, bool [h, w] of any size.
         """
         side = min(ensemble.tile_side(image, stride) for ensemble in self._ensembles)
         sizes: dict[str, int] = {}  # the scales take turns in the same memory
@@ -66,9 +69,11 @@ class CpuScorer:
         if any(n.strength for n in self._normalizations):
             if image.height * image.width * len(scales) <= _KEPT_PIXELS * stride**2:
                 kept = [ensemble.whole(image, **tiles) for ensemble in self._ensembles]
-                factors = [n.factor(e, stride) for n, (e, _) in zip(self._normalizations, kept, strict=True)]
+                insides = [_inside(roi, image, ensemble.computed(image, stride)) for ensemble in self._ensembles]
+                found = zip(self._normalizations, kept, insides, strict=True)
+                factors = [n.factor(e, stride, inside) for n, (e, _), inside in found]
             else:
-                factors = [self._factor(ensemble, n, image, stride) for ensemble, n in scales]
+                factors = [self._factor(ensemble, n, image, stride, roi) for ensemble, n in scales]
         for top, bottom in pieces(0, image.height, side, stride):
             maps = []
             for index, (ensemble, normalization) in enumerate(scales):
@@ -83,15 +88,26 @@ class CpuScorer:
                 maps.append(computed._replace(rows=rows).continued(scores))
             yield fuse(maps)[None]
 
-    def _factor(self, ensemble: Ensemble, normalization: Normalization, image: ImageRows, stride: int) -> Tensor:
+    def _factor(
+        self, ensemble: Ensemble, normalization: Normalization, image: ImageRows, stride: int, roi: Tensor | None
+    ) -> Tensor:
         """The factor of an image too large to keep its errors, from every 8th pixel of up to 16 bands."""
         stride = max(stride, LEVEL_STRIDE)
         side = ensemble.tile_side(image, stride)
         workspace = Workspace(ensemble.buffer_sizes(image, side, stride))
-        rows = ensemble.computed(image, stride).rows
-        bands = list(pieces(rows.begin, rows.end, side, stride))
+        computed = ensemble.computed(image, stride)
+        bands = list(pieces(computed.rows.begin, computed.rows.end, side, stride))
+        bands = bands[:: -(-len(bands) // _LEVEL_BANDS)]
         parts = [
             ensemble.band(image, *band, stride=stride, method=self._method, tile=side, workspace=workspace)[0]
-            for band in bands[:: -(-len(bands) // _LEVEL_BANDS)]
+            for band in bands
         ]
-        return normalization.factor(torch.cat(parts), stride)
+        insides = [_inside(roi, image, computed._replace(rows=computed.rows.near(*band))) for band in bands]
+        inside = None if roi is None else torch.cat([x for x in insides if x is not None])
+        return normalization.factor(torch.cat(parts), stride, inside)
+
+
+def _inside(roi: Tensor | None, image: ImageRows, computed: Computed) -> Tensor | None:
+    """Which of the computed pixels are inside a mask [h, w] of any size."""
+    size = image.height, image.width
+    return None if roi is None else nearest(roi, size, computed.rows.pixels, computed.columns.pixels)

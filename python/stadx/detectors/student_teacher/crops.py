@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from stadx.networks.patch_network import PatchNetwork
@@ -91,6 +92,23 @@ def _inside(place: int, last: int, stride: int, rng: np.random.Generator) -> int
     return inwards if place < 0 else last - inwards
 
 
+def covering(crop: Crop, inside: Tensor, rng: np.random.Generator) -> Crop:
+    """A crop of that size elsewhere on an image: it covers a pixel that is set in bool [H, W], drawn uniformly."""
+    pixels = np.flatnonzero(inside.numpy())
+    pixel = divmod(int(pixels[rng.integers(len(pixels))]), inside.shape[1])
+    return _around(crop, pixel, inside.shape, rng)
+
+
+def _around(crop: Crop, pixel: Sequence[int], size: Sequence[int], rng: np.random.Generator) -> Crop:
+    """`crop` moved to a place where it covers a pixel; what would reach beyond the image is moved inside."""
+    spans = [crop.stride * (n - 1) + 1 for n in (crop.height, crop.width)]
+    row, column = (
+        _inside(at - int(rng.integers(span)), n - span, crop.stride, rng)
+        for at, n, span in zip(pixel, size, spans, strict=True)
+    )
+    return crop._replace(row=row, column=column)
+
+
 class Focus:
     """Where on each training image the loss was high when last seen, in cells of 16 x 16 pixels.
 
@@ -98,11 +116,20 @@ class Focus:
         sizes: height and width of each image in pixels.
         share: of the crops that `place` moves there.
         start: loss that places not yet seen are taken to have.
+        insides: which pixels of each image are looked at, bool [H, W]; None: all. It never goes elsewhere.
     """
 
-    def __init__(self, sizes: Sequence[tuple[int, int]], share: float, start: float) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[tuple[int, int]],
+        share: float,
+        start: float,
+        insides: Sequence[Tensor | None] | None = None,
+    ) -> None:
         self.share = share
         self._sizes = list(sizes)
+        self._insides = list(insides or [None] * len(self._sizes))
+        self._shares = [None if inside is None else _share_of_cells(inside) for inside in self._insides]
         self._losses = [np.full((-(-h // _CELL), -(-w // _CELL)), start, np.float32) for h, w in sizes]
 
     def place(self, image: int, crop: Crop, rng: np.random.Generator) -> Crop:
@@ -116,20 +143,26 @@ class Focus:
         if rng.random() >= self.share or all(n - span < _CELL for n, span in zip(size, spans, strict=True)):
             return crop
         weights = losses.ravel() + 1e-6  # never all zero
+        if (shares := self._shares[image]) is not None:
+            weights = weights * shares.ravel()
         cell = np.unravel_index(rng.choice(len(weights), p=weights / weights.sum(dtype=np.float64)), losses.shape)
+        if (inside := self._insides[image]) is not None:
+            top, left = (_CELL * int(i) for i in cell)
+            pixels = inside[top : top + _CELL, left : left + _CELL].nonzero()
+            row, column = pixels[int(rng.integers(len(pixels)))].tolist()
+            return _around(crop, (top + row, left + column), size, rng)
         pixel = [min(_CELL * int(i) + int(rng.integers(_CELL)), n - 1) for i, n in zip(cell, size, strict=True)]
-        row, column = (
-            _inside(at - int(rng.integers(span)), n - span, crop.stride, rng)
-            for at, n, span in zip(pixel, size, spans, strict=True)
-        )
-        return crop._replace(row=row, column=column)
+        return _around(crop, pixel, size, rng)
 
-    def update(self, image: int, crop: Crop, loss: Tensor) -> None:
-        """Note the loss [height, width] of a crop's pixels."""
+    def update(self, image: int, crop: Crop, loss: Tensor, weight: Tensor | None = None) -> None:
+        """Note the loss [height, width] of a crop's pixels, of those whose `weight` is 1, not 0."""
         cells = self._losses[image]
         rows = (crop.row + crop.stride * np.arange(crop.height)) // _CELL
         columns = (crop.column + crop.stride * np.arange(crop.width)) // _CELL
         at = (rows[:, None] * cells.shape[1] + columns).ravel()
+        if weight is not None:
+            kept = weight.numpy().ravel() > 0
+            at, loss = at[kept], loss.flatten()[torch.from_numpy(kept)]
         count = np.bincount(at, minlength=cells.size).reshape(cells.shape)
         total = np.bincount(at, loss.numpy().ravel(), cells.size).reshape(cells.shape)
         known = np.minimum(count * (crop.stride / _CELL) ** 2, 1)  # share of a cell that was seen
@@ -145,3 +178,10 @@ class Focus:
         sizes = [cells.size for cells in self._losses]
         for cells, values in zip(self._losses, torch.split(losses, sizes), strict=True):
             cells[:] = values.numpy().reshape(cells.shape)
+
+
+def _share_of_cells(inside: Tensor) -> NDArray[np.float64]:
+    """How many pixels of each cell of an image are set in bool [H, W], as a share of a whole cell."""
+    rows, columns = (np.arange(0, n, _CELL) for n in inside.shape)
+    counts = np.add.reduceat(np.add.reduceat(inside.numpy().astype(np.int64), rows, 0), columns, 1)
+    return counts / _CELL**2

@@ -14,6 +14,7 @@ from stadx.core.devices import usable_device
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.settings import documented
+from stadx.data.roi import Roi, RoiInput
 from stadx.data.source import ImageInput, ImageSource, read_batch
 from stadx.data.tensors import check_images
 from stadx.networks.choices import Padding
@@ -23,8 +24,9 @@ from stadx.teachers.teacher_files import load_teachers
 
 from ..base import Calibrated, Prediction
 from ..model_files import held_out_scores, read_calibrated, write_calibrated
+from ..roi import RoiMask, band_region, bands_outside_lowest, outside_lowest, region_of
 from ..thresholds import HeldOutScores
-from .calibration import Division, calibrate, unseen_errors
+from .calibration import Division, calibrate, check_region, unseen_errors
 from .cpu_scorer import CpuScorer
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision, GpuScorer
@@ -70,6 +72,7 @@ class Detector(DetectorSettings, Calibrated):
         *,
         progress: Progress = silent,
         checkpoint: str | os.PathLike[str] | None = None,
+        roi: RoiInput | Roi | None = None,
     ) -> Detector:
         """Learn what good images look like.
 
@@ -78,6 +81,8 @@ class Detector(DetectorSettings, Calibrated):
                 (uint8, or floating in [0, 1]); at least two.
             progress: told how far it is.
             checkpoint: prefix of the files to resume from; `save` removes them when the model is safe.
+            roi: which pixels are looked at, see `Roi`: nothing is learned of the others. One mask for all images is
+                kept, as `roi_`.
 
         Returns:
             The detector itself.
@@ -89,7 +94,9 @@ class Detector(DetectorSettings, Calibrated):
         for teacher in teachers:
             if self.border != "inside":
                 teacher.padding = self.border
-        source = ImageSource(data, self.image_size)
+        region = roi if roi is None or isinstance(roi, Roi) else Roi(roi)
+        source = ImageSource(data, self.image_size, roi=region)
+        check_region(source, self)
         division = Division.of(self, len(source))
         files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
         trained = [
@@ -113,11 +120,14 @@ class Detector(DetectorSettings, Calibrated):
         errors = unseen_errors(self.ensembles_, source, division, self.stride, progress, *where)
         self.normalizations_, scores = calibrate(errors, self.terms, self.level, self.smoothing, self.top_share)
         self._calibrate(scores)
+        self.roi_ = None if region is None or region.share == 1 else region.mask
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
 
     @keep_freed_memory()
-    def score(self, images: Tensor, *, stride: int | None = None, method: Method = "auto") -> Tensor:
+    def score(
+        self, images: Tensor, *, stride: int | None = None, method: Method = "auto", roi: RoiMask | None = None
+    ) -> Tensor:
         """Anomaly scores: ẽ, or what `terms` says, the mean over the scales (Eqs. 11 and 12).
 
         Args:
@@ -125,6 +135,7 @@ class Detector(DetectorSettings, Calibrated):
             stride: 1, 2, 4 or another power of two: only every stride-th pixel of every stride-th row is scored, the
                 others interpolated bilinearly. For its cost see `dense_features`. None: the detector's own.
             method: "auto"; "winograd", the native engine; "direct", PyTorch's convolutions. See `dense_features`.
+            roi: which pixels are looked at, as in `predict`.
 
         Returns:
             float32 [B, H, W] at the input's own size, on its device; about 0 where all is well, higher where not.
@@ -136,7 +147,9 @@ class Detector(DetectorSettings, Calibrated):
         self.check_fitted()
         check_images(images)
         scorer = self._scorer_on(images.device if images.is_cuda else self.device, method)
-        return score_images(scorer, images, self.image_size, self._stride(stride), self.smoothing)
+        mask = region_of(self, images, roi)
+        maps = score_images(scorer, images, self.image_size, self._stride(stride), self.smoothing, mask)
+        return outside_lowest(self, maps, roi)
 
     def to(self, device: str | torch.device, precision: GpuPrecision = "tf32") -> Detector:
         """Choose where `fit`, `score` and `predict` run; images that are on a GPU are scored there in any case.
@@ -170,33 +183,43 @@ class Detector(DetectorSettings, Calibrated):
             self._gpu_scorer = GpuScorer(self.ensembles_, self.normalizations_, device, self.gpu_precision)
         return self._gpu_scorer
 
-    def score_bands(self, image: ImageRows, *, stride: int | None = None, method: Method = "auto") -> Iterator[Tensor]:
+    def score_bands(
+        self, image: ImageRows, *, stride: int | None = None, method: Method = "auto", roi: RoiMask | None = None
+    ) -> Iterator[Tensor]:
         """`score` of an image too large to hold, at its own size whatever `image_size` is.
 
         Args:
             image: has `height`, `width` and `rows(start, stop)`, which gives [3, stop - start, width], uint8 or
                 floating in [0, 1].
             stride, method: as in `score`.
+            roi: which pixels are looked at, bool [h, w], resized by nearest neighbour; None: `roi_`.
 
         Returns:
             Bands of rows from top to bottom, float32 [rows, width]; the engine's have the bits of `score` at that size.
         """
         self.check_fitted()
         scorer = CpuScorer(self.ensembles_, self.normalizations_, method)
-        return score_bands(scorer, image, self._stride(stride), self.smoothing)
+        mask = band_region(self, roi)
+        bands = score_bands(scorer, image, self._stride(stride), self.smoothing, mask)
+        return bands if mask is None else bands_outside_lowest(self, bands, mask, (image.height, image.width))
 
-    def predict(self, images: ImageInput, *, stride: int | None = None, method: Method = "auto") -> Prediction:
+    def predict(
+        self, images: ImageInput, *, stride: int | None = None, method: Method = "auto", roi: RoiMask | None = None
+    ) -> Prediction:
         """Anomaly map, image score and mask at the threshold of each image.
 
         Args:
             images: image files, folders of them or patterns such as "photos/*_left.png", one or several; or a tensor as
                 in `score`.
             stride, method: as in `score`.
+            roi: which pixels are looked at, bool [H, W] or [B, H, W]; one of another size is resized by nearest
+                neighbour. The others take the lowest score of the held-out images, which no threshold is below. None:
+                `roi_`, if there is one.
 
         Raises:
             DataError: if an image cannot be read, or files differ in size.
         """
-        return self._predicted(self.score(read_batch(images), stride=stride, method=method))
+        return self._predicted(self.score(read_batch(images), stride=stride, method=method, roi=roi), roi)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the detector to one safetensors file.

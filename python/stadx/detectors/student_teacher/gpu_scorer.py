@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stadx.data.roi import nearest
 from stadx.networks.border import computed_pixels
 from stadx.networks.padding import padded_positions
 from stadx.networks.patch_network import IMAGENET_MEAN, IMAGENET_STD
@@ -66,9 +67,17 @@ class GpuScorer:
         self._image_std = torch.tensor(IMAGENET_STD, device=device)[:, None, None]
         self._positions: dict[tuple[object, ...], Tensor] = {}
 
-    def maps(self, images: Tensor, stride: int = 1) -> list[Tensor]:
+    def maps(self, images: Tensor, stride: int = 1, roi: Tensor | None = None) -> list[Tensor]:
         """As `Scorer.maps`: a single band."""
-        return self._run(images, stride, False)
+        if roi is None or not any(n.strength for n in self._normalizations):
+            return self._run(images, stride, False)
+        size = images.shape[2], images.shape[3]
+        maps = []
+        for scale, n, (e, v) in zip(self._scales, self._normalizations, self.errors(images, stride), strict=True):
+            computed = computed_pixels(*size, scale.patch_size, scale.inside, stride)
+            inside = nearest(roi, size, computed.rows.pixels, computed.columns.pixels).expand(e.shape)
+            maps.append(computed.continued(n.score(e, v, n.factor(e, stride, inside))))
+        return [fuse(maps)]
 
     def errors(self, images: Tensor, stride: int = 1) -> list[tuple[Tensor, Tensor]]:
         """As `Scorer.errors`: each convolution is run once."""

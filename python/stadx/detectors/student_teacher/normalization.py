@@ -33,19 +33,31 @@ class Normalization:
     strength: float = 0.0
 
     @staticmethod
-    def of(maps: Sequence[tuple[Tensor, Tensor]], strength: float = 0.0, stride: int = 1) -> Normalization:
-        """From the (e, v) maps of the held-out images, of every stride-th pixel, in float64."""
+    def of(
+        maps: Sequence[tuple[Tensor, Tensor]],
+        strength: float = 0.0,
+        stride: int = 1,
+        insides: Sequence[Tensor | None] | None = None,
+    ) -> Normalization:
+        """From the (e, v) maps of the held-out images, of every stride-th pixel, in float64.
+
+        `insides` are as in `factor`, of each image.
+        """
         level = 1.0
+        insides = insides or [None] * len(maps)
+        pairs = [(e, inside) for (e, _), inside in zip(maps, insides, strict=True)]
         if strength:
-            levels = torch.stack([image_level(e, stride) for e, _ in maps]).double().clamp_min(1e-30)
+            levels = torch.stack([image_level(*pair, stride) for pair in pairs]).double().clamp_min(1e-30)
             level = float(levels.log().mean().exp())
-        factors = [Normalization(0, 1, 0, 1, level, strength).factor(e, stride) for e, _ in maps]
+        factors = [Normalization(0, 1, 0, 1, level, strength).factor(e, stride, inside) for e, inside in pairs]
         figures: list[float] = []
         for i in (0, 1):
             count = 0
             mean = square = torch.zeros((), dtype=torch.float64)
-            for pair, factor in zip(maps, factors, strict=True):  # image by image: together they may be gigabytes
+            # image by image: together they may be gigabytes
+            for pair, factor, inside in zip(maps, factors, insides, strict=True):
                 values = (pair[i] * factor).double()
+                values = values if inside is None else values[inside]
                 variance, here = torch.var_mean(values, correction=0)
                 n, shift = values.numel(), here - mean
                 square = square + variance * n + shift.square() * (count * n / (count + n))  # Chan et al. 1983
@@ -57,11 +69,12 @@ class Normalization:
         e_mean, e_std, v_mean, v_std = figures
         return Normalization(e_mean, e_std, v_mean, v_std, level, strength)
 
-    def factor(self, e: Tensor, stride: int = 1) -> Tensor:
+    def factor(self, e: Tensor, stride: int = 1, inside: Tensor | None = None) -> Tensor:
         """What e and v of images are multiplied by.
 
         Args:
             e: of all pixels of images, or of every stride-th, [..., h, w].
+            inside: which of them count, bool of the same shape; None: all.
 
         Returns:
             [..., 1, 1].
@@ -69,7 +82,7 @@ class Normalization:
         if not self.strength:
             return torch.ones((), dtype=e.dtype, device=e.device)
         # an image that is hardly any trouble must not blow up, nor one with trouble all over be silenced
-        level = image_level(e, stride).clamp(self.level / _LEVELS, self.level * _LEVELS)
+        level = image_level(e, inside, stride).clamp(self.level / _LEVELS, self.level * _LEVELS)
         return (self.level / level).pow(self.strength)[..., None, None]
 
     def score(self, e: Tensor, v: Tensor | None, factor: Tensor | None = None) -> Tensor:
@@ -98,11 +111,21 @@ _LOWEST = 0.1  # share of the pixels that an image's level is above
 _LEVELS = 10  # a level is taken for at most so many times the typical one, and at least so small a part of it
 
 
-def image_level(e: Tensor, stride: int = 1) -> Tensor:
-    """The lower decile of the error of images [..., h, w] of which every stride-th pixel is given: [...]."""
+def image_level(e: Tensor, inside: Tensor | None = None, stride: int = 1) -> Tensor:
+    """The lower decile of the error of images [..., h, w] of which every stride-th pixel is given: [...].
+
+    Of the pixels `inside`, bool [..., h, w]; of an image all of whose level's pixels are outside, of all.
+    """
     step = max(1, LEVEL_STRIDE // stride)
-    values = e[..., ::step, ::step].flatten(-2).sort(-1).values  # NaN comes last
-    return values[..., int(_LOWEST * (values.shape[-1] - 1))]
+    values = e[..., ::step, ::step].flatten(-2)
+    if inside is None:
+        values = values.sort(-1).values  # NaN comes last
+        return values[..., int(_LOWEST * (values.shape[-1] - 1))]
+    counts = inside[..., ::step, ::step].flatten(-2)
+    counts = counts | ~counts.any(-1, keepdim=True)
+    values = values.masked_fill(~counts, math.inf).sort(-1).values
+    place = ((counts.sum(-1, keepdim=True) - 1).double() * _LOWEST).long()
+    return values.gather(-1, place)[..., 0]
 
 
 def fuse(scores: Sequence[Tensor]) -> Tensor:

@@ -28,12 +28,13 @@ class Scorer(Protocol):
     def together(self) -> int | None:
         """Images that it takes at once; None: as many as there are."""
 
-    def maps(self, images: Tensor, stride: int) -> Iterable[Tensor]:
+    def maps(self, images: Tensor, stride: int, roi: Tensor | None = None) -> Iterable[Tensor]:
         """Anomaly maps (Eqs. 9 to 12) at every stride-th pixel, the images' level taken out.
 
         Args:
             images: RGB [B, 3, H, W] on the device, uint8 or floating in [0, 1].
             stride: a power of two.
+            roi: which of their pixels the level is of, bool [B, h, w] of any size, on the device; None: all.
 
         Returns:
             Bands of rows from top to bottom, float32 [B, rows, ⌈W / stride⌉] each; a GPU has all in one.
@@ -46,7 +47,9 @@ class Scorer(Protocol):
         """
 
 
-def score_images(scorer: Scorer, images: Tensor, size: ImageSize, stride: int, smoothing: float) -> Tensor:
+def score_images(
+    scorer: Scorer, images: Tensor, size: ImageSize, stride: int, smoothing: float, roi: Tensor | None = None
+) -> Tensor:
     """Anomaly maps of images, at every pixel.
 
     Args:
@@ -55,6 +58,7 @@ def score_images(scorer: Scorer, images: Tensor, size: ImageSize, stride: int, s
         size: what they are resized to before.
         stride: what is between the scored pixels is interpolated bilinearly.
         smoothing: standard deviation in pixels, at `size`.
+        roi: which pixels an image's level is of, bool [B, h, w] of any size; None: all.
 
     Returns:
         float32 [B, H, W] on the images' device.
@@ -66,7 +70,9 @@ def score_images(scorer: Scorer, images: Tensor, size: ImageSize, stride: int, s
     for first in range(0, batch, max(count, 1)):
         part = images[first : first + count].to(scorer.device)
         small = resize(part, size)
-        bands = _at_every_pixel(scorer.maps(small, stride), small.shape[2], small.shape[3], stride, smoothing)
+        inside = None if roi is None else roi[first : first + count].to(scorer.device)
+        maps_of_small = scorer.maps(small, stride, inside)
+        bands = _at_every_pixel(maps_of_small, small.shape[2], small.shape[3], stride, smoothing)
         if small.shape != part.shape:
             bands = iter([resize_maps(_joined(list(bands)), height, width)])
         row = 0
@@ -78,10 +84,12 @@ def score_images(scorer: Scorer, images: Tensor, size: ImageSize, stride: int, s
     return maps
 
 
-def score_bands(scorer: CpuScorer, image: ImageRows, stride: int, smoothing: float) -> Iterator[Tensor]:
+def score_bands(
+    scorer: CpuScorer, image: ImageRows, stride: int, smoothing: float, roi: Tensor | None = None
+) -> Iterator[Tensor]:
     """`score_images` of an image too large to hold, as it is: bands of rows from top to bottom, float32 [rows, W]."""
     check_stride(stride)
-    bands = _at_every_pixel(scorer.bands(image, stride), image.height, image.width, stride, smoothing)
+    bands = _at_every_pixel(scorer.bands(image, stride, roi), image.height, image.width, stride, smoothing)
     return (band[0] for band in bands)
 
 

@@ -29,7 +29,7 @@ from stadx.networks.training import (
 )
 from stadx.networks.windows import TensorRows, padded_window
 
-from .batches import Batches
+from .batches import Batches, mean_inside
 from .ensemble import Ensemble
 from .settings import TRAINING, DetectorSettings
 from .targets import TeacherTargets
@@ -91,6 +91,7 @@ def train_students(
     modules: dict[str, nn.Module] = {f"student{i}": s for i, s in enumerate(students)}
     key: dict[str, Any] = {name: getattr(settings, name) for name in TRAINING}
     key |= {"images": source.fingerprint(), "held_in": list(indices), "teacher": _weights_hash(teacher)}
+    key["roi"] = source.roi_fingerprint()
     inside = settings.border == "inside"
     key |= {"border": "inside"} if inside else {}  # another one is among the teacher's settings
     key |= {"folds": [list(part) for part in folds]} if folds else {}
@@ -134,7 +135,7 @@ def train_students(
         if part
     ]
 
-    def descend(part: Tensor, target: Tensor, learns: Tensor) -> Tensor:
+    def descend(part: Tensor, target: Tensor, learns: Tensor, weight: Tensor) -> Tensor:
         """Losses of a step, [B, h', w'], of the students that learn [M, B] from an image; they take it."""
         optimizer.zero_grad()
         losses = torch.zeros_like(target[:, 0])
@@ -146,8 +147,11 @@ def train_students(
                 if len(rows) == 0:
                     continue
             loss, mine = batches.loss(student, part[rows], target[rows]), mine[rows]
-            mean = (loss.mean((1, 2)) * mine).sum() / mine.sum().clamp_min(1) if folds else loss.mean()
-            mean.backward()
+            if weight.numel():
+                mean = mean_inside(loss, weight[rows] * mine[:, None, None])
+            else:
+                mean = (loss.mean((1, 2)) * mine).sum() / mine.sum().clamp_min(1) if folds else loss.mean()
+            mean.backward()  # type: ignore[no-untyped-call]
             losses[rows] += loss.detach() * mine[:, None, None] / count[rows]
         optimizer.step()
         return losses
@@ -156,8 +160,8 @@ def train_students(
     while step < settings.steps and not best.is_over(settings.patience):
         set_learning_rate(optimizer, learning_rate * learning_rate_factor(step, settings.steps, settings.schedule))
         batch = batches.of_step(step)
-        losses = take_step(batch.part, batch.target, batch.learns.to(device))
-        total = losses.mean().item()
+        losses = take_step(batch.part, batch.target, batch.learns.to(device), batch.weight)
+        total = mean_inside(losses, batch.weight).item()
         check_finite(total, step + 1, checkpoint)
         batches.seen(batch, losses)
         step += 1
@@ -166,7 +170,7 @@ def train_students(
             history.append({"step": step, "loss": round(loss_average, 4)})
             if watched:
                 with torch.no_grad():
-                    held = [batches.loss(s, seen.part, seen.target).mean().item() for s, seen in watched]
+                    held = [mean_inside(batches.loss(s, x.part, x.target), x.weight).item() for s, x in watched]
                 history[-1]["held_out"] = round(sum(held) / len(held), 4)
                 if settings.patience:
                     best.update(history[-1]["held_out"], modules)
@@ -233,8 +237,14 @@ def _random_patches(source: ImageSource, indices: Sequence[int], p: int, setting
     patches = []
     for index in rng.choice(len(indices), _INIT_PATCHES):
         image = source[indices[int(index)]]
-        rows, columns = computed_pixels(image.shape[1], image.shape[2], p, settings.border == "inside")
-        top, left = (int(rng.integers(span.begin, span.end)) for span in (rows, columns))
+        computed = computed_pixels(image.shape[1], image.shape[2], p, settings.border == "inside")
+        mask = source.inside(indices[int(index)])
+        if mask is None:
+            top, left = (int(rng.integers(span.begin, span.end)) for span in computed)
+        else:
+            places = computed.of(mask).nonzero()
+            place = places[int(rng.integers(len(places)))].tolist()
+            top, left = (span.begin + at for span, at in zip(computed, place, strict=True))
         window = padded_window(TensorRows(image), (top, top + p), (left, left + p), p // 2, "reflect")
         patches.append(window.permute(2, 0, 1))
     return torch.stack(patches).contiguous()

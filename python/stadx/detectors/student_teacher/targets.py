@@ -59,6 +59,7 @@ class TeacherTargets:
         self._places: dict[int, int] = {}  # of kept maps, in numbers from the start of the room for all
         self._size = 0
         pixels = {index: self._computed(source[index], inside) for index in self.indices}
+        self._pixels = pixels
         self._begins = {index: (rows.begin, columns.begin) for index, (rows, columns) in pixels.items()}
         self.sizes = {index: (rows.count, columns.count) for index, (rows, columns) in pixels.items()}
         for index, (height, width) in self.sizes.items():
@@ -70,6 +71,11 @@ class TeacherTargets:
 
     def _computed(self, image: Tensor, inside: bool) -> Computed:
         return computed_pixels(image.shape[1], image.shape[2], self.teacher.patch_size, inside)
+
+    def inside(self, index: int) -> Tensor | None:
+        """Which pixels in use of an image are looked at, bool [h, w]; None: all."""
+        mask = self.source.inside(index)
+        return None if mask is None else self._pixels[index].of(mask)
 
     def receptive_field(self, index: int, crop: Crop) -> Tensor:
         """What a network needs to describe a crop of an image, see `Crop.receptive_field`."""
@@ -153,6 +159,8 @@ class TeacherTargets:
     def statistics(self, progress: Progress = silent) -> tuple[Tensor, Tensor]:
         """µ and σ [d]: mean and deviation per channel over every pixel of every image, summed in float64.
 
+        Pixels that are not looked at do not count.
+
         A σ far below the other channels' is raised: dividing by it would blow up the rounding of the kept descriptors.
 
         Raises:
@@ -167,11 +175,21 @@ class TeacherTargets:
         count = 0
         mean = square = torch.zeros(self.teacher.descriptor_size, dtype=torch.float64, device=self._device)
         for done, index in enumerate(self.indices, 1):
-            for _, descriptors in self._parts(index):
+            inside = self.inside(index)
+            for place, descriptors in self._parts(index):
                 n = descriptors.shape[0] * descriptors.shape[1]
+                weight = None if inside is None else inside[place][..., None].to(descriptors)
+                if weight is not None:
+                    n = int(weight.sum())
+                    descriptors.mul_(weight)
+                if not n:
+                    continue
                 # float32 along a row only: exact enough, and five times faster than float64
                 here = descriptors.sum(1).double().sum(0) / n
-                deviation = descriptors.sub_(here.float()).square_().sum(1).double().sum(0)
+                descriptors.sub_(here.float())
+                if weight is not None:
+                    descriptors.mul_(weight)
+                deviation = descriptors.square_().sum(1).double().sum(0)
                 shift = here - mean
                 square = square + deviation + shift.square() * (count * n / (count + n))  # Chan et al. 1983
                 mean = mean + shift * (n / (count + n))

@@ -107,7 +107,7 @@ def _category(evaluation: Evaluation, shown: int) -> str:
         image_histogram(evaluation.image_scores, evaluation.labels, evaluation.image_threshold, name=f"{name}-images"),
     ]
     if marked:
-        maps, masks = [image.map for image in marked], [image.mask for image in marked]
+        maps, masks = zip(*(image.counted for image in marked), strict=True)
         plots.append(pixel_histogram(maps, masks, threshold, name=f"{name}-pixels"))
     if evaluation.curve is not None and evaluation.au_pro is not None:
         plots.append(pro_plot(evaluation.curve, evaluation.au_pro, evaluation.fpr_limit, name=f"{name}-pro"))
@@ -127,7 +127,7 @@ def _category(evaluation: Evaluation, shown: int) -> str:
 
 def _typical(evaluation: Evaluation) -> float:
     """The median score of the good test images' pixels; without any 0, the mean of normalised scores."""
-    good = [image.map.ravel() for image in evaluation.images if image.is_good]
+    good = [image.counted[0].ravel() for image in evaluation.images if image.is_good]
     return float(np.median(np.concatenate(good))) if good else 0.0
 
 

@@ -16,6 +16,7 @@ TRUTH = (0, 229, 160)
 BOX = (64, 200, 255)  # neither grey nor of the map's colours
 BEHIND_BOX = (0, 0, 0)  # the line around it, seen where the image is as bright
 STRONGEST_BLEND = 0.85
+OUTSIDE = 0.4  # how bright is what is not looked at
 
 _TABLE: NDArray[np.uint8] = (colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
@@ -56,15 +57,18 @@ def overlay(
     *,
     predicted: NDArray[np.bool_] | None = None,
     boxes: Iterable[Box] = (),
+    inside: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Lay the heat of `scores` [H, W] over the grey `image` [H, W, 3]; uint8 RGB [H, W, 3].
 
     The heat hides the image more the higher the score. `predicted` bool [H, W] is outlined in white, and `boxes`
-    are drawn around the outlines of what they hold.
+    are drawn around the outlines of what they hold. Outside `inside` bool [H, W] there is no heat, and all is dark.
     """
     grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float32)[..., None]
     # Raised at the low end so that scores between typical and threshold still tint the image.
     blend = (_level(scores, scale) ** 0.75 * STRONGEST_BLEND)[..., None]
+    if inside is not None:
+        grey, blend = np.where(inside[..., None], grey, grey * OUTSIDE), blend * inside[..., None]
     mixed = grey * (1.0 - blend) + heat_map(scores, scale).astype(np.float32) * blend
     picture = mixed.round().astype(np.uint8)
     return frame(picture if predicted is None else outline(picture, predicted, PREDICTED), boxes)

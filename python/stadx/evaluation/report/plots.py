@@ -65,7 +65,7 @@ def pixel_histogram(
     *,
     name: str = "pixels",
 ) -> str:
-    """Plot how the scores of background and of defect pixels are spread (maps and masks [H, W] each); SVG.
+    """Plot how the scores of background and of defect pixels are spread (maps and masks of one shape each); SVG.
 
     Each adds up to 1, on a logarithmic axis: few pixels are in the tail that decides.
     """

@@ -13,9 +13,9 @@ from PIL import Image
 from stadx.core.errors import DataError
 from stadx.core.files import write_bytes
 from stadx.data.images import read_image
-from stadx.metrics import evaluate_maps
 
 from ..of_detector import Evaluation
+from ..scored_images import pixel_metrics
 from .overlay import TRUTH, outline, overlay, scale_for
 from .plots import to_png
 
@@ -39,7 +39,7 @@ def write_worst(path: str | os.PathLike[str], evaluation: Evaluation, count: int
     """
     if not any(image.mask.any() for image in evaluation.images):
         raise DataError(f"{evaluation.name}: has no defect to show; put images and masks into test and ground_truth")
-    regions = evaluate_maps([(image.map, image.mask) for image in evaluation.images]).regions()
+    regions = pixel_metrics(evaluation.images).regions()
     worst = sorted(regions, key=lambda region: region.au_pro)[:count]
     scale = scale_for(evaluation.threshold)
     figure = Figure(figsize=(12, 1.9 * -(-len(worst) // 3)), layout="constrained")
