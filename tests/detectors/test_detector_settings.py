@@ -89,7 +89,7 @@ def test_every_setting_is_in_files_and_those_of_training_in_checkpoints(
     assert keys[0]["border"] == "inside"
     assert loaded == {**detector.settings, "teachers": (teachers[0].name,)}
     assert keys[0]["roi"] is None  # as if it were not there: checkpoints of before go on
-    of_data = {"images", "held_in", "teacher", "border", "roi"}
+    of_data = {"images", "held_in", "teacher", "border", "folds", "roi"}
     assert {name: value for name, value in keys[0].items() if name not in of_data} == KEY_OF_0_1_0
 
 

@@ -93,8 +93,8 @@ def train_students(
     key |= {"images": source.fingerprint(), "held_in": list(indices), "teacher": _weights_hash(teacher)}
     key["roi"] = source.roi_fingerprint()
     inside = settings.border == "inside"
-    key |= {"border": "inside"} if inside else {}  # another one is among the teacher's settings
-    key |= {"folds": [list(part) for part in folds]} if folds else {}
+    # other borders are among the teacher's settings; None is what checkpoints of previous versions have
+    key |= {"border": "inside" if inside else None, "folds": [list(part) for part in folds] or None}
     checkpoint = Checkpoint(checkpoint_path, key, arithmetic(settings.precision, device))
     for network in (teacher, *students):
         channels_last(network)
