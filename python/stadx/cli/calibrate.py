@@ -96,7 +96,7 @@ def calibrate(
 ) -> None:
     """Set a model's image threshold by known good and known defective images; nothing is trained on them.
 
-    Predict and evaluate with the same --stride afterwards; --image-fpr there sets the threshold by the held-out images.
+    Predict and evaluate with the same --stride afterwards; --image-fpr there goes back to the share of good images.
     """
     goal = _goal(recall, image_fpr, cost, defect_rate)
     images = _images(data, good or (), defects or ())
@@ -206,7 +206,7 @@ def _images(data: Path | None, good: Sequence[str], defects: Sequence[str]) -> d
                 raise DataError(f"{data}: has no {kind} test images; give some of both kinds by --good and --defects")
         return images
     if not good or not defects:
-        without = "; without any defects the held-out images set the threshold, see --image-fpr of stadx predict"
+        without = "; without defects the training set sets the threshold, see --image-fpr of stadx predict"
         raise typer.BadParameter(f"give both, or a category{without}", param_hint="--good and --defects")
     images = {kind: collect_images(named_images(names)) for kind, names in (("good", good), ("defect", defects))}
     known_good = {path.resolve() for path in images["good"]}

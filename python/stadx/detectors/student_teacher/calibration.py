@@ -1,4 +1,4 @@
-"""From held-out good images to the scores' normalisation and a threshold."""
+"""From the good images that judge to the scores' normalisation and thresholds."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def unseen_errors(
                     unseen += _total(errors(alone[student], image)[0] - v, maps)
                     seen += _total(e, maps)
                 found.append(maps)
-                progress("Held-out images", number * len(judged) + len(found), len(ensembles) * len(judged), {})
+                progress("Scores of good images", number * len(judged) + len(found), len(ensembles) * len(judged), {})
         if division.folds:
             gap = max(1.0, unseen / max(seen, 1e-30))
             found = [maps._replace(e=maps.e.mul_(gap), v=maps.v.mul_(gap)) for maps in found]

@@ -47,7 +47,7 @@ class Detector(DetectorSettings, Calibrated):
         device, gpu_precision: where it trains and scores, see `to`.
         ensembles_: per scale, teacher, students, µ and σ.
         history_: per scale, the losses in the course of training, see `TrainedStudents`; not kept in the file.
-        normalizations_: per scale, mean and deviation of e and v on the held-out images, and their level.
+        normalizations_: per scale, mean and deviation of e and v on the good images that judge, and their level.
         threshold_: scores above it are anomalous; see `set_target_fpr`.
         heldout_fprs_, heldout_scores_, heldout_image_scores_: what thresholds follow from, see `Calibrated`.
 
@@ -248,7 +248,7 @@ class Detector(DetectorSettings, Calibrated):
             settings: the constructor's arguments.
             ensembles: of every scale: teacher, students, µ and σ.
             normalizations: of every scale: statistics of e and v.
-            held_out: scores of held-out good images, from which the thresholds follow.
+            held_out: scores of good images that no student, or not all, learned from, from which the thresholds follow.
 
         Raises:
             ValueError: for a setting that cannot be, or parts that are not those of its scales.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Normalization:
-    """Mean and standard deviation of e and of v over all pixels of the held-out good images (Eq. 11).
+    """Mean and standard deviation of e and of v over all pixels of the good images that judge (Eq. 11).
 
     And what the paper has not: images differ in light, sharpness and noise, and with them the error everywhere in an
     image. Before Eq. 11, e and v are multiplied by (typical level / the image's level) to the power of `strength`.
@@ -21,7 +21,7 @@ class Normalization:
 
     Attributes:
         e_mean, e_std, v_mean, v_std: as in Eq. 11; what has an infinite deviation is left out of the score.
-        level: the typical one, the geometric mean over the held-out images.
+        level: the typical one, the geometric mean over these images.
         strength: 0, as in the paper, leaves e and v as they are; 1 takes the level out wholly.
     """
 
