@@ -50,6 +50,7 @@ class Calibrated:
         strided: whether `score` leaves pixels out when told to.
         stride: of scoring, where none is told.
         top_share: share of a map's pixels, the highest, whose mean is the image score; 0: the highest alone.
+        device: where it works, see `to`.
         image_size: what images are resized to before scoring: a square's side, (H, W), or None for as they are.
         target_fpr: share of the pixels of good images that the threshold may flag.
         image_fpr: share of the good images that may count as anomalous, see `image_threshold`.
@@ -76,7 +77,7 @@ class Calibrated:
     heldout_scores_: NDArray[np.float32]
     heldout_image_scores_: NDArray[np.float32]
     roi_: NDArray[np.bool_] | None = None
-    _device = torch.device("cpu")
+    device = torch.device("cpu")
     _expected = True  # whether the image threshold follows from the expected share, or as in files of stadx 0.1
     _own_image_threshold: tuple[float, int] | None = None  # that was chosen, and the stride that it belongs to
 
@@ -153,7 +154,7 @@ class Calibrated:
         chosen = usable_device(device)
         if chosen.type != "cpu" and not self.on_gpu:
             raise ValueError(f"{self.method} works on the CPU; leave the device out")
-        self._device = chosen
+        self.device = chosen
         return self
 
     def set_target_fpr(self: Self, target_fpr: float) -> Self:

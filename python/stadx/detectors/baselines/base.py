@@ -110,7 +110,7 @@ class Baseline(Calibrated):
         settings["data"] = source.fingerprint()
         size = self.image_size
         settings["image_size"] = list(size) if isinstance(size, tuple) else size  # as JSON returns it
-        self._checkpoint = Checkpoint(checkpoint, settings, arithmetic("float32", self._device))
+        self._checkpoint = Checkpoint(checkpoint, settings, arithmetic("float32", self.device))
         maps = self._scored_before(self._checkpoint)
         if maps is None:
             maps = []

@@ -129,8 +129,8 @@ class FeatureDictionaryDetector(Baseline):
     def _features(self, patches: Tensor) -> Tensor:
         """[n, d], on the CPU, of patches [n, 3, p, p]."""
         if self._pretrained.module is not None:
-            self._pretrained.module.to(self._device)
-        return patch_features(self._pretrained, patches.to(self._device), self._input_size).cpu()
+            self._pretrained.module.to(self.device)
+        return patch_features(self._pretrained, patches.to(self.device), self._input_size).cpu()
 
     def _map(self, image: Tensor, stride: int) -> Tensor:
         step, p = max(self.step, stride), self.patch_size

@@ -115,7 +115,7 @@ class PatchBaseline(Baseline):
         with torch.random.fork_rng([]):
             torch.default_generator.manual_seed(self.seed)  # torch.manual_seed would also seed GPUs
             networks = self._made()
-        optimizers = {n: self._optimizer(network.to(self._device).train()) for n, network in networks.items()}
+        optimizers = {n: self._optimizer(network.to(self.device).train()) for n, network in networks.items()}
         done = 0
         if (kept := checkpoint.load()) is not None:
             done = int(kept[0]["steps"])
@@ -124,7 +124,7 @@ class PatchBaseline(Baseline):
         in_epoch = math.ceil(self.samples / self.batch)
         total = self.epochs * in_epoch
         order: list[int] = []
-        patches = _Patches(partial(self._training_patch, source, indices), self._device)
+        patches = _Patches(partial(self._training_patch, source, indices), self.device)
         for step in range(done, total):
             epoch, place = divmod(step, in_epoch)
             if not order or place == 0:
@@ -158,7 +158,7 @@ class PatchBaseline(Baseline):
         height, width = image.shape[1:]
         # grid_sample counts from -1 to 1
         grid = torch.stack([2 * columns / (width - 1) - 1, 2 * rows / (height - 1) - 1], 2).float()
-        return F.grid_sample(image[None], grid[None], padding_mode="reflection", align_corners=True)[0].to(self._device)
+        return F.grid_sample(image[None], grid[None], padding_mode="reflection", align_corners=True)[0].to(self.device)
 
     def _checked(self, image: Tensor) -> Tensor:
         height, width = image.shape[1:]
@@ -171,8 +171,8 @@ class PatchBaseline(Baseline):
 
     @torch.no_grad()
     def _map(self, image: Tensor, stride: int) -> Tensor:
-        x = self._checked(image.to(self._device))
-        self.networks_.to(self._device)
+        x = self._checked(image.to(self.device))
+        self.networks_.to(self.device)
         side, step, (height, width) = self._side, self.step or self._side, x.shape[1:]
         corners = [(r, c) for r in _starts(height, side, step) for c in _starts(width, side, step)]
         total, count = torch.zeros(height, width), torch.zeros(height, width)

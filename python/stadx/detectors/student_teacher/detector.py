@@ -62,7 +62,6 @@ class Detector(DetectorSettings, Calibrated):
     def __post_init__(self, padding: Padding | None) -> None:
         super().__post_init__(padding)
         self._checkpoints: list[Path] = []
-        self.device = torch.device("cpu")
         self.gpu_precision: GpuPrecision = "tf32"
         self._gpu_scorer: GpuScorer | None = None
 
