@@ -89,7 +89,9 @@ def test_other_refusals(detector: Detector, file: Path, tmp_path: Path) -> None:
 
 def test_a_model_of_before_that_learns_anew_has_the_threshold_of_now(file: Path, tmp_path: Path) -> None:
     header, tensors = read_model(file, "detector", DETECTOR_VERSION)
-    write_model(tmp_path / "old.safetensors", "detector", DETECTOR_VERSION, {**header, "image_rate": "counted"}, tensors)
+    write_model(
+        tmp_path / "old.safetensors", "detector", DETECTOR_VERSION, {**header, "image_rate": "counted"}, tensors
+    )
     old = Detector.load(tmp_path / "old.safetensors").set_target_fpr(1).set_image_fpr(0.3)
     new = Detector.load(file).set_target_fpr(1).set_image_fpr(0.3)
     old.teachers = new.teachers = [teacher_file(tmp_path)]

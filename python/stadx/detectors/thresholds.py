@@ -187,8 +187,8 @@ class FalseAlarms(NamedTuple):
         if self.asked and self.asked * (self.images + 1) < 1:
             needed = int(np.ceil(1 / self.asked)) - 1
             return (
-                f"{said} These are too few to promise {percent(self.asked)}, so the threshold is the highest of their "
-                f"scores; give {needed} images or more."
+                f"{said} These are too few to promise {percent(self.asked)}, so the threshold is not below the "
+                f"highest of their scores; give {needed} images or more."
             )
         if self.asked and (more := self._more()):
             return f"{said} {more} more would bring that below {percent(2 * self.asked)}."
