@@ -80,3 +80,8 @@ def test_what_the_preset_means_to_baselines(trained: Any) -> None:
         assert settings["samples"] is None and settings["epochs"] == 3
     assert trained("--method", "knn", "--preset", "paper")["border"] == "reflect"
     assert "means nothing to --method ssim-ae" in trained("--method", "ssim-ae", "--preset", "paper")
+
+
+def test_the_help_of_method_names_what_descriptors_take() -> None:
+    help_text = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "400"}).output.split())
+    assert "--teacher, --border, --epochs" in help_text

@@ -224,3 +224,14 @@ def test_a_region_finer_than_the_stride_has_thresholds_at_all_strides(tmp_path: 
     assert np.isfinite(detector.heldout_image_scores_).all()
     score = float(detector.predict(good_images(1, SIZE), stride=8).image_scores)
     assert detector.heldout_image_scores_[3].min() / 2 < score < 2 * detector.heldout_image_scores_[3].max()
+
+
+def test_a_region_too_fine_for_the_image_is_refused(tmp_path: Path) -> None:
+    images = good_images(4, SIZE)
+    detector, mask = trained(tmp_path, images), torch.zeros(640, 960, dtype=torch.bool)
+    mask[1, 1] = True
+    for work in (detector.predict, detector.score):
+        with pytest.raises(DataError, match="no pixel left at 96x64"):
+            work(images, roi=mask)
+    maps, scores, masks = detector.predict(images[:0], roi=left())
+    assert maps.shape == masks.shape == (0, *SIZE) and scores.shape == (0,)

@@ -42,7 +42,7 @@ def test_it_is_said_in_words() -> None:
     )
     few = FalseAlarms.of(0.05, 9.0, np.arange(10, dtype=np.float32))
     assert "10 good images that judged 0 exceed" in few.sentence() and "0 % to 31 %" in few.sentence()
-    assert few.sentence().endswith("the threshold is the highest of their scores; give 19 images or more.")
+    assert few.sentence().endswith("the threshold is not below the highest of their scores; give 19 images or more.")
     chosen = FalseAlarms.of(None, 2.0, scores)
     assert chosen.sentence().startswith("Of the 54 good images") and "more" not in chosen.sentence()
     many = FalseAlarms.of(0.05, 949.5, np.arange(1000, dtype=np.float32))

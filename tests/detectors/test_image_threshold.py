@@ -85,3 +85,21 @@ def test_other_refusals(detector: Detector, file: Path, tmp_path: Path) -> None:
     write_model(tmp_path / "bad.safetensors", "detector", DETECTOR_VERSION, header, tensors)
     with pytest.raises(ModelFileError, match=r"bad\.safetensors"):
         Detector.load(tmp_path / "bad.safetensors")
+
+
+def test_a_model_of_before_that_learns_anew_has_the_threshold_of_now(file: Path, tmp_path: Path) -> None:
+    header, tensors = read_model(file, "detector", DETECTOR_VERSION)
+    write_model(
+        tmp_path / "old.safetensors", "detector", DETECTOR_VERSION, {**header, "image_rate": "counted"}, tensors
+    )
+    old = Detector.load(tmp_path / "old.safetensors").set_target_fpr(1).set_image_fpr(0.3)
+    new = Detector.load(file).set_target_fpr(1).set_image_fpr(0.3)
+    old.teachers = new.teachers = [teacher_file(tmp_path)]
+    assert old.image_threshold() != new.image_threshold()
+    assert old.fit(good_images(8)).image_threshold() == new.fit(good_images(8)).image_threshold()
+
+
+@pytest.mark.parametrize("stride", [0, 3])
+def test_the_threshold_of_no_stride_is_refused(detector: Detector, stride: int) -> None:
+    with pytest.raises(ValueError, match="another power of two"):
+        detector.image_threshold(stride)

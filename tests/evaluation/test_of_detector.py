@@ -242,3 +242,8 @@ def test_defects_that_nobody_marked_have_an_image_auroc_alone(tmp_path: Path) ->
     for evaluation in (result, alone):
         write_report(tmp_path / "report.html", [evaluation])
         assert "defect not marked" in (tmp_path / "report.html").read_text()
+
+
+def test_all_defects_found_is_a_hundred_percent(tmp_path: Path) -> None:
+    result = evaluate(Brightness(), open_category(draw(tmp_path / "cup", defects={"spot": 200})))
+    assert "2 of 2 (16 … 100 %) defect images, 0 of 3 (0 … 71 %) good ones" in result.flagged_sentence()

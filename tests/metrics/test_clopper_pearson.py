@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import beta
 
 from stadx.core.errors import DataError
-from stadx.metrics.intervals import clopper_pearson
+from stadx.metrics.intervals import clopper_pearson, percent
 
 
 def quantiles(k: int, n: int, confidence: float) -> tuple[float, float]:
@@ -54,3 +54,9 @@ def test_what_is_no_share_is_refused(k: int, n: int) -> None:
 def test_confidence_that_cannot_be_is_refused(confidence: float) -> None:
     with pytest.raises(DataError, match="confidence is"):
         clopper_pearson(1, 5, confidence)
+
+
+def test_shares_are_said_without_powers_of_ten() -> None:
+    shares = [0, 0.00449, 0.134, 0.996, 1]
+    assert [percent(share) for share in shares] == ["0 %", "0.45 %", "13 %", "100 %", "100 %"]
+    assert percent(0.9995, 4) == "99.95 %"

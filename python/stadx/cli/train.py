@@ -69,7 +69,8 @@ def train(
             metavar=f"[{'|'.join(detector_names())}]",
             help="What models the good images: the students, or one of the systems that the paper compares them with, "
             "in its settings, or another package's. Those take --image-size, --target-fpr, --image-fpr, --held-out and "
-            "--seed; and --scales (one), --teacher, --epochs, --texture and --device where they have such a setting.",
+            "--seed; and --scales (one), --teacher, --border, --epochs, --texture and --device where they have such "
+            "a setting.",
         ),
     ] = STUDENT_TEACHER,
     preset: Annotated[

@@ -216,7 +216,7 @@ class Calibrated:
         their pixels pass. It is never below the pixel threshold.
 
         One from `set_image_threshold` is returned as it is at its own stride. At another it is shifted by how much the
-        held-out images' highest scores change on average: an estimate, as the scores of defects may change otherwise.
+        scores of the images that judged change on average: an estimate, as those of defects may change otherwise.
 
         Args:
             stride: that images are scored with, as in `score`: the more pixels are left out, the lower is the highest.
@@ -237,7 +237,8 @@ class Calibrated:
         return FalseAlarms.of(asked, threshold, self._highest(self._stride(stride)))
 
     def _highest(self, stride: int) -> NDArray[np.float32]:
-        """The highest score [n] of each held-out image at this stride."""
+        """The image score [n] of each image that judged, at this stride."""
+        check_stride(stride)
         row = min(stride, 8).bit_length() - 1 if self.strided else 0
         highest: NDArray[np.float32] = self.heldout_image_scores_[row]
         return highest
@@ -258,6 +259,7 @@ class Calibrated:
 
     def _calibrate(self, held_out: HeldOutScores) -> None:
         """Find the thresholds."""
+        self._expected = True
         self.heldout_fprs_, self.heldout_scores_, self.heldout_image_scores_ = held_out
         self._own_image_threshold = None
         self.set_target_fpr(self.target_fpr)

@@ -66,9 +66,18 @@ def region_of(detector: Looking, images: Tensor, roi: RoiMask | None) -> Tensor 
 
 
 def inside_maps(detector: Looking, maps: Tensor, roi: RoiMask | None) -> Tensor | None:
-    """Which pixels of maps [B, H, W] are looked at, bool [B, H, W]; None: all. As `region_of`."""
+    """Which pixels of maps [B, H, W] are looked at, bool [B, H, W]; None: all.
+
+    As `region_of`; `DataError` also if none of an image is left at its size.
+    """
     mask = region_of(detector, maps, roi)
-    return None if mask is None else nearest(mask, (maps.shape[1], maps.shape[2]))
+    if mask is None:
+        return None
+    height, width = maps.shape[1:]
+    inside = nearest(mask, (height, width))
+    if not bool(inside.flatten(1).any(1).all()):
+        raise DataError(f"roi has no pixel left at {width}x{height}; make it larger")
+    return inside
 
 
 def outside_lowest(detector: Looking, maps: Tensor, roi: RoiMask | None) -> Tensor:

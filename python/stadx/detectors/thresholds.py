@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stadx.core.errors import DataError, StadxError
 from stadx.metrics.image_score import image_scores
-from stadx.metrics.intervals import clopper_pearson
+from stadx.metrics.intervals import clopper_pearson, percent
 from stadx.networks.upsampling import upsample
 
 _LEVELS = 4096  # false-positive rates at which the held-out scores are kept
@@ -179,19 +179,19 @@ class FalseAlarms(NamedTuple):
 
     def sentence(self) -> str:
         """Say it, and what more images would bring."""
-        asked = "" if self.asked is None else f"Asked for: {_percent(self.asked)} of good images flagged. "
+        asked = "" if self.asked is None else f"Asked for: {percent(self.asked)} of good images flagged. "
         said = (
             f"{asked}Of the {self.images} good images that judged {self.flagged} exceed the image threshold: with 95 % "
-            f"confidence it flags {_percent(self.low)} to {_percent(self.high)} of good ones."
+            f"confidence it flags {percent(self.low)} to {percent(self.high)} of good ones."
         )
         if self.asked and self.asked * (self.images + 1) < 1:
             needed = int(np.ceil(1 / self.asked)) - 1
             return (
-                f"{said} These are too few to promise {_percent(self.asked)}, so the threshold is the highest of their "
-                f"scores; give {needed} images or more."
+                f"{said} These are too few to promise {percent(self.asked)}, so the threshold is not below the "
+                f"highest of their scores; give {needed} images or more."
             )
         if self.asked and (more := self._more()):
-            return f"{said} {more} more would bring that below {_percent(2 * self.asked)}."
+            return f"{said} {more} more would bring that below {percent(2 * self.asked)}."
         return said
 
     def _more(self) -> int:
@@ -201,7 +201,3 @@ class FalseAlarms(NamedTuple):
         while clopper_pearson(int(self.asked * images), images)[1] >= 2 * self.asked:
             images += max(1, images // 50)
         return images - self.images
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %"

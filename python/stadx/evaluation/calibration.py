@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from stadx.core.errors import DataError
 from stadx.metrics import auroc
-from stadx.metrics.intervals import clopper_pearson
+from stadx.metrics.intervals import clopper_pearson, percent
 
-from .calibration_curve import CalibrationCurve, Goal, Recall, percent
+from .calibration_curve import CalibrationCurve, Goal, Recall
 
 _WIDE = 0.1  # an interval wider than this says little
 
@@ -91,12 +91,12 @@ class Calibration:
         low, high = found.interval
         if high - low > _WIDE:
             notes.append(
-                f"With {found.n} defect images, {found.k} found, the true share may be as low as {percent(low, 2)}."
+                f"With {found.n} defect images, {found.k} found, the true share may be as low as {percent(low)}."
             )
         low, high = flagged.interval
         if high - low > _WIDE:
             notes.append(
-                f"With {flagged.n} good images, {flagged.k} flagged, the true share may be up to {percent(high, 2)}."
+                f"With {flagged.n} good images, {flagged.k} flagged, the true share may be up to {percent(high)}."
             )
         return notes
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stadx.metrics.intervals import percent
+
 _SLACK = 1e-9  # of shares of whole images, and of costs, against rounding
 
 
@@ -52,7 +54,7 @@ class Recall:
         _check_share("recall", self.share)
 
     def __str__(self) -> str:
-        return f"at least {percent(self.share)} of the defects found, as few good images flagged as possible"
+        return f"at least {percent(self.share, 4)} of the defects found, as few good images flagged as possible"
 
     def best(self, curve: CalibrationCurve) -> int:
         """The index of the threshold; of those that flag as few good images, the one that finds most."""
@@ -74,7 +76,7 @@ class ImageFpr:
         _check_share("image_fpr", self.share)
 
     def __str__(self) -> str:
-        return f"at most {percent(self.share)} of the good images flagged, as many defects found as possible"
+        return f"at most {percent(self.share, 4)} of the good images flagged, as many defects found as possible"
 
     def best(self, curve: CalibrationCurve) -> int:
         """The index of the threshold; of those that find as many defects, the one that flags fewest."""
@@ -107,7 +109,7 @@ class Cost:
     def __str__(self) -> str:
         return (
             f"lowest cost where a missed defect costs {self.miss:g}, a false alarm {self.alarm:g}, and "
-            f"{percent(self.defect_rate)} of the parts are defective"
+            f"{percent(self.defect_rate, 4)} of the parts are defective"
         )
 
     def best(self, curve: CalibrationCurve) -> int:
@@ -124,11 +126,6 @@ Goal = Recall | ImageFpr | Cost
 def _above(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
     """How many scores are above each threshold."""
     return len(scores) - np.searchsorted(np.sort(scores), thresholds, side="right")
-
-
-def percent(share: float, digits: int = 4) -> str:
-    """A share in words."""
-    return f"{100 * share:.{digits}g} %"
 
 
 def _check_share(name: str, share: float) -> None:

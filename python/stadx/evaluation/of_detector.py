@@ -21,7 +21,7 @@ from stadx.data.roi import Roi, nearest
 from stadx.data.tensors import resize
 from stadx.metrics import FPR_LIMIT, ProCurve, auroc
 from stadx.metrics.image_score import image_scores
-from stadx.metrics.intervals import clopper_pearson
+from stadx.metrics.intervals import clopper_pearson, percent
 
 from .looked_at import notes_of, region_for, roi_argument, truth_of_image
 from .measured_detector import MeasuredDetector, stride_of, top_share_of
@@ -214,8 +214,8 @@ def _of_all(count: int, images: int) -> str:
     """ "3 of 60 (1 … 14 %)"."""
     if not images:
         return "0 of 0"
-    low, high = (100 * share for share in clopper_pearson(count, images))
-    return f"{count} of {images} ({low:.2g} … {high:.2g} %)"
+    low, high = (percent(share) for share in clopper_pearson(count, images))
+    return f"{count} of {images} ({low.removesuffix(' %')} … {high})"
 
 
 def _plain(value: object) -> Any:

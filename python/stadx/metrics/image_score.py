@@ -11,7 +11,7 @@ def image_scores(maps: Tensor, top_share: float = 0.0, inside: Tensor | None = N
 
     Of the pixels `inside`, bool [B, H, W]; None: of all.
     """
-    if inside is not None:
+    if inside is not None and len(maps):
         parts = zip(maps, inside, strict=True)
         return torch.cat([image_scores(scores[mask][None], top_share) for scores, mask in parts])
     values = maps.flatten(1)

@@ -36,6 +36,11 @@ def clopper_pearson(k: int, n: int, confidence: float = 0.95) -> tuple[float, fl
     return low, high
 
 
+def percent(share: float, digits: int = 2) -> str:
+    """A share in words, with so many significant digits: "13 %"."""
+    return f"{float(f'{100 * share:.{digits}g}'):g} %"  # that of 1 is "100 %", not "1e+02 %"
+
+
 def _beta_quantile(share: float, a: int, b: int) -> float:
     """Where the regularised incomplete beta function I_x(a, b) is `share`, by bisection: it rises with x."""
     low, high = 0.0, 1.0
