@@ -21,6 +21,7 @@ MOVED = {  # what 0.1.0 documented; kept until 0.4
     "stadx.detector": "stadx.detectors.student_teacher.detector",
     "stadx.errors": "stadx.core.errors",
     "stadx.files": "stadx.core.files",
+    "stadx.prediction": "stadx.evaluation.prediction",
     "stadx.pretrain_settings": "stadx.teachers.settings",
     "stadx.pretraining": "stadx.teachers.pretraining",
     "stadx.progress": "stadx.core.progress",
