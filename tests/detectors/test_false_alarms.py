@@ -38,7 +38,7 @@ def test_it_is_said_in_words() -> None:
     assert (promise.flagged, promise.images) == (2, 54)
     assert promise.sentence() == (
         "Asked for: 5 % of good images flagged. Of the 54 good images that judged 2 exceed the image threshold: "
-        "with 95 % confidence it flags 0.45 % to 13 % of good ones. 60 more would bring that below 10 %."
+        "with 95 % confidence it flags 0.45 % to 13 % of good ones. 60 more would likely bring that below 10 %."
     )
     few = FalseAlarms.of(0.05, 9.0, np.arange(10, dtype=np.float32))
     assert "10 good images that judged 0 exceed" in few.sentence() and "0 % to 31 %" in few.sentence()

@@ -191,7 +191,7 @@ class FalseAlarms(NamedTuple):
                 f"highest of their scores; give {needed} images or more."
             )
         if self.asked and (more := self._more()):
-            return f"{said} {more} more would bring that below {percent(2 * self.asked)}."
+            return f"{said} {more} more would likely bring that below {percent(2 * self.asked)}."
         return said
 
     def _more(self) -> int:
