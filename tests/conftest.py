@@ -28,6 +28,12 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(CORES, 4)
 
 
+@pytest.fixture(autouse=True)
+def own_random_numbers() -> None:
+    """Every test draws the same numbers, whichever were run before it in the same process."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real images; tests that need it are skipped where it is missing."""

@@ -46,7 +46,7 @@ def test_a_step_has_the_size_that_is_promised() -> None:
         nn.Parameter(torch.zeros(32)),
         nn.Parameter(torch.ones(1)),
     )
-    weight.grad, bias.grad = torch.randn(32, 8, 3, 3), 1e-3 * torch.randn(32)
+    weight.grad, bias.grad = torch.randn(32, 8, 3, 3), 1e-3 * (torch.rand(32) + 0.1) * torch.randn(32).sign()
     Muon([weight, bias, idle], 0.5).step()
     assert 0.08 < weight.square().mean().sqrt() < 0.12
     torch.testing.assert_close(bias, -0.5 * bias.grad.sign(), rtol=1e-3, atol=1e-3)  # Adam's first
