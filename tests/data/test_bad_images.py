@@ -18,16 +18,13 @@ from stadx.core.errors import DataError
 from stadx.data import images
 
 
-def test_missing_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"), [("none.png", ("no such file", "check the name")), ("", ("is a folder", "name an image"))]
+)
+def test_missing_image_and_folder_instead_of_one(tmp_path: Path, name: str, words: tuple[str, str]) -> None:
     with pytest.raises(DataError) as caught:
-        images.read_image(tmp_path / "none.png")
-    check_error(caught, tmp_path / "none.png", "no such file", "check the name")
-
-
-def test_folder_instead_of_image(tmp_path: Path) -> None:
-    with pytest.raises(DataError) as caught:
-        images.read_image(tmp_path)
-    check_error(caught, tmp_path, "is a folder", "name an image")
+        images.read_image(tmp_path / name)
+    check_error(caught, tmp_path / name, *words)
 
 
 @pytest.mark.parametrize("name", ["x" * 400 + ".png", "nul\0byte.png", "a.png/b.png"])

@@ -15,8 +15,9 @@ from stadx import DataError
 from stadx.cli import app as cli
 from stadx.data.checking import CheckedCategory, check_set
 from stadx.data.images import write_map
+from stadx.data.layout_registry import layouts
 from stadx.data.layouts import categories, list_category, open_category, training_images
-from stadx.data.layouts.category import read_mask
+from stadx.data.layouts.category import Layout, read_mask
 from stadx.data.maps import open_map_set
 from stadx.data.source import ImageSource
 from stadx.experiments.reproduce import Request, reproduce
@@ -230,3 +231,14 @@ def test_images_directly_in_a_folder_are_still_good_ones(tmp_path: Path) -> None
     assert training_images(tmp_path / "photos") == [tmp_path / "photos/b.png"]
     with pytest.raises(DataError, match=r"photos: is no category, it has no folder test"):
         open_category(tmp_path / "photos")
+
+
+def test_a_layout_that_fails_to_tell_is_passed_over(monkeypatch: pytest.MonkeyPatch, btad: Path) -> None:
+    def is_category(root: Path) -> bool:
+        raise RuntimeError("no network")
+
+    expected = categories(btad)
+    found = [Layout(is_category, list_category, training_images), *layouts()]
+    monkeypatch.setattr("stadx.data.layout_registry.layouts", lambda: found)
+    with pytest.warns(UserWarning, match="is_category failed.*no network"):
+        assert categories(btad) == expected

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from gpu_backends import Gpu, barriers_of, fails_without_barrier, load_simt, no_simt
-from mask_patterns import comb, snake, spiral
+from mask_patterns import hard_masks
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
@@ -23,20 +23,7 @@ DTYPES += [torch.uint16, torch.uint32, torch.uint64]
 
 # A tile is 32 x 8 pixels for 4-connectivity and 64 x 16 for 8-connectivity.
 PATTERNS = {
-    "full": np.ones((37, 130), dtype=bool),
-    "nothing": np.zeros((37, 130), dtype=bool),
-    "chessboard": np.indices((33, 129)).sum(0) % 2 == 0,
-    "spiral": spiral(67),
-    "spiral_mirrored": spiral(67)[::-1, ::-1].copy(),
-    "snake": snake(35, 140),
-    "comb": comb(35, 140),
-    "comb_upside_down": comb(35, 140)[::-1].copy(),
-    "diagonal": np.eye(81, dtype=bool),
-    "antidiagonal": np.eye(81, dtype=bool)[:, ::-1].copy(),
-    "one_pixel": np.ones((1, 1), dtype=bool),
-    "row": np.arange(300)[None] % 64 != 0,
-    "column": np.arange(300)[:, None] % 7 != 0,
-    "last_bits": np.indices((5, 256))[1] % 32 == 31,
+    **hard_masks(rows=37, columns=140, side=67, word=32),
     "second_rows": np.indices((19, 40))[0] % 4 == 1,
     # the first pixel is not in the first cell of 2 x 2
     "late_first_pixel": np.array([[0, 0, 0, 0, 1], [1, 1, 1, 1, 0]], dtype=bool),

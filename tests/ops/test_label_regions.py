@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from mask_patterns import comb, snake, spiral
+from mask_patterns import hard_masks
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -28,22 +28,7 @@ def _check(mask: NDArray[np.bool_], connectivity: int) -> int:
     return int(count)
 
 
-PATTERNS = {
-    "full": np.ones((65, 130), dtype=bool),
-    "nothing": np.zeros((65, 130), dtype=bool),
-    "chessboard": np.indices((63, 129)).sum(0) % 2 == 0,
-    "spiral": spiral(101),
-    "spiral_mirrored": spiral(101)[::-1, ::-1].copy(),
-    "snake": snake(99, 200),
-    "comb": comb(50, 193),
-    "comb_upside_down": comb(50, 193)[::-1].copy(),
-    "diagonal": np.eye(150, dtype=bool),
-    "antidiagonal": np.eye(150, dtype=bool)[:, ::-1].copy(),
-    "one_pixel": np.ones((1, 1), dtype=bool),
-    "row": np.arange(300)[None] % 64 != 0,
-    "column": np.arange(300)[:, None] % 7 != 0,
-    "last_bits": np.indices((5, 256))[1] % 64 == 63,
-}
+PATTERNS = hard_masks(rows=65, columns=193, side=101, word=64)
 
 
 @pytest.mark.usefixtures("instruction_set")

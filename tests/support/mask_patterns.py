@@ -36,3 +36,23 @@ def comb(rows: int, columns: int) -> NDArray[np.bool_]:
     mask[:, ::2] = True
     mask[-1] = True  # teeth that meet in the last row only
     return mask
+
+
+def hard_masks(*, rows: int, columns: int, side: int, word: int) -> dict[str, NDArray[np.bool_]]:
+    """Masks by name, of about this size; squares of `side`; `word`: how many pixels of a row are labelled as one."""
+    return {
+        "full": np.ones((rows, columns), dtype=bool),
+        "nothing": np.zeros((rows, columns), dtype=bool),
+        "chessboard": np.indices((rows - 2, columns - 1)).sum(0) % 2 == 0,
+        "spiral": spiral(side),
+        "spiral_mirrored": spiral(side)[::-1, ::-1].copy(),
+        "snake": snake(rows, columns),
+        "comb": comb(rows - 2, columns),
+        "comb_upside_down": comb(rows - 2, columns)[::-1].copy(),
+        "diagonal": np.eye(side, dtype=bool),
+        "antidiagonal": np.eye(side, dtype=bool)[:, ::-1].copy(),
+        "one_pixel": np.ones((1, 1), dtype=bool),
+        "row": np.arange(300)[None] % 64 != 0,
+        "column": np.arange(300)[:, None] % 7 != 0,
+        "last_bits": np.indices((5, 256))[1] % word == word - 1,
+    }

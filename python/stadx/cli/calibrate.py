@@ -11,17 +11,18 @@ import typer
 
 from .console import BAD_INPUT, ShownProgress, check_outputs, fail, say, show, write_json
 from .options import (
-    KNOWN_SETS,
     ModelFile,
     Region,
     ScoringDevice,
     Stride,
     apply_region,
     built,
+    category_argument,
     json_option,
     number,
     open_model,
     refused,
+    share_option,
 )
 from .tables import calibration_table
 
@@ -33,10 +34,7 @@ _DEFECT_RATE = 0.01
 
 def calibrate(
     model: ModelFile,
-    data: Annotated[
-        Path | None,
-        typer.Argument(help=f"Category with test images ({KNOWN_SETS}); or give --good and --defects."),
-    ] = None,
+    data: Annotated[Path | None, category_argument("--good and --defects")] = None,
     *,
     out: Annotated[Path, typer.Option(help="Model file to write: the same model with the threshold.")],
     good: Annotated[
@@ -53,18 +51,13 @@ def calibrate(
     ] = None,
     recall: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="Find at least this share of the defects, and flag as few good images as possible.",
-            show_default="0.95, where no other goal is given",
+        share_option(
+            "Find at least this share of the defects, and flag as few good images as possible.",
+            "0.95, where no other goal is given",
         ),
     ] = None,
     image_fpr: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Flag at most this share of the good images, and find as many defects as possible."
-        ),
+        float | None, share_option("Flag at most this share of the good images, and find as many defects as possible.")
     ] = None,
     cost: Annotated[
         str | None,
@@ -75,11 +68,9 @@ def calibrate(
     ] = None,
     defect_rate: Annotated[
         float | None,
-        typer.Option(
-            min=0,
-            max=1,
-            help="For --cost: the share of defective parts on the line, which is hardly that among the images given.",
-            show_default=f"{_DEFECT_RATE}",
+        share_option(
+            "For --cost: the share of defective parts on the line, which is hardly that among the images given.",
+            f"{_DEFECT_RATE}",
         ),
     ] = None,
     plot: Annotated[

@@ -9,7 +9,6 @@ import typer
 
 from .console import ShownProgress, check_outputs, printable, say, show, write_json
 from .options import (
-    KNOWN_SETS,
     DefectPattern,
     GoodPattern,
     IgnoreValue,
@@ -21,6 +20,7 @@ from .options import (
     ScoringDevice,
     Stride,
     apply_region,
+    category_argument,
     json_option,
     number,
     open_model,
@@ -30,10 +30,7 @@ from .tables import metrics_table
 
 def evaluate(
     model: ModelFile,
-    data: Annotated[
-        Path | None,
-        typer.Argument(help=f"Category ({KNOWN_SETS}); or give --good, --defects and --masks."),
-    ] = None,
+    data: Annotated[Path | None, category_argument("--good, --defects and --masks")] = None,
     good: GoodPattern = None,
     defects: DefectPattern = None,
     masks: MaskPattern = None,

@@ -94,6 +94,16 @@ def json_option(content: str) -> Any:
     return typer.Option("--json", help=f"Write {content} to this file.")
 
 
+def category_argument(instead: str) -> Any:
+    """The data set of a command, or what may be given `instead`."""
+    return typer.Argument(help=f"Category with test images ({KNOWN_SETS}); or give {instead}.")
+
+
+def share_option(content: str, shown: str | bool = True) -> Any:
+    """An option whose value is a share, from 0 to 1; `shown` is its default in words."""
+    return typer.Option(min=0, max=1, help=content, show_default=shown)
+
+
 @dataclass(frozen=True)
 class Written:
     """How the command line writes a setting, where that differs from what its field says.

@@ -55,8 +55,20 @@ def layouts() -> list[Layout]:
 
 
 def layout_of(root: Path) -> Layout | None:
-    """The layout that a category's folder has; None for any other folder."""
-    return next((layout for layout in layouts() if layout.is_category(root)), None)
+    """The layout that a category's folder has; None for any other folder.
+
+    One that fails to tell is passed over, with a warning.
+    """
+    return next((layout for layout in layouts() if _tells(layout, root)), None)
+
+
+def _tells(layout: Layout, root: Path) -> bool:
+    try:
+        return layout.is_category(root)
+    except Exception as error:  # of another package
+        function = layout.is_category
+        warnings.warn(f"{root}: {function.__module__}.{function.__qualname__} failed: {error!r}", stacklevel=2)
+        return False
 
 
 def in_words(names: Sequence[str]) -> str:

@@ -173,13 +173,9 @@ class Calibrated:
         return self
 
     def set_image_fpr(self: Self, image_fpr: float) -> Self:
-        """Choose the share of the good images that may count as anomalous.
+        """Choose the share of the good images that may count as anomalous, from 0 (none of those that judged) to 1.
 
-        Args:
-            image_fpr: from 0 (none of those that judged) to 1.
-
-        Returns:
-            The detector itself, `image_threshold` changed.
+        Changes `image_threshold`; returns the detector itself.
         """
         check_fpr(image_fpr, "image_fpr")
         self.image_fpr = float(image_fpr)

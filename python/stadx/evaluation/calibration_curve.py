@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,17 +42,21 @@ class CalibrationCurve:
 
 
 @dataclass(frozen=True)
-class Recall:
-    """As few good images flagged as possible with at least this share of the defects found.
-
-    Raises:
-        ValueError: if the share does not lie between 0 and 1.
-    """
+class _Share:
+    """A share of the images of a kind, from 0 to 1, else `ValueError`."""
 
     share: float
 
+    name: ClassVar[str]
+
     def __post_init__(self) -> None:
-        _check_share("recall", self.share)
+        _check_share(self.name, self.share)
+
+
+class Recall(_Share):
+    """As few good images flagged as possible with at least this share of the defects found."""
+
+    name = "recall"
 
     def __str__(self) -> str:
         return f"at least {percent(self.share, 4)} of the defects found, as few good images flagged as possible"
@@ -62,18 +67,10 @@ class Recall:
         return int(np.flatnonzero(enough & (curve.flagged == curve.flagged[enough].min()))[-1])
 
 
-@dataclass(frozen=True)
-class ImageFpr:
-    """As many defects found as possible with at most this share of the good images flagged.
+class ImageFpr(_Share):
+    """As many defects found as possible with at most this share of the good images flagged."""
 
-    Raises:
-        ValueError: if the share does not lie between 0 and 1.
-    """
-
-    share: float
-
-    def __post_init__(self) -> None:
-        _check_share("image_fpr", self.share)
+    name = "image_fpr"
 
     def __str__(self) -> str:
         return f"at most {percent(self.share, 4)} of the good images flagged, as many defects found as possible"
