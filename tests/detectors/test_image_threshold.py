@@ -12,6 +12,7 @@ from small import good_images, teacher_file
 from stadx import DataError, Detector, ModelFileError
 from stadx.core.files import read_model, write_model
 from stadx.detectors.student_teacher.model_file import DETECTOR_VERSION
+from stadx.detectors.thresholds import split
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -103,3 +104,23 @@ def test_a_model_of_before_that_learns_anew_has_the_threshold_of_now(file: Path,
 def test_the_threshold_of_no_stride_is_refused(detector: Detector, stride: int) -> None:
     with pytest.raises(ValueError, match="another power of two"):
         detector.image_threshold(stride)
+
+
+@pytest.mark.parametrize(
+    ("images", "image_fpr", "judge"),
+    [
+        (2, 0.05, 1),
+        (15, 0.05, 5),
+        (57, 0.05, 19),
+        (100, 0.05, 19),
+        (300, 0.05, 30),
+        (100, 0.01, 33),
+        (90, 0.2, 9),
+        (9, 0.0, 3),
+    ],
+)
+def test_of_few_images_up_to_a_third_judge(images: int, image_fpr: float, judge: int) -> None:
+    learned, held_out = split(images, None, 0, image_fpr)
+    assert len(held_out) == judge
+    assert sorted(learned + held_out) == list(range(images))
+    assert len(split(images, 0.1, 0, image_fpr)[1]) == max(1, round(0.1 * images))

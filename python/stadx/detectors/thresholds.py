@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from numbers import Real
 from typing import NamedTuple
@@ -29,8 +30,10 @@ def check_fpr(fpr: float, name: str = "target_fpr") -> None:
         raise ValueError(f"{name} is {fpr!r}; it must lie between 0 and 1")
 
 
-def split(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]:
+def split(count: int, held_out: float | None, seed: int, image_fpr: float = 0.05) -> tuple[list[int], list[int]]:
     """Which of `count` good images train, and which are held out: at least one, the share `held_out` if it can be.
+
+    With None a tenth; of few images up to a third, until there are as many as a promise of `image_fpr` needs.
 
     Raises:
         DataError: if there is but one.
@@ -38,8 +41,17 @@ def split(count: int, held_out: float, seed: int) -> tuple[list[int], list[int]]
     if count < 2:
         raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
     order = np.random.default_rng([seed, 3]).permutation(count).tolist()
-    number = min(max(1, round(held_out * count)), count - 1)
+    if held_out is None:
+        number = max(round(0.1 * count), min(_images_needed(image_fpr), count // 3))
+    else:
+        number = round(held_out * count)
+    number = min(max(1, number), count - 1)
     return sorted(order[number:]), sorted(order[:number])
+
+
+def _images_needed(image_fpr: float) -> int:
+    """How many images have to judge for a share of false alarms to be promised: f (n + 1) is 1 or more."""
+    return math.ceil(1 / max(image_fpr, 1e-9)) - 1
 
 
 def folds(count: int, parts: int, seed: int) -> list[list[int]]:
@@ -185,7 +197,7 @@ class FalseAlarms(NamedTuple):
             f"confidence it flags {percent(self.low)} to {percent(self.high)} of good ones."
         )
         if self.asked and self.asked * (self.images + 1) < 1:
-            needed = int(np.ceil(1 / self.asked)) - 1
+            needed = _images_needed(self.asked)
             return (
                 f"{said} These are too few to promise {percent(self.asked)}, so the threshold is not below the "
                 f"highest of their scores; give {needed} images or more."

@@ -32,6 +32,8 @@ class OneClassSettings:
     held_out: float = like(
         DetectorSettings,
         "held_out",
+        0.1,
+        none="",
         help="Share of the class's images set aside for the scores' normalisation (Eq. 11).",
     )
     optimizer: OptimizerName = like(DetectorSettings, "optimizer")

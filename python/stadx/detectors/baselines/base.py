@@ -49,7 +49,7 @@ class Baseline(Calibrated):
     image_size: ImageSize = like(DetectorSettings, "image_size")
     target_fpr: float = like(DetectorSettings, "target_fpr")
     image_fpr: float = like(DetectorSettings, "image_fpr")
-    held_out: float = like(DetectorSettings, "held_out")
+    held_out: float | None = like(DetectorSettings, "held_out")
     seed: int = like(DetectorSettings, "seed")
 
     paper_name: ClassVar[str]  # the paper's tables' column
@@ -105,7 +105,7 @@ class Baseline(Calibrated):
             DataError, MissingExtraError, ModelFileError, OutputError: as their messages say.
         """
         source = ImageSource(data, self.image_size)
-        held_in, held_out = split(len(source), self.held_out, self.seed)
+        held_in, held_out = split(len(source), self.held_out, self.seed, self.image_fpr)
         settings: dict[str, Any] = {"method": self.method, **self.settings, **self._file_hashes()}
         settings["data"] = source.fingerprint()
         size = self.image_size

@@ -61,7 +61,7 @@ class Division(NamedTuple):
     @staticmethod
     def of(settings: DetectorSettings, images: int) -> Division:
         """Of so many images. Raises `DataError` if there is but one."""
-        learned, held_out = split(images, settings.held_out, settings.seed)
+        learned, held_out = split(images, settings.held_out, settings.seed, settings.image_fpr)
         if settings.cross and settings.students > 1:
             return Division(sorted(learned + held_out), [], folds(images, settings.students, settings.seed))
         return Division(learned, held_out, [])

@@ -48,9 +48,10 @@ class DetectorSettings:
         "tells how much higher images score that none saw. Off, or with one student: a share is held out.",
         paper=False,
     )
-    held_out: float = setting(
-        0.1,
+    held_out: float | None = setting(
+        None,
         "That share, at least one image: none learns from them.",
+        none="a tenth, of few images up to a third, as many as image_fpr needs",
         above=0,
         below=1,
     )
@@ -157,7 +158,10 @@ TRAINING = (
 )
 """The settings on which trained students depend: a checkpoint of others is refused."""
 
-PRESETS: Mapping[PresetName, Mapping[str, Any]] = {"default": {}, "paper": {"epochs": 100, **papers(DetectorSettings)}}
+PRESETS: Mapping[PresetName, Mapping[str, Any]] = {
+    "default": {},
+    "paper": {"epochs": 100, "held_out": 0.1, **papers(DetectorSettings)},
+}
 """Where settings that are not given come from; "epochs", which count images, stand for "steps"."""
 
 
