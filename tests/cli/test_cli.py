@@ -95,14 +95,14 @@ def test_help_does_not_wait_for_torch() -> None:
 def test_info_tells_what_a_model_promises(model: Path, tmp_path: Path) -> None:
     result = stadx("info", model, "--json", tmp_path / "i.json")
     told = json.loads((tmp_path / "i.json").read_text())
-    assert (
-        result.exit_code == 0
-        and told["method"] == "student-teacher"
-        and "scored with stride" in told["image threshold"]
-    )
-    sentence = detector.Detector.load(model).false_alarms().sentence()
-    assert told["false alarms"] == sentence and "with 95 % confidence it flags" in sentence
+    loaded = detector.Detector.load(model)
+    promise = loaded.false_alarms()
+    assert result.exit_code == 0 and "scored with stride" in result.output
+    assert told["method"] == "student-teacher" and told["settings"]["scales"] == list(loaded.scales)
+    assert told["image_threshold"] == loaded.image_threshold() and told["false_alarms"] == promise._asdict()
+    assert "with 95 % confidence it flags" in promise.sentence()
     refused(stadx("info", tmp_path / "none.safetensors"), "none.safetensors", "no such file")
+    refused(stadx("info", tmp_path), "is a folder")
 
 
 def test_info_names_what_is_installed() -> None:

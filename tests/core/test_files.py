@@ -93,6 +93,8 @@ def test_impossible_names(tmp_path: Path) -> None:
     name = tmp_path / ("x" * 300)
     with pytest.raises(OutputError, match="cannot be written"):
         check_writable(name)
+    with pytest.raises(ModelFileError, match="is a folder; give the path of a teacher file"):
+        read_model(tmp_path, "teacher", 1)
     with pytest.raises(ModelFileError, match="there is no such file"):
         read_model(name, "teacher", 1)
 

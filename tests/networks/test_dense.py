@@ -209,7 +209,7 @@ def test_empty_batch(method: Method) -> None:
 
 def test_wrong_arguments_are_refused() -> None:
     net, images = PatchNetwork(17), noise(1, 3, 5, 5)
-    for stride in (0, 3, -2, 2.0):
+    for stride in (0, 3, -2, 2.0, True):
         with pytest.raises(ValueError, match="stride is"):
             dense_features(net, images, stride=stride)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="method is 'fft'"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,7 +75,7 @@ def write_json(file: Path, content: Any, indent: int = 2) -> None:
     """Write what the option --json asks for, and say so."""
     from stadx.core.files import write_bytes
 
-    write_bytes(file, (json.dumps(content, indent=indent) + "\n").encode("ascii"))
+    write_bytes(file, (json.dumps(content, indent=indent, default=os.fspath) + "\n").encode("ascii"))
     say(f"JSON: {file}")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,11 +23,12 @@ def info(
     if model is None:
         from stadx.core.devices import facts
 
-        found = facts()
+        figures: Mapping[str, Any] = (found := facts())
     else:
         from stadx.detectors.registry import load_model
 
-        found = load_model(model).facts()
+        detector = load_model(model)
+        found, figures = detector.facts(), detector.figures()
     show(facts_table(found))
     if json_file is not None:
-        write_json(json_file, found)
+        write_json(json_file, figures)

@@ -181,7 +181,8 @@ def read_model(
     """
     path = Path(path)
     if not os.path.isfile(path):
-        raise ModelFileError(f"{path}: there is no such file; give the path of a {kind} file")
+        what = "is a folder" if os.path.isdir(path) else "there is no such file"
+        raise ModelFileError(f"{path}: {what}; give the path of a {kind} file")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = (file.metadata() or {}).get(_KEY)

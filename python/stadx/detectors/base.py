@@ -279,6 +279,17 @@ class Calibrated:
             "false alarms": self.false_alarms().sentence(),
         }
 
+    def figures(self) -> dict[str, Any]:
+        """What `facts` says, as numbers."""
+        return {
+            "method": self.method,
+            "settings": {name: value for name, value in self.settings.items() if name != "padding"},
+            "pixel_threshold": self.threshold_,
+            "image_threshold": self.image_threshold(),
+            "stride": self.stride,
+            "false_alarms": self.false_alarms()._asdict(),
+        }
+
     @property
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments."""

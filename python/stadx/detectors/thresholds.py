@@ -39,7 +39,9 @@ def split(count: int, held_out: float | None, seed: int, image_fpr: float = 0.05
         DataError: if there is but one.
     """
     if count < 2:
-        raise DataError("there is one training image; give two or more, one is set aside to find the threshold")
+        raise DataError(
+            "there is one training image; give two or more, as an image that taught all students cannot judge"
+        )
     order = np.random.default_rng([seed, 3]).permutation(count).tolist()
     if held_out is None:
         number = max(round(0.1 * count), min(_images_needed(image_fpr), count // 3))

@@ -101,7 +101,7 @@ def describe(
 
 def check_stride(stride: int) -> None:
     """Raise ValueError unless `stride` is 1, 2, 4, …"""
-    if not isinstance(stride, Integral) or stride < 1 or stride & (stride - 1):
+    if isinstance(stride, bool) or not isinstance(stride, Integral) or stride < 1 or stride & (stride - 1):
         raise ValueError(f"stride is {stride!r}; it must be 1, 2, 4 or another power of two")
 
 
