@@ -9,51 +9,23 @@ from typing import Any
 
 import pytest
 import torch
-from small import teacher_file
+from small_detectors import small_settings, tiny_network
 from stadx.testing import check_detector
-from torch import nn
 
 from stadx.detectors.base import Calibrated
-from stadx.detectors.baselines import DescriptorBaseline, feature_dictionary
-from stadx.detectors.registry import STUDENT_TEACHER, detector_class, detector_names
-from stadx.teachers.pretrained import PretrainedNetwork, as_pretrained
+from stadx.detectors.baselines import feature_dictionary
+from stadx.detectors.registry import detector_class, detector_names
 
 _numbers = count()
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-FEW: dict[str, dict[str, Any]] = {
-    STUDENT_TEACHER: {"scales": (17,), "image_size": None, "students": 2, "steps": 4, "crop": 16},
-    "knn": {"samples": 300},
-    "kmeans": {"samples": 300},
-    "ocsvm": {"samples": 300},
-    "l2-ae": {"samples": 300, "epochs": 4},
-    "vae": {"samples": 300, "epochs": 4},
-    "ssim-ae": {"image_size": 32, "samples": 8, "batch": 4, "epochs": 3},
-    "anogan": {"image_size": 32, "samples": 8, "batch": 4, "epochs": 3, "width": 4, "latent": 8, "search_steps": 3},
-    "ocgan": {"image_size": 29, "samples": 8, "batch": 4, "epochs": 3, "width": 8, "mining_steps": 1},
-    "feature-dictionary": {"image_size": 32, "patch_size": 17, "step": 8, "samples": 60},
-}
-
-
-def _tiny_network(name: str = "") -> PretrainedNetwork:
-    """In place of EfficientNet, which is an extra."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(0)
-        layers = nn.Conv2d(3, 24, 7), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    return as_pretrained(nn.Sequential(*layers), 17)
 
 
 @pytest.mark.parametrize("name", detector_names())
 def test_every_detector_of_ours(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feature_dictionary, "load_pretrained", _tiny_network)
+    monkeypatch.setattr(feature_dictionary, "load_pretrained", tiny_network)
     cls = detector_class(name)
     assert cls.method == name
-    settings: dict[str, Any] = {"held_out": 0.3, **FEW[name]}
-    if name == STUDENT_TEACHER:
-        settings["teachers"] = (str(teacher_file(tmp_path)),)
-    if issubclass(cls, DescriptorBaseline):
-        settings |= {"patch_size": 17, "image_size": (12, 16), "teacher": str(teacher_file(tmp_path))}
-        if name in ("knn", "kmeans", "ocsvm"):
-            pytest.importorskip("sklearn")
+    settings = small_settings(name, tmp_path)
     check_detector(lambda: cls(**settings))
 
 

@@ -35,6 +35,15 @@ _QUARTERS = (5, 6, 7, 8)  # orientations that swap width and height
 _pillow_limit_lock = threading.Lock()
 
 
+def _after_fork_in_child() -> None:
+    global _pillow_limit_lock
+    _pillow_limit_lock = threading.Lock()  # another thread's, which is not there, may hold the parent's
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 def decode_image(path: Path, max_pixels: int | None = None) -> Image.Image:
     """Decode the first frame of an image file, in its own mode, turned upright as its EXIF says.
 
@@ -47,7 +56,7 @@ def decode_image(path: Path, max_pixels: int | None = None) -> Image.Image:
 
 def decode_opened(file: BinaryIO, path: Path, max_pixels: int | None = None) -> Image.Image:
     """`decode_image` of what is open already; `path` names it in a `DataError`."""
-    return _upright(_decode(file, path, pixel_limit(max_pixels)))
+    return upright(_decode(file, path, pixel_limit(max_pixels)))
 
 
 def is_turned(path: Path) -> bool:
@@ -149,7 +158,8 @@ def _open_header(file: BinaryIO) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """A decoded image turned as its EXIF says."""
     try:
         orientation: Any = image.getexif().get(_ORIENTATION_TAG)
         method = _ORIENTATIONS.get(orientation)

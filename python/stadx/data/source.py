@@ -13,14 +13,13 @@ from torch import Tensor
 
 from stadx.core.errors import DataError
 
+from .frames import Channels, frames_of, rgb_batch
+from .frames import ImageInput as ImageInput
 from .images import read_image
 from .layouts import training_images
-from .layouts.patterns import named_images
+from .layouts.patterns import is_pattern, named_images
 from .roi import Roi, nearest
-from .tensors import ImageSize, check_images, resize
-
-ImageInput = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Tensor
-"""Images on disk, by one name or several, or in memory [N, 3, H, W]."""
+from .tensors import ImageSize, resize
 
 _Item = tuple[Tensor, Tensor | None]  # an image and where it is looked at
 
@@ -29,17 +28,18 @@ class ImageSource:
     """Training images as uint8 or floating [3, H, W], read when first asked for and then kept in memory.
 
     Args:
-        data: what `training_images` takes, image files, or images [N, 3, H, W].
-        size: what they are resized to.
+        data: what `training_images` takes, image files, or images in memory, see `ImageInput`.
+        size: what they are resized to; then their own sizes may differ.
         cache_bytes: memory for images; beyond it they are read again each time.
         roi: where they are looked at; None: everywhere.
+        channels: order of the colours in arrays and tensors.
 
     Attributes:
         name: what messages call them: the folder, or the first file and how many more.
         roi: as given.
 
     Raises:
-        DataError: if there is nothing to read, or a tensor is not [N, 3, H, W].
+        DataError: if there is nothing to read, or something is no image.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class ImageSource:
         size: ImageSize,
         cache_bytes: int = 4 << 30,
         roi: Roi | None = None,
+        channels: Channels = "rgb",
     ) -> None:
         self.size = size
         self.roi = roi
@@ -55,21 +56,37 @@ class ImageSource:
         self._kept: dict[int, _Item] = {}
         self._last: tuple[int, _Item] | None = None
         self._tensor: Tensor | None = None
-        self._paths: list[Path] = []
+        self._items: list[Path | Tensor] = []
+        self._sizes: dict[int, tuple[int, int]] = {}  # of those that are resized already
         self.name = "images in memory"
         if isinstance(data, Tensor):
-            self._tensor = check_images(data).cpu()
+            self._tensor = rgb_batch(data, channels).cpu()
+            self._items = list(self._tensor)
         elif isinstance(data, str | os.PathLike):
-            self._paths = training_images(data)
+            self._items = list(training_images(data))
             self.name = os.fspath(data)
         else:
-            self._paths = [Path(path) for path in data]
-            self.name = f"{self._paths[0]} and {len(self._paths) - 1} more" if self._paths else "no files"
+            self._gather(data, channels)
+            if all(isinstance(item, Path) for item in self._items):
+                self.name = f"{self._items[0]} and {len(self) - 1} more" if self._items else "no files"
         if len(self) == 0:
             raise DataError("there are no training images; give at least two good ones")
 
+    def _gather(self, data: ImageInput, channels: Channels) -> None:
+        passing = not isinstance(data, list | tuple)  # a generator's images are nowhere else: only their pixels here
+        for item in frames_of(data, channels):
+            if isinstance(item, Tensor):
+                if passing:
+                    self._sizes[len(self)] = item.shape[1], item.shape[2]
+                    item = resize(item[None], self.size)[0]
+                self._items.append(item.cpu())
+            elif is_pattern(os.fspath(item)) or os.path.isdir(item):
+                self._items += training_images(item)
+            else:
+                self._items.append(Path(item))
+
     def __len__(self) -> int:
-        return len(self._paths) if self._tensor is None else len(self._tensor)
+        return len(self._items)
 
     def __getitem__(self, index: int) -> Tensor:
         return self._item(index)[0]
@@ -84,18 +101,18 @@ class ImageSource:
 
     def name_of(self, index: int) -> str:
         """What messages call one image."""
-        return os.fspath(self._paths[index]) if self._tensor is None else f"image {index}"
+        item = self._items[index]
+        return f"image {index}" if isinstance(item, Tensor) else os.fspath(item)
 
     def _item(self, index: int) -> _Item:
         item = self._kept.get(index)
         if item is None and self._last is not None and self._last[0] == index:
             item = self._last[1]
         if item is None:
-            if self._tensor is None:
-                image = torch.from_numpy(read_image(self._paths[index])).permute(2, 0, 1)
-            else:
-                image = self._tensor[index]
-            size = (image.shape[1], image.shape[2])
+            image = self._items[index]
+            if not isinstance(image, Tensor):
+                image = torch.from_numpy(read_image(image)).permute(2, 0, 1)
+            size = self._sizes.get(index, (image.shape[1], image.shape[2]))
             image = resize(image[None], self.size)[0]
             item = image, self._inside(index, size, (image.shape[1], image.shape[2]))
             used = image.nbytes + (0 if item[1] is None else item[1].nbytes)
@@ -109,9 +126,8 @@ class ImageSource:
     def _inside(self, index: int, size: tuple[int, int], resized: tuple[int, int]) -> Tensor | None:
         if self.roi is None:
             return None
-        mask = nearest(
-            torch.from_numpy(self.roi.of(index if self._tensor is not None else self._paths[index], size)), resized
-        )
+        item = self._items[index]
+        mask = nearest(torch.from_numpy(self.roi.of(index if isinstance(item, Tensor) else item, size)), resized)
         if not mask.any():
             raise DataError(
                 f"{self.name_of(index)}: nothing of its region of interest is left at {resized[1]}x{resized[0]}; make "
@@ -133,34 +149,54 @@ class ImageSource:
     def fingerprint(self) -> str:
         """Tells this set of images from another: a hash of names, sizes and times, or of the pixels."""
         if self._tensor is not None:
-            content = self._tensor.contiguous().view(torch.uint8).numpy().tobytes()
-            return hashlib.sha256(f"{self.size} {list(self._tensor.shape)}".encode() + content).hexdigest()
-        return hashlib.sha256(f"{self.size} {fingerprint(self._paths)}".encode()).hexdigest()
+            return _pixels_hash(self._tensor, self.size)
+        paths = [item for item in self._items if isinstance(item, Path)]
+        if len(paths) == len(self):
+            return hashlib.sha256(f"{self.size} {fingerprint(paths)}".encode()).hexdigest()
+        each = (_pixels_hash(i, self.size) if isinstance(i, Tensor) else fingerprint([i]) for i in self._items)
+        return hashlib.sha256("".join(each).encode()).hexdigest()
 
 
-def read_batch(images: ImageInput) -> Tensor:
-    """Images as one tensor: files, those in folders or that patterns match, uint8 [B, 3, H, W]; a tensor as it is.
+def _pixels_hash(images: Tensor, size: ImageSize) -> str:
+    content = images.contiguous().view(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(f"{size} {list(images.shape)}".encode() + content).hexdigest()
+
+
+def read_batch(images: ImageInput, channels: Channels = "rgb") -> Tensor:
+    """Images as one tensor [B, 3, H, W], uint8 or floating: a tensor as it is, of all else that `ImageInput` tells of.
+
+    A folder in `images` stands for the images directly in it. Of uint8 and floating images together all are floating.
 
     Raises:
-        DataError: if an image cannot be read, there is none, or they differ in size.
+        DataError: if an image cannot be read or is none, there is none, or they differ in size.
     """
-    if not isinstance(images, str | os.PathLike | Sequence):
-        return images
-    names = [images] if isinstance(images, str | os.PathLike) else images
-    if odd := [type(name).__name__ for name in names if not isinstance(name, str | os.PathLike)]:
-        raise DataError(f"images are a list with {odd[0]} in it; give paths, or one tensor [B, 3, H, W]")
+    if isinstance(images, Tensor):
+        return rgb_batch(images, channels)
     read: list[Tensor] = []
-    for path in (paths := named_images(names)):
-        read.append(torch.from_numpy(read_image(path)).permute(2, 0, 1))
-        if read[-1].shape != read[0].shape:
-            size, first = (f"{image.shape[2]}x{image.shape[1]}" for image in (read[-1], read[0]))
-            raise DataError(
-                f"{path}: has {size} pixels, {paths[0]} has {first}; images of one size make one prediction: give them "
-                "one by one, or use `stadx predict`"
-            )
+    first = ""
+    for item in frames_of(images, channels):
+        for image in [item] if isinstance(item, Tensor) else named_images([item]):
+            name = f"image {len(read)}" if isinstance(image, Tensor) else os.fspath(image)
+            first = first or name
+            read.append(image if isinstance(image, Tensor) else torch.from_numpy(read_image(image)).permute(2, 0, 1))
+            if read[-1].shape != read[0].shape:
+                size, others = (f"{image.shape[2]}x{image.shape[1]}" for image in (read[-1], read[0]))
+                raise DataError(
+                    f"{name}: has {size} pixels, {first} has {others}; images of one size make one prediction: give "
+                    "them one by one, as `predict_stream` takes them, or use `stadx predict`"
+                )
     if not read:
         raise DataError("there are no images; give at least one")
-    return torch.stack(read)
+    return torch.stack(_alike(read))
+
+
+def _alike(images: list[Tensor]) -> list[Tensor]:
+    """On one device, and of one type: values 0 to 255 do not go with those in [0, 1]."""
+    if len({image.device for image in images}) > 1:
+        images = [image.cpu() for image in images]
+    if len({image.dtype for image in images}) > 1:
+        images = [image.float() / 255 if image.dtype == torch.uint8 else image.float() for image in images]
+    return images
 
 
 def fingerprint(paths: Sequence[Path]) -> str:

@@ -44,7 +44,11 @@ def check_images(images: Tensor) -> Tensor:
     """
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
         shape = list(getattr(images, "shape", []))
-        raise DataError(f"images have shape {shape}, expected [B, 3, H, W] with H, W of at least 1")
+        last = len(shape) == 4 and shape[3] == 3
+        fix = "; tensors have the colours first: images.permute(0, 3, 1, 2)" if last else ""
+        raise DataError(f"images have shape {shape}, expected [B, 3, H, W] with H, W of at least 1{fix}")
+    if images.layout != torch.strided or images.is_meta:
+        raise DataError(f"images are a tensor of layout {images.layout} on {images.device}; give a dense one")
     if images.dtype.is_floating_point:
         if images.numel() and not bool(((images >= 0) & (images <= 1)).all()):
             raise DataError("images hold values outside [0, 1] or NaN; divide by their maximum, or pass uint8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any, ClassVar, TypeVar
 
@@ -17,6 +17,8 @@ from torch import Tensor
 from stadx.core.devices import usable_device
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
+from stadx.core.torch_state import usual_torch
+from stadx.data.frames import Channels, Frame, check_channels, check_stream, one_frame
 from stadx.data.source import ImageInput, read_batch
 from stadx.data.tensors import ImageSize
 from stadx.metrics.image_score import image_scores
@@ -88,8 +90,7 @@ class Calibrated:
         """Learn what good images look like.
 
         Args:
-            data: a folder of good images, a category (`stadx.data.layouts`), image files, or images [N, 3, H, W]
-                (uint8, or floating in [0, 1]); at least two.
+            data: at least two good images, as in `Detector.fit`; what `ImageSource` takes.
             progress: told how far it is.
             checkpoint: where a stopped training resumes from; `save` removes it.
 
@@ -123,19 +124,63 @@ class Calibrated:
     def load(cls, path: str | os.PathLike[str]) -> Calibrated:
         """Read a detector that `save` wrote; it scores exactly as that one did. Raises `ModelFileError`."""
 
-    def predict(self, images: ImageInput, *, stride: int | None = None, roi: RoiMask | None = None) -> Prediction:
+    @usual_torch()
+    def predict(
+        self,
+        images: ImageInput,
+        *,
+        stride: int | None = None,
+        roi: RoiMask | None = None,
+        channels: Channels = "rgb",
+    ) -> Prediction:
         """Anomaly map, image score and mask at the threshold of each image.
 
         Args:
-            images: image files, folders of them or patterns such as "photos/*_left.png", one or several; or a tensor as
-                in `score`.
+            images, channels: as in `Detector.predict`.
             stride, roi: as in `score`; see `Detector.predict`. Detectors whose `score` takes no `roi` refuse it.
 
         Raises:
-            DataError: if an image cannot be read, or files differ in size.
+            DataError: if an image is none or cannot be read, or they differ in size.
         """
-        batch = read_batch(images)
+        batch = read_batch(images, channels)
         return self._predicted(self.score(batch, stride=self._stride(stride), **roi_argument(self, roi)), roi)
+
+    def predict_stream(
+        self,
+        frames: Iterable[Frame],
+        *,
+        stride: int | None = None,
+        roi: RoiMask | None = None,
+        channels: Channels = "rgb",
+    ) -> Iterator[Prediction]:
+        """`predict` of each frame of a camera or a video, when it is asked for; one frame is held at a time.
+
+        Args:
+            frames: any iterable of single images, of any sizes: NumPy arrays [H, W, 3] or [H, W], PIL images, tensors
+                [3, H, W] or [1, 3, H, W], image files.
+            stride, channels: as in `predict`.
+            roi: which pixels are looked at, bool [h, w], of any size: that of all frames.
+
+        Returns:
+            One prediction (maps [1, H, W], scores [1], masks [1, H, W]) per frame, in their order.
+
+        Raises:
+            DataError: if `frames` is no iterable of images, or nothing was learned yet: at once; naming a frame that is
+                no image or cannot be read: when it is its turn, and nothing comes after it.
+            ValueError: for an unknown stride or order: at once.
+        """
+        self.check_fitted()
+        check_stride(self._stride(stride))
+        check_stream(frames)
+        check_channels(channels)
+        arguments = {"stride": stride, **roi_argument(self, roi)}
+        return (self._of_frame(number, frame, channels, arguments) for number, frame in enumerate(frames))
+
+    def _of_frame(self, number: int, frame: Frame, channels: Channels, arguments: dict[str, Any]) -> Prediction:
+        try:
+            return self.predict(one_frame(frame, channels), **arguments)
+        except DataError as error:
+            raise DataError(f"frame {number}: {error}") from error
 
     def score_bands(self, image: Any, *, stride: int | None = None, roi: RoiMask | None = None) -> Iterator[Tensor]:
         """Refuses: images too large to hold are for `Detector`.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stadx.core.errors import ModelFileError
 from stadx.core.files import read_model, write_model
+from stadx.core.torch_state import usual_torch
 from stadx.networks.patch_network import PatchNetwork, channels_last, loaded_network
 
 from .base import Calibrated
@@ -72,7 +73,8 @@ def read_calibrated(
     """
     header, tensors = read_model(path, kind, version, oldest)
     try:
-        detector = build(header, tensors)
+        with usual_torch():
+            detector = build(header, tensors)
         detector._calibrate(held_out_scores(tensors))
         detector.threshold_ = float(header["threshold"])
         detector.roi_ = tensors["roi"].numpy() if "roi" in tensors else None

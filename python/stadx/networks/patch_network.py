@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stadx.core.torch_state import drawn_apart
+
 from .choices import PATCH_SIZES, Padding
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -150,7 +152,7 @@ def loaded_network(make: Callable[[], Network], weights: Mapping[str, Tensor]) -
     Raises:
         RuntimeError: if they are not the weights of such a network.
     """
-    with torch.random.fork_rng([]):  # initial weights are drawn in vain
+    with drawn_apart():  # initial weights are drawn in vain
         network = make()
     network.load_state_dict(weights)
     return network.eval().requires_grad_(False)

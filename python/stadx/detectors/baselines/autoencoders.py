@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from stadx.core.progress import Progress
 from stadx.core.settings import documented, like, setting
+from stadx.core.torch_state import drawn_apart
 from stadx.data.source import ImageSource
 from stadx.networks.patch_network import SLOPE, loaded_network
 from stadx.networks.training import Checkpoint, check_finite, restore_training_state, training_state
@@ -81,8 +82,7 @@ class _Reconstruction(DescriptorBaseline):
     ) -> dict[str, Tensor]:
         """Train on `batches(epoch, part)` of every part of every epoch: descriptors less `mean`, over `std`."""
         generator = torch.Generator().manual_seed(self.seed)
-        with torch.random.fork_rng([]):
-            torch.default_generator.manual_seed(self.seed)  # torch.manual_seed would also seed GPUs
+        with drawn_apart(self.seed):
             network = self._network(len(mean))
         optimizer = torch.optim.Adam(network.parameters(), self.learning_rate, weight_decay=self.weight_decay)
         first, total = 0, self.epochs * parts

@@ -15,8 +15,10 @@ from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.settings import check, documented, like, read_from_json
-from stadx.data.source import ImageInput, ImageSource
-from stadx.data.tensors import ImageSize, check_images, resize, resize_maps
+from stadx.core.torch_state import usual_torch
+from stadx.data.frames import Channels
+from stadx.data.source import ImageInput, ImageSource, read_batch
+from stadx.data.tensors import ImageSize, resize, resize_maps
 from stadx.networks.dense import check_stride
 from stadx.networks.training import Checkpoint, arithmetic
 
@@ -86,17 +88,19 @@ class Baseline(Calibrated):
         return {}
 
     @keep_freed_memory()
+    @usual_torch(learns=True)
     def fit(
         self: Self,
         data: ImageInput,
         *,
         progress: Progress = silent,
         checkpoint: str | os.PathLike[str] | None = None,
+        channels: Channels = "rgb",
     ) -> Self:
         """Learn what good images look like.
 
         Args:
-            data: as in `Detector.fit`.
+            data, channels: as in `Detector.fit`.
             progress: told how far it is.
             checkpoint: file to resume from, in the training of networks on pixels and then in the scoring of held-out
                 images, for all; `save` removes it.
@@ -104,7 +108,7 @@ class Baseline(Calibrated):
         Raises:
             DataError, MissingExtraError, ModelFileError, OutputError: as their messages say.
         """
-        source = ImageSource(data, self.image_size)
+        source = ImageSource(data, self.image_size, channels=channels)
         held_in, held_out = split(len(source), self.held_out, self.seed, self.image_fpr)
         settings: dict[str, Any] = {"method": self.method, **self.settings, **self._file_hashes()}
         settings["data"] = source.fingerprint()
@@ -151,11 +155,19 @@ class Baseline(Calibrated):
         raise DataError(f"{self.method} reads pixels, not descriptors; give images to score")
 
     @keep_freed_memory()
-    def score(self, images: Tensor, *, stride: int | None = None, roi: RoiMask | None = None) -> Tensor:
+    @usual_torch()
+    def score(
+        self,
+        images: ImageInput,
+        *,
+        stride: int | None = None,
+        roi: RoiMask | None = None,
+        channels: Channels = "rgb",
+    ) -> Tensor:
         """Anomaly scores.
 
         Args:
-            images: RGB [B, 3, H, W], uint8 or floating in [0, 1].
+            images, channels: as in `Detector.score`.
             stride: a power of two: only every stride-th pixel is scored, the others interpolated bilinearly. Systems
                 that reconstruct pixels have all of them at once, and ignore it.
             roi: which pixels are looked at, as in `predict`.
@@ -164,11 +176,11 @@ class Baseline(Calibrated):
             float32 [B, H, W] at the input's own size, on the CPU; higher where less as learned.
 
         Raises:
-            DataError: if `images` are something else, or nothing was learned yet.
-            ValueError: for an unknown stride.
+            DataError: if an image is something else or cannot be read, they differ in size, or nothing was learned yet.
+            ValueError: for an unknown stride or order.
         """
         self.check_fitted()
-        check_images(images)
+        images = read_batch(images, channels)
         stride = self._stride(stride)
         check_stride(stride)
         batch, _, height, width = images.shape

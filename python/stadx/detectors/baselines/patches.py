@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress
 from stadx.core.settings import documented, setting
+from stadx.core.torch_state import drawn_apart
 from stadx.data.source import ImageSource
 from stadx.networks.patch_network import loaded_network
 from stadx.networks.training import Checkpoint, check_finite, restore_training_state, training_state
@@ -112,8 +113,7 @@ class PatchBaseline(Baseline):
     def _learn_images(
         self, source: ImageSource, indices: Sequence[int], progress: Progress, checkpoint: Checkpoint
     ) -> None:
-        with torch.random.fork_rng([]):
-            torch.default_generator.manual_seed(self.seed)  # torch.manual_seed would also seed GPUs
+        with drawn_apart(self.seed):
             networks = self._made()
         optimizers = {n: self._optimizer(network.to(self.device).train()) for n, network in networks.items()}
         done = 0
@@ -147,7 +147,7 @@ class PatchBaseline(Baseline):
         rng = np.random.default_rng([self.seed, 7, number])
         angle = math.radians(rng.uniform(-self.rotation, self.rotation))
         half = (self._side - 1) / 2
-        along = torch.arange(self._side) - half
+        along = torch.arange(self._side, dtype=torch.float32) - half
         middles = [
             rng.uniform(half, size - 1 - half) + self.shift * self._side * rng.uniform(-1, 1)
             for size in image.shape[1:]

@@ -14,9 +14,10 @@ from stadx.core.devices import usable_device
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.settings import documented
+from stadx.core.torch_state import each_usual, usual_torch
+from stadx.data.frames import Channels
 from stadx.data.roi import Roi, RoiInput
 from stadx.data.source import ImageInput, ImageSource, read_batch
-from stadx.data.tensors import check_images
 from stadx.networks.choices import Padding
 from stadx.networks.dense import Method
 from stadx.networks.windows import ImageRows
@@ -65,6 +66,7 @@ class Detector(DetectorSettings, Calibrated):
         self.gpu_precision: GpuPrecision = "tf32"
         self._gpu_scorer: GpuScorer | None = None
 
+    @usual_torch(learns=True)
     def fit(
         self,
         data: ImageInput,
@@ -72,16 +74,19 @@ class Detector(DetectorSettings, Calibrated):
         progress: Progress = silent,
         checkpoint: str | os.PathLike[str] | None = None,
         roi: RoiInput | Roi | None = None,
+        channels: Channels = "rgb",
     ) -> Detector:
         """Learn what good images look like.
 
         Args:
-            data: a folder of good images, a category (`stadx.data.layouts`), image files, or images [N, 3, H, W]
-                (uint8, or floating in [0, 1]); at least two.
+            data: good images, at least two: a folder, a category (`stadx.data.layouts`), files, patterns; NumPy arrays
+                [H, W, 3], [H, W] or batches of them, PIL images; a tensor [N, 3, H, W]; lists and generators of these.
+                Values are uint8, or floating in [0, 1]. Sizes may differ if they are resized, see `image_size`.
             progress: told how far it is.
             checkpoint: prefix of the files to resume from; `save` removes them when the model is safe.
             roi: which pixels are looked at, see `Roi`: nothing is learned of the others. One mask for all images is
                 kept, as `roi_`.
+            channels: order of the colours in arrays and tensors: "rgb", or OpenCV's "bgr".
 
         Returns:
             The detector itself.
@@ -94,7 +99,7 @@ class Detector(DetectorSettings, Calibrated):
             if self.border != "inside":
                 teacher.padding = self.border
         region = roi if roi is None or isinstance(roi, Roi) else Roi(roi)
-        source = ImageSource(data, self.image_size, roi=region)
+        source = ImageSource(data, self.image_size, roi=region, channels=channels)
         check_region(source, self)
         division = Division.of(self, len(source))
         files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
@@ -124,27 +129,37 @@ class Detector(DetectorSettings, Calibrated):
         return self
 
     @keep_freed_memory()
+    @usual_torch()
     def score(
-        self, images: Tensor, *, stride: int | None = None, method: Method = "auto", roi: RoiMask | None = None
+        self,
+        images: ImageInput,
+        *,
+        stride: int | None = None,
+        method: Method = "auto",
+        roi: RoiMask | None = None,
+        channels: Channels = "rgb",
     ) -> Tensor:
         """Anomaly scores: ẽ, or what `terms` says, the mean over the scales (Eqs. 11 and 12).
 
         Args:
-            images: RGB [B, 3, H, W], uint8 or floating in [0, 1].
+            images: images of one size, uint8 or floating in [0, 1]: NumPy arrays [H, W, 3], [H, W] or batches of them,
+                PIL images, a tensor [B, 3, H, W], files, folders, patterns such as "photos/*_left.png"; lists and
+                generators of these.
             stride: 1, 2, 4 or another power of two: only every stride-th pixel of every stride-th row is scored, the
                 others interpolated bilinearly. For its cost see `dense_features`. None: the detector's own.
             method: "auto"; "winograd", the native engine; "direct", PyTorch's convolutions. See `dense_features`.
             roi: which pixels are looked at, as in `predict`.
+            channels: order of the colours in arrays and tensors: "rgb", or OpenCV's "bgr".
 
         Returns:
             float32 [B, H, W] at the input's own size, on its device; about 0 where all is well, higher where not.
 
         Raises:
-            DataError: if `images` are something else.
-            ValueError: for an unknown stride or method, or one that the device does not have.
+            DataError: if an image is something else or cannot be read, or they differ in size.
+            ValueError: for an unknown stride, method or order, or one that the device does not have.
         """
         self.check_fitted()
-        check_images(images)
+        images = read_batch(images, channels)
         scorer = self._scorer_on(images.device if images.is_cuda else self.device, method)
         mask = region_of(self, images, roi)
         maps = score_images(scorer, images, self.image_size, self._stride(stride), self.smoothing, mask)
@@ -200,25 +215,32 @@ class Detector(DetectorSettings, Calibrated):
         scorer = CpuScorer(self.ensembles_, self.normalizations_, method)
         mask = band_region(self, roi)
         bands = score_bands(scorer, image, self._stride(stride), self.smoothing, mask)
-        return bands if mask is None else bands_outside_lowest(self, bands, mask, (image.height, image.width))
+        if mask is not None:
+            bands = bands_outside_lowest(self, bands, mask, (image.height, image.width))
+        return each_usual(bands)
 
+    @usual_torch()
     def predict(
-        self, images: ImageInput, *, stride: int | None = None, method: Method = "auto", roi: RoiMask | None = None
+        self,
+        images: ImageInput,
+        *,
+        stride: int | None = None,
+        method: Method = "auto",
+        roi: RoiMask | None = None,
+        channels: Channels = "rgb",
     ) -> Prediction:
         """Anomaly map, image score and mask at the threshold of each image.
 
         Args:
-            images: image files, folders of them or patterns such as "photos/*_left.png", one or several; or a tensor as
-                in `score`.
-            stride, method: as in `score`.
+            images, stride, method, channels: as in `score`.
             roi: which pixels are looked at, bool [H, W] or [B, H, W]; one of another size is resized by nearest
                 neighbour. The others take the lowest score of the held-out images, which no threshold is below. None:
                 `roi_`, if there is one.
 
         Raises:
-            DataError: if an image cannot be read, or files differ in size.
+            DataError: if an image is none or cannot be read, or they differ in size.
         """
-        return self._predicted(self.score(read_batch(images), stride=stride, method=method, roi=roi), roi)
+        return self._predicted(self.score(images, stride=stride, method=method, roi=roi, channels=channels), roi)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the detector to one safetensors file.

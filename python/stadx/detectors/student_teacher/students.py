@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
+from stadx.core.torch_state import drawn_apart
 from stadx.data.source import ImageSource
 from stadx.networks.border import computed_pixels
 from stadx.networks.graphed_step import GraphedStep
@@ -86,7 +87,7 @@ def train_students(
     """
     p = teacher.patch_size
     generator = torch.Generator().manual_seed(1000 * settings.seed + p)
-    with torch.random.fork_rng([]):  # these initial weights are drawn in vain
+    with drawn_apart():  # these initial weights are drawn in vain
         students = [PatchNetwork(**teacher.settings) for _ in range(settings.students)]  # type: ignore[arg-type]
     modules: dict[str, nn.Module] = {f"student{i}": s for i, s in enumerate(students)}
     key: dict[str, Any] = {name: getattr(settings, name) for name in TRAINING}
