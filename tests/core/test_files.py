@@ -97,13 +97,16 @@ def test_impossible_names(tmp_path: Path) -> None:
         read_model(name, "teacher", 1)
 
 
-def test_files_get_the_usual_permissions(tmp_path: Path) -> None:
-    mask = os.umask(0o022)
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_get_the_usual_permissions(mask: int, mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.umask(mask)
     try:
-        write_bytes(tmp_path / "f", b"")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", None)  # is the whole process's: other threads make files too
+            write_bytes(tmp_path / "f", b"")
     finally:
-        os.umask(mask)
-    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o644
+        os.umask(before)
+    assert (tmp_path / "f").stat().st_mode & 0o777 == mode
 
 
 def test_places_that_cannot_be_written_are_known_before_the_work(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,13 +46,13 @@ def replacement(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     path = Path(path)
     with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        file = os.fdopen(handle, "wb")
+        temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+        # unlike mkstemp's private one, a file with the permissions that the system gives to any new one
+        file = os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb")
     try:
         yield file
         with writing_to(path):
             file.close()  # what was buffered is written here: a full disk may show only now
-            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private; a result is not
             os.replace(temporary, path)
     except BaseException:  # an interrupt leaves nothing half-written either
         for undo in (file.close, functools.partial(os.unlink, temporary)):
@@ -93,12 +93,6 @@ def writing_to(path: str | os.PathLike[str]) -> Iterator[None]:
         raise OutputError(
             f"{path}: cannot be written ({error.strerror or error}); choose another place or free this one"
         ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
