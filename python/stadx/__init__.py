@@ -6,7 +6,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .core import aliases
+from .core import aliases, forking
 from .core.version import package_version
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
 ]
 __version__ = package_version()
 aliases.install()
+forking.install()
 
 # PyTorch's OpenMP (libgomp) reads this when it is loaded. By default a thread spins for milliseconds until the others
 # come, which costs several times the work when another program has their core, and gains nothing when none has.

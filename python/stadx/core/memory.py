@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _lock = threading.Lock()
 _users = 0
+_mine = threading.local()  # `users`: how many of them are this thread's
 
 
 @contextlib.contextmanager
@@ -29,6 +31,7 @@ def keep_freed_memory() -> Iterator[None]:
         return
     with _lock:
         _users += 1
+        _mine.users = getattr(_mine, "users", 0) + 1
         if _users == 1:
             libc.mallopt(_MMAP_MAX, 0)
             libc.mallopt(_TRIM_THRESHOLD, -1)
@@ -37,11 +40,22 @@ def keep_freed_memory() -> Iterator[None]:
     finally:
         with _lock:
             _users -= 1
+            _mine.users -= 1
             if _users == 0:  # what glibc's own adaptation arrives at after freeing one large block
                 libc.mallopt(_MMAP_MAX, 65536)
                 libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
                 libc.mallopt(_TRIM_THRESHOLD, 64 << 20)
                 libc.malloc_trim(0)
+
+
+def _after_fork_in_child() -> None:
+    """Of the threads only the one that forked is left, none of which may hold the lock."""
+    global _lock, _users
+    _lock, _users = threading.Lock(), getattr(_mine, "users", 0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _glibc() -> ctypes.CDLL | None:
