@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 def predict(
     model: ModelFile,
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
-    out: Annotated[
-        Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl, to which lines are added.")
-    ],
+    out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl, which grows.")],
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
     roi: Region = None,

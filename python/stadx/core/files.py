@@ -121,10 +121,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             raise OSError(errno.EACCES, "is a socket, or nobody may write to it")
 
 
-def checkpoint_beside(out: str | os.PathLike[str]) -> str | None:
-    """Where a training that writes `out` keeps what it resumes from; None where nothing can stand beside it."""
-    with writing_to(out):
-        return None if destination(out) is None else f"{os.fspath(out)}.part"
+def is_written_through(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is a pipe, a device or an open descriptor: no other file can stand beside it."""
+    with writing_to(path):
+        return destination(path) is None
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

@@ -85,7 +85,9 @@ def read_image(path: str | os.PathLike[str], max_pixels: int | None = None) -> U
 def write_image(path: str | os.PathLike[str], image: UInt8Array, *, durable: bool = True) -> None:
     """Write uint8 [H, W] (grey) or [H, W, 3] (RGB) as PNG, making missing folders.
 
-    `durable`: wait until it is on the disk. Raises `OutputError` naming `path` if it cannot be written; then nothing half-written is left.
+    `durable`: wait until it is on the disk.
+
+    Raises `OutputError` naming `path` if it cannot be written; then nothing half-written is left.
     """
     _save(path, Image.fromarray(np.ascontiguousarray(image, dtype=np.uint8)), "PNG", durable)
 
@@ -93,7 +95,7 @@ def write_image(path: str | os.PathLike[str], image: UInt8Array, *, durable: boo
 def write_map(path: str | os.PathLike[str], scores: Float32Array, *, durable: bool = True) -> None:
     """Write float32 [H, W] as a 32-bit floating-point TIFF, making missing folders.
 
-    `durable`: wait until it is on the disk. Raises `OutputError` as `write_image` does.
+    `durable`, and what it raises, as of `write_image`.
     """
     _save(path, Image.fromarray(np.ascontiguousarray(scores, dtype=np.float32)), "TIFF", durable)
 

@@ -14,6 +14,7 @@ import torch
 
 from stadx.core.errors import DataError, OutputError
 from stadx.core.files import check_writable, growing
+from stadx.core.files import write_bytes as write_bytes
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.images import list_images, read_image
