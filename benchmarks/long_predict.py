@@ -87,9 +87,7 @@ def main() -> None:
         clock, processor = (
             1000 * statistics.median(moments[i][kind] - moments[i - 1][kind] for i in steps) for kind in (0, 1)
         )
-        print(
-            f"image {last:>9,}: {clock:.3f} ms, of the processor {processor:.3f} ms, {memory[last] / 2**20:.1f} MiB in memory"
-        )
+        print(f"image {last:>9,}: {clock:.3f} ms, processor {processor:.3f} ms, {memory[last] / 2**20:.1f} MiB")
     grown = memory[given.images] - memory[FIRST]
     print(f"memory grows by {grown / max(1, given.images - FIRST):.1f} bytes an image")
 

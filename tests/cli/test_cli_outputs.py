@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from stadx import ModelFileError
 from stadx.cli import app as cli
-from stadx.core.files import read_model, write_model
+from stadx.core.files import read_model, write_bytes, write_model
 from stadx.data.images import write_image
+from stadx.detectors.thresholds import FalseAlarms
 from stadx.networks.training import Checkpoint, restore_training_state
 
 
@@ -84,28 +85,44 @@ def test_options_that_cannot_be(predict: Any, tmp_path: Path, options: tuple[obj
     assert not (tmp_path / "out").exists()
 
 
-def trained(tmp_path: Path, out: Path) -> Any:
-    """A small detector."""
-    for number in range(3):
-        pixels = np.random.default_rng(number).integers(0, 255, (32, 32, 3), dtype=np.uint8)
-        write_image(tmp_path / f"good/{number}.png", pixels)
-    options = ("--scales", 17, "--students", 1, "--steps", 2, "--image-size", 32)
-    return stadx("train", tmp_path / "good", "--out", out, *options)
+class Trained(Brightness):
+    """What `stadx train` gets: keeps a checkpoint while it learns."""
+
+    def to(self, device: str) -> None: ...
+
+    def fit(self, images: object, *, checkpoint: str | None, **rest: object) -> Trained:
+        self.checkpoint = checkpoint
+        return self
+
+    def save(self, path: Path) -> None:
+        write_bytes(path, b"model")
+
+    def false_alarms(self) -> FalseAlarms:
+        return FalseAlarms(0.05, 0, 10, 0, 0.3)
 
 
-def test_a_model_goes_where_a_link_leads_and_into_a_pipe(tmp_path: Path) -> None:
-    (tmp_path / "latest").symlink_to("disk/v1")
-    result = trained(tmp_path, tmp_path / "latest")
-    assert result.exit_code == 0, result.output
-    assert (tmp_path / "latest").is_symlink() and (tmp_path / "disk/v1").is_file()
-    os.mkfifo(tmp_path / "pipe")
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_model_goes_where_a_link_leads_and_into_a_pipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    detector, out = Trained(), tmp_path / "latest"
+    monkeypatch.setattr("stadx.cli.train.built", lambda *options: detector)
+    for number in range(2):
+        write_image(tmp_path / f"good/{number}.png", np.full((9, 9, 3), number, np.uint8))
+    if kind == "link":
+        out.symlink_to("disk/v1")
+        assert stadx("train", tmp_path / "good", "--out", out).exit_code == 0
+        assert out.is_symlink() and (tmp_path / "disk/v1").read_bytes() == b"model"
+        assert detector.checkpoint == f"{out}.part"
+        return
+    os.mkfifo(out)
     got: list[bytes] = []
-    reader = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_bytes()), daemon=True)
+    reader = threading.Thread(target=lambda: got.append(out.read_bytes()), daemon=True)
     reader.start()
-    assert trained(tmp_path, tmp_path / "pipe").exit_code == 0
+    assert stadx("train", tmp_path / "good", "--out", out).exit_code == 0
     reader.join(10)
-    assert got == [(tmp_path / "disk/v1").read_bytes()]
-    assert {path.name for path in tmp_path.iterdir()} == {"good", "disk", "latest", "pipe"}
+    assert got == [b"model"] and detector.checkpoint is None
+    assert {path.name for path in tmp_path.iterdir()} == {"good", "latest"}
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"cut"])
