@@ -74,7 +74,7 @@ def test_the_threshold_is_kept_and_used(model: Path, known: tuple[object, ...], 
     assert stadx("evaluate", out, *known, "--json", tmp_path / "e.json").exit_code == 0
     assert json.loads((tmp_path / "e.json").read_text())["flagged"] == {"good": 1, "defect": 5}
     assert stadx("predict", out, tmp_path / "ok", "--out", tmp_path / "p", "--image-fpr", 0.05).exit_code == 0
-    assert json.loads((tmp_path / "p/scores.jsonl").read_text().splitlines()[0])["image_threshold"] == previous
+    assert json.loads((tmp_path / "p/scores.jsonl").read_text().splitlines()[-1])["image_threshold"] == previous
 
 
 @pytest.mark.parametrize(

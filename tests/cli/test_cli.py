@@ -151,7 +151,7 @@ def test_predict_uses_the_threshold_that_is_asked_for(category: Path, model: Pat
     assert line["image_threshold"] == trained.set_target_fpr(1).image_threshold()
     good = (category / "test/good", "--out", tmp_path, "--image-fpr", 0, "--stride", 4)
     assert stadx("predict", model, *good).exit_code == 0
-    line = json.loads((tmp_path / "scores.jsonl").read_text().splitlines()[0])
+    line = json.loads((tmp_path / "scores.jsonl").read_text().splitlines()[-1])
     expected = trained.set_target_fpr(0.001).set_image_fpr(0).image_threshold(4)
     assert line["image_threshold"] == expected
 

@@ -138,8 +138,10 @@ def test_a_table_of_all_images(huge: Path, tmp_path: Path) -> None:
         assert [int(row[key]) for key in ("x", "y", "width", "height")] == region["box"]
         assert all(float(row[key]) == region[key] for key in ("area", "area_mm2", "peak", "mean"))
     assert [row["area_mm2"] for row in rows[:2]] == ["3.0", "1.5"]
-    predict(odd, tmp_path / "out", exports=("csv",))
-    header = (tmp_path / "out/regions.csv").read_text().splitlines()[0]
+    with pytest.raises(OutputError, match=r"regions\.csv: has other columns than this run writes"):
+        predict(odd, tmp_path / "out", exports=("csv",))
+    predict(odd, tmp_path / "pixels", exports=("csv",))
+    header = (tmp_path / "pixels/regions.csv").read_text().splitlines()[0]
     assert header == "path,region,x,y,width,height,area,peak,mean"
 
 

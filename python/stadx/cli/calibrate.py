@@ -89,11 +89,13 @@ def calibrate(
 
     Predict and evaluate with the same --stride afterwards; --image-fpr there goes back to the share of good images.
     """
+    from stadx.core.files import is_written_through
+    from stadx.core.version import versions
+
     goal = _goal(recall, image_fpr, cost, defect_rate)
     images = _images(data, good or (), defects or ())
-    plot = out.with_name(f"{out.stem}-calibration.png") if plot is None else plot
+    plot = out.with_name(f"{out.stem}-calibration.png") if plot is None and not is_written_through(out) else plot
     _check_outputs(model, [path for paths in images.values() for path in paths], out, plot, json_file)
-    from stadx.core.version import versions
     from stadx.evaluation.calibration import choose_threshold
     from stadx.evaluation.image_scores import score_files
     from stadx.evaluation.report.calibration_plot import write_calibration_plot
@@ -129,8 +131,9 @@ def calibrate(
         notes.append(f"Score with --stride {stride}: at another the threshold is shifted by an estimate.")
     for note in notes:
         say(note)
-    write_calibration_plot(plot, calibration, previous)
-    say(f"Plot: {plot}")
+    if plot is not None:
+        write_calibration_plot(plot, calibration, previous)
+        say(f"Plot: {plot}")
     if json_file is not None:
         found, flagged = calibration.at(previous)
         listed = {kind: [{"path": str(p), "score": s} for p, s in of_kind.items()] for kind, of_kind in scores.items()}
@@ -209,13 +212,14 @@ def _images(data: Path | None, good: Sequence[str], defects: Sequence[str]) -> d
     return images
 
 
-def _check_outputs(model: Path, images: Sequence[Path], out: Path, plot: Path, json_file: Path | None) -> None:
+def _check_outputs(model: Path, images: Sequence[Path], *outputs: Path | None) -> None:
     """Raise `OutputError` if a file could not be written, or would replace one that is read, or another of these."""
     from stadx.core.errors import OutputError
+    from stadx.core.files import is_written_through
 
-    check_outputs(out, plot, json_file)
+    check_outputs(*outputs)
     taken = {path.resolve() for path in images}
-    for file in (out, plot, *([json_file] if json_file else [])):
+    for file in (file for file in outputs if file is not None and not is_written_through(file)):
         if file.resolve() in taken:
             raise OutputError(f"{file}: is a file that is read, or written already; choose another name")
         taken |= {file.resolve(), model.resolve()}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,11 +23,14 @@ from .options import (
     open_model,
 )
 
+if TYPE_CHECKING:
+    from stadx.evaluation.score_lines import Counts
+
 
 def predict(
     model: ModelFile,
     images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
-    out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl.")],
+    out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl, which grows.")],
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
     roi: Region = None,
@@ -44,27 +49,88 @@ def predict(
             show_default="none",
         ),
     ] = "",
+    overlay: Annotated[bool, typer.Option(help="Write NAME_overlay.png.")] = True,
+    map_file: Annotated[bool, typer.Option("--map/--no-map", help="Write NAME_map.tiff.")] = True,
+    mask: Annotated[bool, typer.Option(help="Write NAME_mask.png.")] = True,
+    only_anomalous: Annotated[
+        bool, typer.Option("--only-anomalous", help="Write those three for anomalous images alone.")
+    ] = False,
+    scores: Annotated[
+        str,
+        typer.Option(
+            metavar="FORMATS",
+            help="Write the lines of scores.jsonl as a table too: csv, parquet, or csv,parquet.",
+            show_default="none",
+        ),
+    ] = "",
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Leave out images that this model has scored into --out with the same settings."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin scores.jsonl and exported files anew, instead of adding to them.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")] = False,
     device: ScoringDevice = "cpu",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each.
 
-    The line lists the connected regions of the mask, the largest peak first.
+    The line lists the connected regions of the mask, the largest peak first. Lines of previous runs stay.
     """
-    from stadx.evaluation.prediction import SCORES_FILE, collect_images, predict_files
+    from stadx.evaluation.output_settings import OutputSettings
+    from stadx.evaluation.prediction import collect_images, predict_files
     from stadx.evaluation.regions import RegionSettings
 
     chosen = {"min_area": min_area, "pixel_size": pixel_size, "exports": tuple(filter(None, export.split(",")))}
     regions = built(RegionSettings, chosen)
+    written = {"overlay": overlay, "map": map_file, "mask": mask}
+    outputs = built(
+        OutputSettings,
+        {
+            "pictures": tuple(kind for kind, wanted in written.items() if wanted),
+            "only_anomalous": only_anomalous,
+            "tables": tuple(filter(None, scores.split(","))),
+            "model": _hash(model),
+            "resume": resume,
+            "overwrite": overwrite,
+        },
+    )
     paths = collect_images(images)
     detector = open_model(model, device, target_fpr, image_fpr)
     given: dict[str, Any] = {"stride": number(stride), "roi": apply_region(detector, roi)}
     with ShownProgress() as progress:
-        lines, failures = predict_files(detector, paths, out, **given, regions=regions, progress=progress)
-    above = sum(line["is_anomalous"] for line in lines)
-    say(f"{above} of {len(lines)} images are anomalous.")
-    say(f"Scores: {out / SCORES_FILE}")
+        lines, failures = predict_files(
+            detector, paths, out, **given, regions=regions, outputs=outputs, progress=progress
+        )
+    _tell(lines.counts, out, as_json)
     if failures:
         for failure in failures:
             fail(failure.message)
-        fail(f"{len(failures)} of {len(paths)} images could not be scored; the others are done")
+        fail(f"{len(failures)} of {len(lines) + len(failures)} images could not be scored; the others are done")
         raise typer.Exit(BAD_INPUT)
+
+
+def _hash(model: Path) -> str:
+    """Of the model's file; one that cannot be read is told when it is opened."""
+    from stadx.core.errors import ModelFileError
+    from stadx.core.files import file_hash
+
+    try:
+        return file_hash(model)
+    except ModelFileError:
+        return "unknown"
+
+
+def _tell(counts: Counts, out: Path, as_json: bool) -> None:
+    """What was done."""
+    from stadx.evaluation.score_lines import SCORES_FILE
+
+    file = out / SCORES_FILE
+    if as_json:
+        typer.echo(json.dumps({**asdict(counts), "out": str(out), "scores": str(file)}))
+    say(f"{counts.anomalous} of {counts.scored} images are anomalous.")
+    if counts.skipped:
+        say(f"{counts.skipped} more were scored by a previous run and left out.")
+    if counts.has_others:
+        say(f"Lines of another model or other settings stand before those of this run, {counts.run}.")
+    say(f"Scores: {file}")

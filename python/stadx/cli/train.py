@@ -111,11 +111,12 @@ def train(
 ) -> None:
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
     _check_options(context, method, settings.get("scales", ()))
-    from stadx.core.files import check_writable
+    from stadx.core.files import check_writable, is_written_through
     from stadx.data.layouts import training_images
 
     images = training_images(data)
     check_writable(out)
+    checkpoint = None if is_written_through(out) else f"{out}.part"
     chosen = detector_class(method)
     if method == STUDENT_TEACHER:
         settings = {**for_images(PRESETS[preset], len(images)), **settings}
@@ -125,7 +126,7 @@ def train(
     move(detector, device)
     region = {} if (found := open_region(roi)) is None else {"roi": found}
     with ShownProgress() as progress:
-        detector.fit(images, progress=progress, checkpoint=f"{out}.part", **region)
+        detector.fit(images, progress=progress, checkpoint=checkpoint, **region)
     detector.save(out)
     say(f"Model: {out} (threshold of a pixel {detector.threshold_:.4g}, of an image {detector.image_threshold():.4g})")
     say(detector.false_alarms().sentence())

@@ -82,20 +82,22 @@ def read_image(path: str | os.PathLike[str], max_pixels: int | None = None) -> U
     return to_rgb(decode_image(path, max_pixels), path)
 
 
-def write_image(path: str | os.PathLike[str], image: UInt8Array) -> None:
+def write_image(path: str | os.PathLike[str], image: UInt8Array, *, durable: bool = True) -> None:
     """Write uint8 [H, W] (grey) or [H, W, 3] (RGB) as PNG, making missing folders.
+
+    `durable`: wait until it is on the disk.
 
     Raises `OutputError` naming `path` if it cannot be written; then nothing half-written is left.
     """
-    _save(path, Image.fromarray(np.ascontiguousarray(image, dtype=np.uint8)), "PNG")
+    _save(path, Image.fromarray(np.ascontiguousarray(image, dtype=np.uint8)), "PNG", durable)
 
 
-def write_map(path: str | os.PathLike[str], scores: Float32Array) -> None:
+def write_map(path: str | os.PathLike[str], scores: Float32Array, *, durable: bool = True) -> None:
     """Write float32 [H, W] as a 32-bit floating-point TIFF, making missing folders.
 
-    Raises `OutputError` as `write_image` does.
+    `durable`, and what it raises, as of `write_image`.
     """
-    _save(path, Image.fromarray(np.ascontiguousarray(scores, dtype=np.float32)), "TIFF")
+    _save(path, Image.fromarray(np.ascontiguousarray(scores, dtype=np.float32)), "TIFF", durable)
 
 
 def read_map(path: str | os.PathLike[str], max_pixels: int | None = None) -> Float32Array:
@@ -107,10 +109,10 @@ def read_map(path: str | os.PathLike[str], max_pixels: int | None = None) -> Flo
     return np.array(image, dtype=np.float32)
 
 
-def _save(path: str | os.PathLike[str], image: Image.Image, kind: str) -> None:
+def _save(path: str | os.PathLike[str], image: Image.Image, kind: str, durable: bool) -> None:
     buffer = io.BytesIO()
     image.save(buffer, format=kind)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue(), durable=durable)
 
 
 def _not_a_folder(path: Path) -> str:

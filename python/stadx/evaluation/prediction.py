@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from stadx.core.errors import DataError, OutputError
 from stadx.core.files import check_writable, growing
+from stadx.core.files import write_bytes as write_bytes
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.images import list_images, read_image, write_image, write_map
+from stadx.data.images import list_images, read_image
 from stadx.data.roi import Roi
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
@@ -27,13 +25,21 @@ from stadx.metrics.image_score import image_scores
 
 from .looked_at import region_for, roi_argument
 from .measured_detector import MeasuredDetector, stride_of, top_share_of
+from .output_names import check_no_image_is_replaced, file_names, longest_name
+from .output_names import output_names as output_names
+from .output_settings import OutputSettings
+from .pictures import write_pictures as write_pictures
 from .prediction_strips import BandScorer, Found, check_finite, predict_rows
-from .region_exports import EXPORTS, ScoredImage
+from .region_exports import EXPORTS, Place, ScoredImage
 from .regions import RegionFinder, RegionSettings
-from .report.overlay import Box, Scale, overlay, scale_for
+from .report.overlay import Scale, scale_for
+from .score_lines import SCORES_FILE as SCORES_FILE
+from .score_lines import Counts, Lines, Previous, ScoredLines, as_line, is_line, run_name, stamp_of
+from .score_tables import TABLES
 
-SCORES_FILE = "scores.jsonl"
 ALL_REGIONS = RegionSettings()
+ALL_OUTPUTS = OutputSettings()
+_OF_A_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})  # no trouble for an image of another name
 
 
 class Predicted(Protocol):
@@ -82,27 +88,6 @@ def collect_images(inputs: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
-def output_names(paths: Sequence[Path]) -> list[str]:
-    """Give each image a name for its outputs that no other has, upper and lower case being the same.
-
-    The name is the file's own without its ending; where several share it, the folder's name goes before it,
-    and where that is not enough a number after it.
-    """
-    shared = Counter(path.stem.casefold() for path in paths)
-    names: list[str] = []
-    taken = {path.stem.casefold() for path in paths if shared[path.stem.casefold()] == 1}
-    for path in paths:
-        name = path.stem
-        if shared[name.casefold()] > 1:
-            base = f"{path.resolve().parent.name}_{name}"
-            name, number = base, 2
-            while name.casefold() in taken:
-                name, number = f"{base}_{number}", number + 1
-            taken.add(name.casefold())
-        names.append(name)
-    return names
-
-
 @keep_freed_memory()
 def predict_files(
     detector: Predictor,
@@ -112,66 +97,115 @@ def predict_files(
     stride: int | None = None,
     regions: RegionSettings = ALL_REGIONS,
     roi: Roi | None = None,
+    outputs: OutputSettings = ALL_OUTPUTS,
     progress: Progress = silent,
-) -> tuple[list[dict[str, Any]], list[Failure]]:
+) -> tuple[ScoredLines, Sequence[Failure]]:
     """Score the images `paths` and write into the folder `out`, for each image NAME:
 
     NAME_overlay.png (the image with its anomaly map), NAME_map.tiff (the scores, 32-bit float), NAME_mask.png
     (255 where the score is above the threshold), and one line of JSON in scores.jsonl, which lists the connected
-    regions of the mask. An image that cannot be read gets a line with "error" and does not stop the others. Even
-    when interrupted, scores.jsonl holds a line for everything done so far.
+    regions of the mask. An image that cannot be read, or whose name no output can have, gets a line with "error" and
+    does not stop the others. Even when interrupted, scores.jsonl holds a line for everything done so far; lines that
+    it has already stay, and images of theirs keep their names. Outputs of previous runs are no images to score.
 
     `regions` says which regions are left out of mask, overlay and list, and to which other files they are written.
     `roi` says which pixels are looked at, by default the detector's own `roi_`; the overlay shows the others dark.
+    `outputs` says which of these files are written, and whether to go on with a run that was stopped.
 
     A TIFF of more than 2**24 pixels that the detector scores at its own size (`image_size` None) is read, scored
     and written by strips, whatever its size: its mask is NAME_mask.tiff, its overlay has at most 2048 pixels a side,
     and `progress` is told of its rows. `stride` goes to the detector's `predict` and `score_bands`.
 
     Returns:
-        The lines of the scored images, and the failures.
+        The lines of the images that were scored now, and the failures; both are read from scores.jsonl when looked at.
 
     Raises:
         OutputError: `out` cannot be written, or holds an image to score that an output would replace, or, with
             LabelMe's files, any image to score.
     """
     stride = stride_of(detector, stride)
+    roi = region_for(detector, roi)
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise OutputError(f"{out}: is a file; name a folder for the output")
     check_writable(out / SCORES_FILE)
-    if "labelme" in regions.exports and out.resolve() in {path.resolve().parent for path in paths}:
+    run = _run(detector, stride, regions, roi, outputs)
+    inside = os.path.realpath(out)
+    beside = any(os.path.realpath(path.parent) == inside for path in paths)
+    previous = Previous(out)
+    if not outputs.overwrite:
+        previous = Previous.read(out, resumed=run if outputs.resume else "", with_files=beside)
+    if beside:
+        paths = [p for p in paths if p.name not in previous.files or os.path.realpath(p.parent) != inside]
+    if "labelme" in regions.exports and any(os.path.realpath(path.parent) == inside for path in paths):
         raise OutputError(
             f"{out}: holds images to score, and files of LabelMe beside them would be replaced; choose another folder "
             "for the output"
         )
-    names = output_names(paths)
-    inputs = {path.resolve() for path in paths}
-    for name in names:
-        for file in {*_file_names(name).values(), *_file_names(name, huge=detector.image_size is None).values()}:
-            if (out / file).resolve() in inputs:
-                raise OutputError(f"{out / file}: is an image to score; choose another folder for the output")
+    named = list(zip(paths, output_names(paths, previous.owners, longest_name(out)), strict=True))
+    check_no_image_is_replaced(named, out, outputs.pictures, huge=detector.image_size is None)
+    if outputs.resume:
+        kinds = outputs.pictures, outputs.only_anomalous
+        named = [(path, name) for path, name in named if not previous.is_done(path, *kinds)]
+    total, skipped = len(paths), len(paths) - len(named)
     scale = scale_for(detector.threshold_)
-    roi = region_for(detector, roi)
-    scored: list[dict[str, Any]] = []
-    failures: list[Failure] = []
+    anomalous = failed = 0
+    file = out / SCORES_FILE
+    place = Place(out, outputs.overwrite, frozenset(os.fspath(path) for path, _ in named))
     with contextlib.ExitStack() as stack:
-        write = stack.enter_context(growing(out / SCORES_FILE))
-        exports = [stack.enter_context(EXPORTS[name](out, regions)) for name in dict.fromkeys(regions.exports)]
-        progress("Images", 0, len(paths), {})
-        for done, (path, name) in enumerate(zip(paths, names, strict=True), start=1):
+        write = stack.enter_context(growing(file, anew=outputs.overwrite, is_whole=is_line))
+        start = _size(file)
+        adders = [stack.enter_context(TABLES[name](out, outputs.overwrite)) for name in dict.fromkeys(outputs.tables)]
+        exports = [stack.enter_context(EXPORTS[name](place, regions)) for name in dict.fromkeys(regions.exports)]
+        progress("Images", skipped, total, {})
+        for done, (path, name) in enumerate(named, start=skipped + 1):
+            told = {"run": run, **stamp_of(path)} if run else {}
             try:
-                found, files = _predict_file(
-                    detector, path, out, name, scale, stride, regions.min_pixels, roi, progress
-                )
-                line = _line(detector, path, found, files, stride, regions)
-                scored.append(line)
+                with _failing_alone(path):
+                    found, files = _predict_file(
+                        detector, path, out, name, scale, stride, regions.min_pixels, roi, outputs, progress
+                    )
+                    for export in exports:
+                        export(ScoredImage(path, name, found.regions))
+                line = {**_line(detector, path, found, files, stride, regions), **told}
+                anomalous += line["is_anomalous"]
             except DataError as error:
-                failures.append(Failure(path, str(error)))
+                failed += 1
                 line = {"path": os.fspath(path), "error": str(error)}
-            else:
-                for export in exports:
-                    export(ScoredImage(path, name, found.regions))
-            write((json.dumps(line) + "\n").encode("ascii"))
-            progress("Images", done, len(paths), {})
-    return scored, failures
+            for add in adders:
+                add(line)
+            write(as_line(line))
+            progress("Images", done, total, {})
+        stop = _size(file)
+    has_others = previous.run not in (None, run)
+    counts = Counts(len(named) - failed, anomalous, failed, skipped, run, has_others)
+    return ScoredLines(file, start, stop, counts), Lines(file, start, stop, failed, _failure)
+
+
+def _size(file: Path) -> int:
+    """Of a regular file; a pipe, into which lines may go too, is not read again."""
+    return os.path.getsize(file) if os.path.isfile(file) else 0
+
+
+def _failure(line: dict[str, Any]) -> Failure | None:
+    return Failure(Path(line["path"]), line["error"]) if "error" in line else None
+
+
+@contextlib.contextmanager
+def _failing_alone(path: Path) -> Iterator[None]:
+    """Turn an `OutputError` that only this image's name is to blame for into a `DataError`."""
+    try:
+        yield
+    except OutputError as error:
+        if getattr(error.__cause__, "errno", None) in _OF_A_NAME:
+            raise DataError(f"{path}: {error}; no output can have its name there, rename the image") from error
+        raise
+
+
+def _run(detector: Predictor, stride: int, regions: RegionSettings, roi: Roi | None, outputs: OutputSettings) -> str:
+    """The name of the run: another for all that makes a line another."""
+    thresholds = [float(detector.threshold_), float(detector.image_threshold(stride))]
+    settings = {"stride": stride, "thresholds": thresholds, "regions": vars(regions)}
+    return run_name(outputs.model, roi, settings)
 
 
 def _predict_file(
@@ -183,16 +217,22 @@ def _predict_file(
     stride: int,
     min_pixels: int,
     roi: Roi | None,
+    outputs: OutputSettings,
     progress: Progress,
 ) -> tuple[Found, dict[str, str]]:
     """Write the pictures of one image; what was found, and their file names by kind."""
+    threshold = float(detector.image_threshold(stride))
+
+    def is_wanted(score: float) -> bool:
+        return not outputs.only_anomalous or score > threshold
+
     huge = open_rows(path) if detector.image_size is None else None
     if huge is not None:
-        files = _file_names(name, huge=True)
+        files = file_names(name, outputs.pictures, huge=True)
         with huge:
             settings: dict[str, Any] = {"stride": stride, "min_pixels": min_pixels, "roi": roi, "progress": progress}
-            found = predict_rows(detector, huge, path, out, files, scale, **settings)
-        return found, files
+            found = predict_rows(detector, huge, path, out, files, scale, **settings, is_wanted=is_wanted)
+        return found, files if is_wanted(found.score) else {}
     pixels = read_image(path)
     inside = None if roi is None else roi.of(path, pixels.shape[:2])
     image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
@@ -206,7 +246,8 @@ def _predict_file(
     boxes = [region.box for region in regions.found]
     looked_at = None if inside is None else torch.from_numpy(inside)[None]
     score = float(image_scores(prediction.maps[:1].float().cpu(), top_share_of(detector), looked_at))
-    return Found(score, regions), write_pictures(out, name, pixels, scores, mask, scale, boxes, inside)
+    pictures = outputs.pictures if is_wanted(score) else ()
+    return Found(score, regions), write_pictures(out, name, pixels, scores, mask, scale, boxes, inside, pictures)
 
 
 def _line(
@@ -231,27 +272,3 @@ def _line(
         **files,
         "regions": [settings.line(region) for region in regions.found],
     }
-
-
-def write_pictures(
-    out: Path,
-    name: str,
-    pixels: NDArray[np.uint8],
-    scores: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    scale: Scale,
-    boxes: Iterable[Box] = (),
-    inside: NDArray[np.bool_] | None = None,
-) -> dict[str, str]:
-    """Write overlay, map and mask of one image (all [H, W]) into `out`; return their file names by kind."""
-    files = _file_names(name)
-    picture = overlay(pixels, scores, scale, predicted=mask, boxes=boxes, inside=inside)
-    write_image(out / files["overlay"], picture)
-    write_map(out / files["map"], scores)
-    write_image(out / files["mask"], mask.astype(np.uint8) * 255)
-    return files
-
-
-def _file_names(name: str, *, huge: bool = False) -> dict[str, str]:
-    mask = f"{name}_mask.tiff" if huge else f"{name}_mask.png"  # a PNG cannot be written by strips
-    return {"overlay": f"{name}_overlay.png", "map": f"{name}_map.tiff", "mask": mask}

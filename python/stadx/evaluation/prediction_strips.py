@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -39,6 +39,10 @@ class BandScorer(Protocol):
         ...
 
 
+class _NotWanted(Exception):
+    """Files that were begun are to vanish."""
+
+
 class Found(NamedTuple):
     """The score of an image, and the regions above the threshold."""
 
@@ -58,9 +62,11 @@ def predict_rows(
     min_pixels: int,
     roi: Roi | None = None,
     progress: Progress,
+    is_wanted: Callable[[float], bool] = lambda score: True,
 ) -> Found:
-    """Score `image`, read from `path`, and write the `files` overlay, map and mask into the folder `out`.
+    """Score `image`, read from `path`, and write those of overlay, map and mask that `files` has into the folder `out`.
 
+    None is written unless the image's score `is_wanted`.
     The overlay is made smaller, to at most `OVERLAY_SIDE` pixels a side. Regions of fewer than `min_pixels` are not
     in the mask; it is written when the last row is scored, for only then are all regions known.
 
@@ -71,27 +77,32 @@ def predict_rows(
     done, highest = 0, HighestValues(pixels_of_strips(image, roi, path), top_share_of(detector))
     height, width = image.height, image.width
     small, finder = Reduction(height, width), RegionFinder()
-    with contextlib.ExitStack() as stack:
-        maps = stack.enter_context(RowWriter(out / files["map"], height, width, np.float32))
-        masks = stack.enter_context(RowWriter(out / files["mask"], height, width, np.uint8))
+    with contextlib.suppress(_NotWanted), contextlib.ExitStack() as stack:
+        maps, masks = (
+            stack.enter_context(RowWriter(out / files[kind], height, width, dtype)) if kind in files else None
+            for kind, dtype in (("map", np.float32), ("mask", np.uint8))
+        )
         progress("Rows", 0, height, {})
         for band in detector.score_bands(image, stride=stride, **roi_argument(mask_for_strips(roi, path))):
             scores: NDArray[np.float32] = band.float().cpu().numpy()
             check_finite(scores, path)
-            maps.write(scores)
+            if maps is not None:
+                maps.write(scores)
             finder.add(scores > detector.threshold_, scores)
             small.add(image.rows(done, done + len(scores)).numpy(), scores)
             highest.add(band.cpu())
             done += len(scores)
             progress("Rows", done, height, {})
         regions = finder.finish(min_pixels)
+        if not is_wanted(highest.score()):
+            raise _NotWanted
         for labels in regions.bands():
-            masks.write((labels > 0).astype(np.uint8) * 255)
+            if masks is not None:
+                masks.write((labels > 0).astype(np.uint8) * 255)
             small.mark(labels > 0)
-        boxes = small.boxes(regions.found)
-        write_image(
-            out / files["overlay"], overlay(small.pixels, small.scores, scale, predicted=small.mask, boxes=boxes)
-        )
+        if "overlay" in files:
+            picture = overlay(small.pixels, small.scores, scale, predicted=small.mask, boxes=small.boxes(regions.found))
+            write_image(out / files["overlay"], picture, durable=False)
     return Found(highest.score(), regions)
 
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from stadx.core.files import check_writable, growing, write_bytes
-from stadx.core.version import package_version
+from stadx.core.files import write_bytes
 
+from .coco_document import LABEL, growing_coco
 from .region_shapes import outlines, run_lengths
 from .regions import ExportName, Regions, RegionSettings
+from .score_tables import csv_row, growing_csv
 
 CSV_FILE = "regions.csv"
-COCO_FILE = "regions.coco.json"
-LABEL = "anomaly"
 LABELME_VERSION = "5.5.0"  # whose form the files have
 
 
@@ -37,64 +34,40 @@ class ScoredImage:
 Add: TypeAlias = Callable[[ScoredImage], None]
 
 
-@contextlib.contextmanager
-def csv_export(out: Path, settings: RegionSettings) -> Iterator[Add]:
-    """Write regions.csv: a line for each region, image by image."""
-    with growing(out / CSV_FILE) as write:
+@dataclass(frozen=True)
+class Place:
+    """Where regions are written to.
 
-        def row(*cells: object) -> bytes:
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerow(cells)
-            return text.getvalue().encode("utf-8", "surrogateescape")  # names of files may be no Unicode
+    Attributes:
+        out: the folder.
+        anew: whether files that grow begin anew, or go on after what previous runs wrote.
+        again: the images to score, in whose stead COCO's document has only what this run finds.
+    """
+
+    out: Path
+    anew: bool = False
+    again: Collection[str] = ()
+
+
+@contextlib.contextmanager
+def csv_export(place: Place, settings: RegionSettings) -> Iterator[Add]:
+    """Write regions.csv: a line for each region, image by image."""
+    areas = ["area"] if settings.pixel_size is None else ["area", "area_mm2"]
+    header = csv_row("path", "region", "x", "y", "width", "height", *areas, "peak", "mean")
+    with growing_csv(place.out / CSV_FILE, header, place.anew) as write:
 
         def add(image: ScoredImage) -> None:
             lines = []
             for number, region in enumerate(image.regions.found, start=1):
                 told = settings.line(region)
-                lines.append(row(os.fspath(image.path), number, *told.pop("box"), *told.values()))
+                lines.append(csv_row(os.fspath(image.path), number, *told.pop("box"), *told.values()))
             write(b"".join(lines))
 
-        areas = ["area"] if settings.pixel_size is None else ["area", "area_mm2"]
-        write(row("path", "region", "x", "y", "width", "height", *areas, "peak", "mean"))
         yield add
 
 
 @contextlib.contextmanager
-def coco_export(out: Path, settings: RegionSettings) -> Iterator[Add]:
-    """Write regions.coco.json at the end, also when interrupted: images, and an annotation for each region."""
-    check_writable(out / COCO_FILE)
-    images: list[str] = []
-    annotations: list[str] = []  # as text, which is the smallest form
-
-    def add(image: ScoredImage) -> None:
-        regions = image.regions
-        size = {"width": regions.width, "height": regions.height}
-        images.append(json.dumps({"id": len(images) + 1, "file_name": os.fspath(image.path), **size}))
-        for region, counts in zip(regions.found, run_lengths(regions), strict=True):
-            annotation = {
-                "id": len(annotations) + 1,
-                "image_id": len(images),
-                "category_id": 1,
-                "bbox": region.box,
-                "area": region.area,
-                "segmentation": {"size": [regions.height, regions.width], "counts": counts},
-                "iscrowd": 0,
-                "score": region.peak,
-            }
-            annotations.append(json.dumps(annotation))
-
-    try:
-        yield add
-    finally:
-        info = json.dumps({"description": "stadx predict", "version": package_version()})
-        categories = json.dumps([{"id": 1, "name": LABEL, "supercategory": LABEL}])
-        lists = (f'"images": {_listed(images)}', f'"annotations": {_listed(annotations)}')
-        parts = (f'"info": {info}', '"licenses": []', f'"categories": {categories}', *lists)
-        write_bytes(out / COCO_FILE, ("{" + ",\n".join(parts) + "}\n").encode("ascii"))
-
-
-@contextlib.contextmanager
-def labelme_export(out: Path, settings: RegionSettings) -> Iterator[Add]:
+def labelme_export(place: Place, settings: RegionSettings) -> Iterator[Add]:
     """Write NAME.json for each image NAME: a polygon for each region, its outer outline."""
 
     def add(image: ScoredImage) -> None:
@@ -115,22 +88,41 @@ def labelme_export(out: Path, settings: RegionSettings) -> Iterator[Add]:
             "version": LABELME_VERSION,
             "flags": {},
             "shapes": shapes,
-            "imagePath": Path(os.path.relpath(image.path.resolve(), out.resolve())).as_posix(),
+            "imagePath": Path(os.path.relpath(image.path.resolve(), place.out.resolve())).as_posix(),
             "imageData": None,
             "imageHeight": image.regions.height,
             "imageWidth": image.regions.width,
         }
-        write_bytes(out / f"{image.name}.json", (json.dumps(content) + "\n").encode("ascii"))
+        file = place.out / f"{image.name}.json"
+        write_bytes(file, (json.dumps(content) + "\n").encode("ascii"), durable=False)  # once per image
 
     yield add
 
 
-EXPORTS: dict[ExportName, Callable[[Path, RegionSettings], AbstractContextManager[Add]]] = {
+@contextlib.contextmanager
+def coco_export(place: Place, settings: RegionSettings) -> Iterator[Add]:
+    """Write regions.coco.json: images, and an annotation for each region. See `growing_coco`."""
+    with growing_coco(place.out, place.anew, place.again) as write:
+
+        def add(image: ScoredImage) -> None:
+            regions, annotations = image.regions, []
+            for region, counts in zip(regions.found, run_lengths(regions), strict=True):
+                annotation = {
+                    "category_id": 1,
+                    "bbox": region.box,
+                    "area": region.area,
+                    "segmentation": {"size": [regions.height, regions.width], "counts": counts},
+                    "iscrowd": 0,
+                    "score": region.peak,
+                }
+                annotations.append(annotation)
+            write(os.fspath(image.path), regions.width, regions.height, annotations)
+
+        yield add
+
+
+EXPORTS: dict[ExportName, Callable[[Place, RegionSettings], AbstractContextManager[Add]]] = {
     "csv": csv_export,
     "coco": coco_export,
     "labelme": labelme_export,
 }
-
-
-def _listed(entries: list[str]) -> str:
-    return "[\n" + ",\n".join(entries) + "\n]"

@@ -113,7 +113,7 @@ class Checkpoint:
         header, tensors = read_model(self.path, "checkpoint", _VERSION)
         settings, state = header.get("settings"), header.get("state")
         if not isinstance(settings, dict) or not isinstance(state, dict):
-            raise ModelFileError(f"{self.path}: lacks a part of a checkpoint; delete it to start anew")
+            raise _lacking(self.path)
         other = [k for k in self.settings if settings.get(k) != self.settings[k]]
         if other:
             raise ModelFileError(
@@ -127,7 +127,7 @@ class Checkpoint:
                 f"{_in_words(self.computed)}; delete it to start anew, or go on with the device and the precision it "
                 "was started with"
             )
-        return state, tensors
+        return _Parts(self.path, state), _Parts(self.path, tensors)
 
     def save(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Write both now."""
@@ -144,6 +144,24 @@ class Checkpoint:
         """Delete the file: training is complete."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+class _Parts(dict[str, Any]):
+    """Parts of a checkpoint by name; that one is missing is told as `ModelFileError`."""
+
+    def __init__(self, path: Path, parts: Mapping[str, Any]) -> None:
+        super().__init__(parts)
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise _lacking(self._path)
+
+    def __reduce__(self) -> tuple[type[_Parts], tuple[Path, dict[str, Any]]]:  # processes hand it to each other
+        return type(self), (self._path, dict(self))
+
+
+def _lacking(path: Path) -> ModelFileError:
+    return ModelFileError(f"{path}: lacks a part of a checkpoint; delete it to start anew")
 
 
 def _in_words(computed: Mapping[str, str]) -> str:
@@ -176,8 +194,7 @@ def restore_training_state(
 ) -> None:
     """Undo `training_state`."""
     for name, module in modules.items():
-        prefix = f"{name}."
-        module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+        module.load_state_dict({k: tensors[f"{name}.{k}"] for k in module.state_dict()})
     for name, parameter in _named_parameters(modules):
         prefix = f"optimizer.{name}."
         kept = {k[len(prefix) :]: v.clone() for k, v in tensors.items() if k.startswith(prefix)}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stadx.core.devices import usable_device
 from stadx.core.errors import DataError, StadxError
-from stadx.core.files import check_writable, file_hash, write_model
+from stadx.core.files import check_writable, file_hash, is_written_through, write_model
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.data.photos.patches import PhotoPatches
@@ -132,7 +132,9 @@ def _pretrain(
         "start": None if start is None else file_hash(start),
     }
     checkpoint = Checkpoint(
-        f"{os.fspath(out)}.part" if first else None, depends_on, arithmetic(settings.precision, device)
+        f"{os.fspath(out)}.part" if first and not is_written_through(out) else None,
+        depends_on,
+        arithmetic(settings.precision, device),
     )
     saved = distributed.from_first(checkpoint.load())  # before the work: it may be another run's
 

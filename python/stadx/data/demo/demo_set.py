@@ -142,9 +142,9 @@ def _draw_category(target: Path, module: ModuleType, settings: DemoSettings) -> 
     try:
         temporary.mkdir(parents=True)
         for image_path, mask_path, image, mask in draw_images(module, settings):
-            write_image(temporary / image_path, image)
+            write_image(temporary / image_path, image, durable=False)  # drawn again if it is lost
             if mask_path is not None:
-                write_image(temporary / mask_path, mask.astype(np.uint8) * np.uint8(255))
+                write_image(temporary / mask_path, mask.astype(np.uint8) * np.uint8(255), durable=False)
         (temporary / MARKER).write_text(json.dumps(asdict(settings), indent=1) + "\n", "utf-8")
         _exchange(temporary, target, old)
     except OSError as error:

@@ -25,7 +25,7 @@ from stadx.teachers.teacher_files import load_teachers
 
 from ..base import Calibrated, Prediction
 from ..model_files import held_out_scores, read_calibrated, write_calibrated
-from ..roi import RoiMask, band_region, bands_outside_lowest, outside_lowest, region_of
+from ..roi import RoiMask, band_region, bands_outside_lowest, outside_lowest, region_of, roi_argument
 from ..thresholds import HeldOutScores
 from .calibration import Division, calibrate, check_region, unseen_errors
 from .cpu_scorer import CpuScorer
@@ -240,7 +240,9 @@ class Detector(DetectorSettings, Calibrated):
         Raises:
             DataError: if an image is none or cannot be read, or they differ in size.
         """
-        return self._predicted(self.score(images, stride=stride, method=method, roi=roi, channels=channels), roi)
+        told = roi_argument(self, roi)  # a subclass of one's own may have a `score` of 0.1.0
+        scores = self.score(read_batch(images, channels), stride=stride, method=method, **told)
+        return self._predicted(scores, roi)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the detector to one safetensors file.
