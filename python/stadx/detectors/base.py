@@ -21,6 +21,7 @@ from stadx.core.torch_state import usual_torch
 from stadx.data.frames import Channels, Frame, check_channels, check_stream, one_frame
 from stadx.data.source import ImageInput, read_batch
 from stadx.data.tensors import ImageSize
+from stadx.data.value_range import ValueRange
 from stadx.metrics.image_score import image_scores
 from stadx.networks.dense import check_stride
 
@@ -61,6 +62,8 @@ class Calibrated:
             heldout_fprs_[i] of the held-out pixels.
         heldout_image_scores_: float32 [4, n], the image score of each image that judged, for strides 1, 2, 4, 8.
         roi_: which pixels of images are looked at where `predict` is not told, bool [h, w], see `Roi`; None: all.
+        value_range_: which values of image files are black and white, see `read_in_range`; None: 0 and the highest of
+            their depth, all scaled to 8 bits, as in stadx 0.1.
     """
 
     method: ClassVar[str]
@@ -79,6 +82,7 @@ class Calibrated:
     heldout_scores_: NDArray[np.float32]
     heldout_image_scores_: NDArray[np.float32]
     roi_: NDArray[np.bool_] | None = None
+    value_range_: ValueRange | None = None
     device = torch.device("cpu")
     _expected = True  # whether the image threshold follows from the expected share, or as in files of stadx 0.1
     _own_image_threshold: tuple[float, int] | None = None  # that was chosen, and the stride that it belongs to
@@ -142,7 +146,7 @@ class Calibrated:
         Raises:
             DataError: if an image is none or cannot be read, or they differ in size.
         """
-        batch = read_batch(images, channels)
+        batch = read_batch(images, channels, self.value_range_)
         return self._predicted(self.score(batch, stride=self._stride(stride), **roi_argument(self, roi)), roi)
 
     def predict_stream(
@@ -178,7 +182,7 @@ class Calibrated:
 
     def _of_frame(self, number: int, frame: Frame, channels: Channels, arguments: dict[str, Any]) -> Prediction:
         try:
-            return self.predict(one_frame(frame, channels), **arguments)
+            return self.predict(one_frame(frame, channels, self.value_range_), **arguments)
         except DataError as error:
             raise DataError(f"frame {number}: {error}") from error
 
@@ -318,9 +322,10 @@ class Calibrated:
         """What it is, its thresholds and what they promise, in words."""
         return {
             "method": self.method,
-            **{name: str(value) for name, value in self.settings.items() if name != "padding"},
+            **{name: str(value) for name, value in self.settings.items() if name not in ("padding", "value_range")},
             "pixel threshold": f"{self.threshold_:.6g}",
             "image threshold": f"{self.image_threshold():.6g}, scored with stride {self.stride}",
+            "value range of the images": self._range_sentence(),
             "false alarms": self.false_alarms().sentence(),
         }
 
@@ -333,7 +338,13 @@ class Calibrated:
             "image_threshold": self.image_threshold(),
             "stride": self.stride,
             "false_alarms": self.false_alarms()._asdict(),
+            "value_range": None if self.value_range_ is None else self.value_range_.to_json(),
         }
+
+    def _range_sentence(self) -> str:
+        if self.value_range_ is None:
+            return "0 to the highest of each image's depth, in 8 bits, as in stadx 0.1"
+        return self.value_range_.sentence()
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -19,14 +19,15 @@ from stadx.core.errors import DataError, OutputError
 from stadx.core.files import check_writable, growing
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.images import list_images, read_image, write_image, write_map
+from stadx.data.images import list_images, write_image, write_map
 from stadx.data.roi import Roi
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
+from stadx.data.value_range import read_in_range, shown
 from stadx.metrics.image_score import image_scores
 
 from .looked_at import region_for, roi_argument
-from .measured_detector import MeasuredDetector, stride_of, top_share_of
+from .measured_detector import MeasuredDetector, range_of, stride_of, top_share_of
 from .prediction_strips import BandScorer, Found, check_finite, predict_rows
 from .region_exports import EXPORTS, ScoredImage
 from .regions import RegionFinder, RegionSettings
@@ -186,14 +187,14 @@ def _predict_file(
     progress: Progress,
 ) -> tuple[Found, dict[str, str]]:
     """Write the pictures of one image; what was found, and their file names by kind."""
-    huge = open_rows(path) if detector.image_size is None else None
+    huge = open_rows(path, range_of(detector)) if detector.image_size is None else None
     if huge is not None:
         files = _file_names(name, huge=True)
         with huge:
             settings: dict[str, Any] = {"stride": stride, "min_pixels": min_pixels, "roi": roi, "progress": progress}
             found = predict_rows(detector, huge, path, out, files, scale, **settings)
         return found, files
-    pixels = read_image(path)
+    pixels = read_in_range(path, range_of(detector))
     inside = None if roi is None else roi.of(path, pixels.shape[:2])
     image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
     prediction = detector.predict(image, stride=stride, **roi_argument(inside))
@@ -206,7 +207,7 @@ def _predict_file(
     boxes = [region.box for region in regions.found]
     looked_at = None if inside is None else torch.from_numpy(inside)[None]
     score = float(image_scores(prediction.maps[:1].float().cpu(), top_share_of(detector), looked_at))
-    return Found(score, regions), write_pictures(out, name, pixels, scores, mask, scale, boxes, inside)
+    return Found(score, regions), write_pictures(out, name, shown(pixels), scores, mask, scale, boxes, inside)
 
 
 def _line(

@@ -80,7 +80,7 @@ def predict_rows(
             check_finite(scores, path)
             maps.write(scores)
             finder.add(scores > detector.threshold_, scores)
-            small.add(image.rows(done, done + len(scores)).numpy(), scores)
+            small.add(image.shown(done, done + len(scores)), scores)
             highest.add(band.cpu())
             done += len(scores)
             progress("Rows", done, height, {})
