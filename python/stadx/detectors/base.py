@@ -25,6 +25,7 @@ from stadx.data.value_range import ValueRange
 from stadx.metrics.image_score import image_scores
 from stadx.networks.dense import check_stride
 
+from .facts import facts_of, figures_of
 from .prediction import Prediction as Prediction
 from .roi import RoiMask, inside_maps, roi_argument
 from .thresholds import (
@@ -320,31 +321,11 @@ class Calibrated:
 
     def facts(self) -> dict[str, str]:
         """What it is, its thresholds and what they promise, in words."""
-        return {
-            "method": self.method,
-            **{name: str(value) for name, value in self.settings.items() if name not in ("padding", "value_range")},
-            "pixel threshold": f"{self.threshold_:.6g}",
-            "image threshold": f"{self.image_threshold():.6g}, scored with stride {self.stride}",
-            "value range of the images": self._range_sentence(),
-            "false alarms": self.false_alarms().sentence(),
-        }
+        return facts_of(self)
 
     def figures(self) -> dict[str, Any]:
         """What `facts` says, as numbers."""
-        return {
-            "method": self.method,
-            "settings": {name: value for name, value in self.settings.items() if name != "padding"},
-            "pixel_threshold": self.threshold_,
-            "image_threshold": self.image_threshold(),
-            "stride": self.stride,
-            "false_alarms": self.false_alarms()._asdict(),
-            "value_range": None if self.value_range_ is None else self.value_range_.to_json(),
-        }
-
-    def _range_sentence(self) -> str:
-        if self.value_range_ is None:
-            return "0 to the highest of each image's depth, in 8 bits, as in stadx 0.1"
-        return self.value_range_.sentence()
+        return figures_of(self)
 
     @property
     def settings(self) -> dict[str, Any]:
