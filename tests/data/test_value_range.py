@@ -158,7 +158,7 @@ def test_models_of_previous_versions_see_bytes(tmp_path: Path) -> None:
     for path in (save(tmp_path / "a.png", words(65535)), save(tmp_path / "b.pgm", words(4095))):
         assert np.array_equal(read_in_range(path, None), read_image(path))
     assert str(read_batch(tmp_path / "a.png").dtype) == "torch.uint8"
-    assert str(read_batch(tmp_path / "b.pgm", TWELVE).dtype) == "torch.float32"
+    assert str(read_batch(tmp_path / "b.pgm", value_range=TWELVE).dtype) == "torch.float32"
 
 
 def test_images_are_shown_within_the_range(tmp_path: Path) -> None:
