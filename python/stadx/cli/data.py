@@ -49,6 +49,8 @@ def check(
             f"{category.test_defect} with defects to test; {_plural(category.count('error'), 'error')}, "
             f"{_plural(category.count('warning'), 'warning')}."
         )
+        if category.depth:
+            say(f"{category.name}: {category.depth}.")
     if json_file is not None:
         entries = [
             {**asdict(category), "findings": [finding._asdict() for finding in category.findings]}

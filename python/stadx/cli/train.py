@@ -16,6 +16,7 @@ from stadx.detectors.student_teacher.settings import PRESETS, DetectorSettings, 
 from .console import ShownProgress, say
 from .options import (
     KNOWN_SETS,
+    RANGE,
     SCALES,
     TEACHERS,
     Device,
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 _ALWAYS = {"data", "out", "method", "device"}
 _SHARED = {"scales", "image_size", "target_fpr", "image_fpr", "held_out", "border", "epochs", "seed", "teacher"}
+_SHARED |= {"range"}
 _NAMES = {"scales": "patch_size", "teachers": "teacher"}  # what the compared systems, which have one, call them
+_FIELDS = {**_NAMES, "range": "value_range"}  # options by the settings that they give
 
 
 def known_method(name: str) -> str:
@@ -53,6 +56,7 @@ def known_method(name: str) -> str:
     ),
     held_out=Written(at_least=0.01, at_most=0.99),
     teachers=TEACHERS,
+    value_range=RANGE,
 )
 def train(
     *,
@@ -68,9 +72,9 @@ def train(
             callback=known_method,
             metavar=f"[{'|'.join(detector_names())}]",
             help="What models the good images: the students, or one of the systems that the paper compares them with, "
-            "in its settings, or another package's. Those take --image-size, --target-fpr, --image-fpr, --held-out and "
-            "--seed; and --scales (one), --teacher, --border, --epochs, --texture and --device where they have such "
-            "a setting.",
+            "in its settings, or another package's. Those take --image-size, --target-fpr, --image-fpr, --held-out, "
+            "--range and --seed; and --scales (one), --teacher, --border, --epochs, --texture and --device where they "
+            "have such a setting.",
         ),
     ] = STUDENT_TEACHER,
     preset: Annotated[
@@ -129,6 +133,8 @@ def train(
         detector.fit(images, progress=progress, checkpoint=checkpoint, **region)
     detector.save(out)
     say(f"Model: {out} (threshold of a pixel {detector.threshold_:.4g}, of an image {detector.image_threshold():.4g})")
+    if detector.value_range_ is not None and not detector.value_range_.is_plain:
+        say(f"Values of the images: {detector.value_range_.sentence()}")
     say(detector.false_alarms().sentence())
 
 
@@ -139,7 +145,7 @@ def _check_options(context: typer.Context, method: str, scales: Sequence[int]) -
     else:
         chosen = detector_class(method)
         taken = inspect.signature(chosen).parameters
-        known = _ALWAYS | {option for option in _SHARED if _NAMES.get(option, option) in taken}
+        known = _ALWAYS | {option for option in _SHARED if _FIELDS.get(option, option) in taken}
         known |= {"texture"} if chosen.texture_settings else set()
         known |= {"preset"} if chosen.paper_settings else set()
         known |= {"roi"} if "roi" in inspect.signature(chosen.fit).parameters else set()

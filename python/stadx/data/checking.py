@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from stadx.core.errors import DataError
+import numpy as np
+
+from stadx.core.errors import DataError, DataWarning
 from stadx.core.progress import Progress, silent
 
-from .images import list_images, read_image
+from .depths import Depths, mixed
+from .images import list_images
 from .layouts import categories, list_category
 from .layouts.category import GOOD, Category, Listing, TestImage, read_mask
+from .pixels import read_pixels
+from .samples import Pixels
+from .value_range import ValueRange, beyond
 
 _FEW = 10  # good images with which training is hardly worth it
 
@@ -38,6 +45,7 @@ class CheckedCategory:
         name: of the folder.
         train, test_good, test_defect: counts of the images listed.
         findings: errors and warnings, in the order they were met.
+        depth: the kinds of values that the images have, and the range of those to train on; "" if none can be read.
     """
 
     name: str
@@ -45,6 +53,7 @@ class CheckedCategory:
     test_good: int = 0
     test_defect: int = 0
     findings: list[Finding] = field(default_factory=list)
+    depth: str = field(default="", compare=False)
 
     def error(self, message: str) -> None:
         """Note what makes results wrong or impossible."""
@@ -64,8 +73,9 @@ def check_set(path: str | os.PathLike[str], *, progress: Progress = silent) -> l
 
     Errors: files that cannot be read, defect images without a mask and masks without an image, masks of another size
     or without a defect, the same picture in train and test or as good and as defect, files that a list of the set
-    names and that are not there. Warnings: the same picture twice, images of several sizes, masks of the whole image,
-    fewer than 10 good images, nothing to train on or to test.
+    names and that are not there. Warnings: the same picture twice, images of several sizes or depths, values beyond the
+    range of the training images, alpha channels that are 0 everywhere, masks of the whole image, fewer than 10 good
+    images, nothing to train on or to test.
 
     Args:
         path: the folder, in any of the layouts of `stadx.data.layouts`.
@@ -109,9 +119,17 @@ def _check_images(
     items = [*(("train", TestImage(path, None, GOOD)) for path in train), *(("test", image) for image in test)]
     sizes: Counter[tuple[int, int]] = Counter()
     seen: dict[bytes, _Seen] = {}
+    depths, learned = Depths(), Depths()
+    ends: dict[Path, Pixels] = {}  # the lowest and the highest value of each test image
     for done, (part, image) in enumerate(items, 1):
         try:
-            pixels = read_image(image.path)
+            found = _read(checked, image.path)
+            pixels = found.values
+            depths.add(found)
+            if part == "train":
+                learned.add(found)
+            else:
+                ends[image.path] = found._replace(values=np.stack([pixels.min((0, 1)), pixels.max((0, 1))]))
             height, width = pixels.shape[:2]
             sizes[width, height] += 1
             digest = hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).digest()
@@ -125,8 +143,36 @@ def _check_images(
     if len(sizes) > 1:
         kinds = ", ".join(f"{n} of {w}x{h}" for (w, h), n in sizes.most_common(4)) + (" …" if len(sizes) > 4 else "")
         checked.warning(f"{checked.name}: the images have {len(sizes)} sizes ({kinds}); all are resized to one square")
+    if len(depths.kinds) > 1:
+        checked.warning(f"{checked.name}: {mixed(depths.kinds)}")
+    if depths.kinds:
+        value_range = (learned if learned.kinds else depths).range()
+        checked.depth = f"{', '.join(depths.kinds)}, values from {value_range}"
+        _check_range(checked, value_range, ends)
     if 0 < len(train) < _FEW:
         checked.warning(f"{checked.name}: has few images to train on ({len(train)}); give {_FEW} or more")
+
+
+def _read(checked: CheckedCategory, path: Path) -> Pixels:
+    """An image; what reading it warns of is noted."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", DataWarning)
+        pixels = read_pixels(path)
+    for warning in told:
+        if issubclass(warning.category, DataWarning):
+            checked.warning(str(warning.message))
+    return pixels
+
+
+def _check_range(checked: CheckedCategory, value_range: ValueRange, ends: Mapping[Path, Pixels]) -> None:
+    """Warn of test images with values that a detector would clip."""
+    clipped = [path for path, (values, full, _) in ends.items() if beyond(values, value_range, full).any()]
+    if clipped:
+        checked.warning(
+            f"{clipped[0]}: has values outside the range of the training images, {value_range}, as have "
+            f"{len(clipped)} of {len(ends)} test images: they will be clipped; where they matter, train with a wider "
+            "one (--range LOW,HIGH)"
+        )
 
 
 def _check_mask(checked: CheckedCategory, image: TestImage, shape_hw: tuple[int, int]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stadx.core.errors import DataError
 
 from .decode import decode_image, is_turned, is_wide_grey, to_rgba
+from .samples import is_unfilled, warn_unfilled
 
 BoolArray = NDArray[np.bool_]
 IGNORED = 2
@@ -73,8 +74,11 @@ def mask_pixels(path: str | os.PathLike[str]) -> BoolArray:
         grey: BoolArray = np.asarray(image) != 0
         return grey
     rgba = np.asarray(to_rgba(image))
-    mask: BoolArray = rgba[..., :3].any(axis=2) & (rgba[..., 3] > 0)
-    return mask
+    mask: BoolArray = np.asarray(rgba[..., :3].any(axis=2))
+    if is_unfilled(int(rgba[..., 3].max())):
+        warn_unfilled(Path(path))
+        return mask
+    return np.asarray(mask & (rgba[..., 3] > 0))
 
 
 def check_size(mask: BoolArray, path: Path, shape_hw: tuple[int, int], image_path: str | os.PathLike[str]) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import torch
 
+from stadx.data.value_range import ValueRange
+
 
 class MeasuredDetector(Protocol):
     """What an evaluation needs of a detector."""
@@ -30,3 +32,9 @@ def stride_of(detector: object, stride: int | None) -> int:
 def top_share_of(detector: object) -> float:
     """The share of a map's pixels whose mean is the image score; of a detector that does not say, 0: the highest."""
     return float(getattr(detector, "top_share", 0.0))
+
+
+def range_of(detector: object) -> ValueRange | None:
+    """Which values of image files are black and white to a detector; None of one that does not say: those of 8 bits."""
+    found: ValueRange | None = getattr(detector, "value_range_", None)
+    return found

@@ -14,17 +14,17 @@ from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
-from stadx.data.images import read_image
 from stadx.data.layouts.category import Category
 from stadx.data.masks import IGNORED
 from stadx.data.roi import Roi, nearest
 from stadx.data.tensors import resize
+from stadx.data.value_range import ValueRange, read_in_range
 from stadx.metrics import FPR_LIMIT, ProCurve, auroc
 from stadx.metrics.image_score import image_scores
 from stadx.metrics.intervals import clopper_pearson, percent
 
 from .looked_at import notes_of, region_for, roi_argument, truth_of_image
-from .measured_detector import MeasuredDetector, stride_of, top_share_of
+from .measured_detector import MeasuredDetector, range_of, stride_of, top_share_of
 from .scored_images import DefectResult as DefectResult
 from .scored_images import TestScore as TestScore
 from .scored_images import measure, notes
@@ -56,6 +56,7 @@ class Evaluation:
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    value_range: ValueRange | None = None  # of the images, as the detector sees them
 
     @property
     def image_scores(self) -> NDArray[np.float64]:
@@ -143,7 +144,7 @@ def evaluate(
     Raises:
         DataError: the category has no test images, an image or mask cannot be read, or a score is not finite.
     """
-    stride, top_share = stride_of(detector, stride), top_share_of(detector)
+    stride, top_share, value_range = stride_of(detector, stride), top_share_of(detector), range_of(detector)
     images: list[TestScore] = []
     left_out: list[Path] = []
     roi = region_for(detector, roi)
@@ -152,7 +153,7 @@ def evaluate(
         raise DataError(f"{category.name}: no test images to evaluate; put some into test/good and test/DEFECT")
     progress("Test images", 0, total, {})
     for done, item in enumerate(category.test, start=1):
-        pixels = read_image(item.path)
+        pixels = read_in_range(item.path, value_range)
         size: tuple[int, int] = pixels.shape[:2]
         inside = None if roi is None else roi.of(item.path, size)
         truth = truth_of_image(item, size, inside, ignore_value)
@@ -207,6 +208,7 @@ def evaluate(
             *notes(category.name, images),
             *notes_of(roi, left_out, sum(not item.is_good for item in category.test)),
         ],
+        value_range=value_range,
     )
 
 

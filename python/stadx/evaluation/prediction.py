@@ -17,14 +17,15 @@ from stadx.core.files import check_writable, growing
 from stadx.core.files import write_bytes as write_bytes
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.images import list_images, read_image
+from stadx.data.images import list_images
 from stadx.data.roi import Roi
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
+from stadx.data.value_range import read_in_range, shown
 from stadx.metrics.image_score import image_scores
 
 from .looked_at import region_for, roi_argument
-from .measured_detector import MeasuredDetector, stride_of, top_share_of
+from .measured_detector import MeasuredDetector, range_of, stride_of, top_share_of
 from .output_names import check_no_image_is_replaced, file_names, longest_name
 from .output_names import output_names as output_names
 from .output_settings import OutputSettings
@@ -226,14 +227,14 @@ def _predict_file(
     def is_wanted(score: float) -> bool:
         return not outputs.only_anomalous or score > threshold
 
-    huge = open_rows(path) if detector.image_size is None else None
+    huge = open_rows(path, range_of(detector)) if detector.image_size is None else None
     if huge is not None:
         files = file_names(name, outputs.pictures, huge=True)
         with huge:
             settings: dict[str, Any] = {"stride": stride, "min_pixels": min_pixels, "roi": roi, "progress": progress}
             found = predict_rows(detector, huge, path, out, files, scale, **settings, is_wanted=is_wanted)
         return found, files if is_wanted(found.score) else {}
-    pixels = read_image(path)
+    pixels = read_in_range(path, range_of(detector))
     inside = None if roi is None else roi.of(path, pixels.shape[:2])
     image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
     prediction = detector.predict(image, stride=stride, **roi_argument(inside))
@@ -247,7 +248,7 @@ def _predict_file(
     looked_at = None if inside is None else torch.from_numpy(inside)[None]
     score = float(image_scores(prediction.maps[:1].float().cpu(), top_share_of(detector), looked_at))
     pictures = outputs.pictures if is_wanted(score) else ()
-    return Found(score, regions), write_pictures(out, name, pixels, scores, mask, scale, boxes, inside, pictures)
+    return Found(score, regions), write_pictures(out, name, shown(pixels), scores, mask, scale, boxes, inside, pictures)
 
 
 def _line(
