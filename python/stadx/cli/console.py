@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -60,6 +62,21 @@ def show(table: Table) -> None:
 def show_lines(text: str) -> None:
     """Print text on standard output as it is."""
     Console(highlight=False).print(Text(printable(text)), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def listing() -> Iterator[None]:
+    """While files are listed: what is left out of all folders is said in one line, other warnings in one each."""
+    from stadx.data.folders import LeftOut
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    told = [one.message for one in caught]
+    left_out = LeftOut.together(message for message in told if isinstance(message, LeftOut))
+    others = [message for message in told if not isinstance(message, LeftOut)]
+    for line in dict.fromkeys(str(message) for message in [*others, *filter(None, [left_out])]):
+        say(f"Warning: {line}.")
 
 
 def check_outputs(*files: Path | None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import BAD_INPUT, ShownProgress, fail, say
+from .console import BAD_INPUT, ShownProgress, fail, listing, say
 from .options import (
     ModelFile,
     OtherImageFpr,
@@ -24,8 +24,11 @@ from .options import (
 
 def predict(
     model: ModelFile,
-    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, folders of them, and patterns in quotes.")],
     out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl.")],
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", help="Also score the images in sub-folders of folders.")
+    ] = True,
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
     roi: Region = None,
@@ -55,7 +58,8 @@ def predict(
 
     chosen = {"min_area": min_area, "pixel_size": pixel_size, "exports": tuple(filter(None, export.split(",")))}
     regions = built(RegionSettings, chosen)
-    paths = collect_images(images)
+    with listing():
+        paths = collect_images(images, recursive=recursive, without=[out])
     detector = open_model(model, device, target_fpr, image_fpr)
     given: dict[str, Any] = {"stride": number(stride), "roi": apply_region(detector, roi)}
     with ShownProgress() as progress:

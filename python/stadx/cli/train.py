@@ -13,7 +13,7 @@ import typer
 from stadx.detectors.registry import STUDENT_TEACHER, detector_class, detector_names
 from stadx.detectors.student_teacher.settings import PRESETS, DetectorSettings, PresetName, for_images
 
-from .console import ShownProgress, say
+from .console import ShownProgress, listing, say
 from .options import (
     KNOWN_SETS,
     SCALES,
@@ -114,7 +114,8 @@ def train(
     from stadx.core.files import check_writable
     from stadx.data.layouts import training_images
 
-    images = training_images(data)
+    with listing():
+        images = training_images(data)
     check_writable(out)
     chosen = detector_class(method)
     if method == STUDENT_TEACHER:

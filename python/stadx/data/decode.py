@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,13 +15,16 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from stadx.core.errors import DataError
 
+from .pages import go_to_page
+
 UInt8Array = npt.NDArray[np.uint8]
 
 DEFAULT_MAX_PIXELS = 2**28
 FORMAT_NAMES = "PNG, JPEG, BMP, TIFF, WebP, PPM or PGM"
 
-# Raster formats only: some of Pillow's other readers start external programs.
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
+# Raster formats only: some of Pillow's other readers start external programs. No TGA: any bytes may pass for one.
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "JPEG2000", "DIB")
+_FORMATS += ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # of Pillow 11.3
 _ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,7 +40,7 @@ _pillow_limit_lock = threading.Lock()
 
 
 def decode_image(path: Path, max_pixels: int | None = None) -> Image.Image:
-    """Decode the first frame of an image file, in its own mode, turned upright as its EXIF says.
+    """Decode the first image of a file, or the page that a `Page` names, in its own mode, upright as its EXIF says.
 
     Raises `DataError` as `stadx.data.images.read_image` does.
     """
@@ -54,7 +58,7 @@ def is_turned(path: Path) -> bool:
     """Whether an image's EXIF has it turned by a quarter; no for what cannot be read."""
     try:
         with open_file(path) as file:
-            return _open_header(file).getexif().get(_ORIENTATION_TAG) in _QUARTERS
+            return open_header(file, path).getexif().get(_ORIENTATION_TAG) in _QUARTERS
     except Exception:  # damaged files make Pillow raise nearly anything
         return False
 
@@ -114,7 +118,7 @@ def _unfit(status: os.stat_result) -> str | None:
 
 def _decode(file: BinaryIO, path: Path, limit: int) -> Image.Image:
     try:
-        image = _open_header(file)
+        image = open_header(file, path)
         width, height = image.size
         if width * height <= limit:
             image.load()
@@ -139,12 +143,18 @@ def damaged(path: Path, reason: object) -> DataError:
     return DataError(f"{path}: damaged or cut short ({text}); copy or export it again, or remove it")
 
 
-def _open_header(file: BinaryIO) -> Image.Image:
-    """`Image.open` without Pillow's own size limit, which is lower than ours and only half an error."""
+def open_header(file: BinaryIO, path: Path | None = None) -> Image.Image:
+    """`Image.open` without Pillow's own size limit, which is lower than ours and only half an error.
+
+    At the page that `path` names, if it is given.
+    """
     with _pillow_limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=_FORMATS)
+            image = Image.open(file, formats=_FORMATS)
+            if path is not None:
+                go_to_page(image, path)
+            return image
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

@@ -16,6 +16,7 @@ from stadx.core.errors import DataError
 from .images import read_image
 from .layouts import training_images
 from .layouts.patterns import named_images
+from .pages import as_path, page_of
 from .roi import Roi, nearest
 from .tensors import ImageSize, check_images, resize
 
@@ -63,7 +64,7 @@ class ImageSource:
             self._paths = training_images(data)
             self.name = os.fspath(data)
         else:
-            self._paths = [Path(path) for path in data]
+            self._paths = [as_path(path) for path in data]
             self.name = f"{self._paths[0]} and {len(self._paths) - 1} more" if self._paths else "no files"
         if len(self) == 0:
             raise DataError("there are no training images; give at least two good ones")
@@ -175,5 +176,6 @@ def fingerprint(paths: Sequence[Path]) -> str:
             status = path.stat()
         except OSError as error:
             raise DataError(f"{path}: there is no such image ({error.strerror}); check the name") from error
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        name = path.name if (page := page_of(path)) is None else f"{path.name}#{page}"
+        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -19,6 +19,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffPage
 from stadx.core.errors import DataError
 
 from .decode import UInt8Array, damaged, open_file, pixel_limit
+from .pages import as_path, page_of
 
 LARGE_IMAGE_PIXELS = 2**24  # images with more are read by strips
 MAX_PART_BYTES = 2**26  # of a compressed strip or tile, decoded: it is held as a whole
@@ -39,11 +40,11 @@ def open_rows(path: str | os.PathLike[str]) -> RowReader | None:
     Raises:
         DataError: if it is missing, damaged, or cannot be read by strips and is too large to be read whole.
     """
-    path = Path(path)
+    path = as_path(path)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_file(path))
         try:
-            page = TiffFile(file).pages.first
+            page = _page_of(TiffFile(file), path)
             pixels = page.imagelength * page.imagewidth
             obstacle = _obstacle(page) if pixels > LARGE_IMAGE_PIXELS else None
         except Exception:  # no TIFF or a damaged one: `read_image` says what is wrong
@@ -62,6 +63,14 @@ def open_rows(path: str | os.PathLike[str]) -> RowReader | None:
             "the limit with the environment variable STADX_MAX_PIXELS"
         )
     return None
+
+
+def _page_of(tiff: TiffFile, path: Path) -> TiffPage:
+    number = page_of(path)
+    page = tiff.pages.first if number is None else tiff.pages[number - 1]
+    if not isinstance(page, TiffPage):
+        raise ValueError("a page without tags")
+    return page
 
 
 def _obstacle(page: TiffPage) -> str | None:

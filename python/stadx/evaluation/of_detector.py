@@ -16,7 +16,8 @@ from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
 from stadx.data.images import read_image
 from stadx.data.layouts.category import Category
-from stadx.data.masks import IGNORED
+from stadx.data.masks import IGNORED, Doubts
+from stadx.data.pages import entry_of
 from stadx.data.roi import Roi, nearest
 from stadx.data.tensors import resize
 from stadx.metrics import FPR_LIMIT, ProCurve, auroc
@@ -99,7 +100,7 @@ class Evaluation:
             "per_defect": {name: asdict(result) for name, result in self.per_defect.items()},
             "images": [
                 {
-                    "path": str(image.path),
+                    **entry_of(image.path),
                     "defect": image.defect,
                     "score": image.score,
                     "pixel_auroc": image.pixel_auroc,
@@ -146,6 +147,7 @@ def evaluate(
     stride, top_share = stride_of(detector, stride), top_share_of(detector)
     images: list[TestScore] = []
     left_out: list[Path] = []
+    doubts = Doubts()
     roi = region_for(detector, roi)
     total = len(category.test)
     if not total:
@@ -155,7 +157,7 @@ def evaluate(
         pixels = read_image(item.path)
         size: tuple[int, int] = pixels.shape[:2]
         inside = None if roi is None else roi.of(item.path, size)
-        truth = truth_of_image(item, size, inside, ignore_value)
+        truth = truth_of_image(item, size, inside, ignore_value, doubts)
         if item.mask is not None and not (truth == 1).any():
             left_out.append(item.path)
             continue
@@ -206,6 +208,7 @@ def evaluate(
         notes=[
             *notes(category.name, images),
             *notes_of(roi, left_out, sum(not item.is_good for item in category.test)),
+            *doubts.sentences(),
         ],
     )
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,11 @@ from stadx.core.errors import DataError, OutputError
 from stadx.core.files import check_writable, growing
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.images import list_images, read_image, write_image, write_map
+from stadx.data.folders import list_images, pages_of
+from stadx.data.globbing import is_pattern, literal
+from stadx.data.images import read_image, write_image, write_map
+from stadx.data.layouts.patterns import matching_images
+from stadx.data.pages import entry_of, page_of
 from stadx.data.roi import Roi
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
@@ -63,22 +67,32 @@ class Failure:
     message: str
 
 
-def collect_images(inputs: Iterable[Path]) -> list[Path]:
-    """List the images that `inputs` name, none twice: files, and the images directly in folders.
+def collect_images(
+    inputs: Iterable[Path], *, recursive: bool = False, without: Collection[Path] = ()
+) -> list[Path]:
+    """List the images that `inputs` name, none twice: files, the images in folders, and those that patterns match.
+
+    Args:
+        inputs: files, folders and patterns. A file with several pages stands for as many images.
+        recursive: also the images in sub-folders.
+        without: folders that are passed over, such as that of the outputs.
 
     Raises:
-        DataError: a path does not exist, or a folder holds no images.
+        DataError: a path does not exist, a pattern matches nothing, or a folder holds no images.
     """
-    found: dict[Path, Path] = {}
+    found: dict[tuple[Path, int | None], Path] = {}
     for path in inputs:
-        if os.path.isdir(path):
-            files = list_images(path)
-        elif os.path.exists(path):
-            files = [path]
+        place = literal(path)
+        if os.path.isdir(place):
+            files = list_images(place, recursive=recursive, without=without)
+        elif os.path.exists(place):
+            files = pages_of(place)
+        elif is_pattern(os.fspath(path)):
+            files = matching_images(os.fspath(path))
         else:
             raise DataError(f"{path}: no such file or folder; check the name")
         for file in files:
-            found.setdefault(file.resolve(), file)
+            found.setdefault((file.resolve(), page_of(file)), file)
     return list(found.values())
 
 
@@ -165,7 +179,7 @@ def predict_files(
                 scored.append(line)
             except DataError as error:
                 failures.append(Failure(path, str(error)))
-                line = {"path": os.fspath(path), "error": str(error)}
+                line = {**entry_of(path), "error": str(error)}
             else:
                 for export in exports:
                     export(ScoredImage(path, name, found.regions))
@@ -221,7 +235,7 @@ def _line(
     threshold = float(detector.image_threshold(stride))
     regions = found.regions
     return {
-        "path": os.fspath(path),
+        **entry_of(path),
         "image_score": found.score,
         "image_threshold": threshold,
         "is_anomalous": found.score > threshold,

@@ -1,0 +1,224 @@
+"""What folders hold: the images in them, how many each file has, and what is left out."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tifffile import TiffFile
+
+from stadx.core.errors import DataError, DataWarning
+
+from .decode import FORMAT_NAMES, open_header
+from .pages import KIND, OLD_KIND, Page, is_lesser, page_of
+
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"}
+    | ({".avif"} if find_spec("PIL.AvifImagePlugin") else set())
+)
+LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif"})
+RESULTS = "scores.jsonl"  # marks a folder that `stadx predict` wrote
+
+# Of servers, cameras and systems, besides hidden files; as they are in small letters.
+_LEFTOVERS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "@recycle", "#recycle", "#snapshot")
+_LEFTOVERS += ("@recently-snapshot", "$recycle.bin", "system volume information", "lost+found")
+_TEXTS = frozenset({".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".log", ".ini", ".html"})
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_FRAMES = (b"GIF8", b"RIFF", b"\x89PNG")
+_BROKEN = "broken links"
+
+# It logs oddities of files that are readable all the same; without a handler they would go to the terminal.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+
+class LeftOut(DataWarning):
+    """Files that are passed over because no image is expected in them.
+
+    Attributes:
+        counts: by folder or pattern, how many files of each ending, such as ".heic".
+    """
+
+    def __init__(self, counts: dict[str, Counter[str]]) -> None:
+        self.counts = counts
+        super().__init__(str(self))
+
+    @classmethod
+    def together(cls, several: Iterable[LeftOut]) -> LeftOut | None:
+        """All of them as one; a folder counts once. None where there are none."""
+        counts = {place: counter for one in several for place, counter in one.counts.items()}
+        return cls(counts) if counts else None
+
+    def __str__(self) -> str:
+        total = sum(self.counts.values(), Counter[str]())
+        endings = ", ".join(f"{count} {ending}" for ending, count in total.most_common())
+        places = list(self.counts)
+        where = places[0] + (f" and {len(places) - 1} more folders" if len(places) > 1 else "")
+        count = total.total()
+        return (
+            f"{where}: {count} {'file is' if count == 1 else 'files are'} left out, which stadx does not take for images "
+            f"({endings}); to use them, save them as {FORMAT_NAMES}"
+        )
+
+
+def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key that puts img2 before img10, ignoring case; the exact name breaks ties."""
+    # ASCII digits only: int() refuses some of the characters that count as digits in Unicode.
+    parts = re.findall(r"[0-9]+|[^0-9]+", path.name.lower())
+    return [(0, int(p), "") if "0" <= p[0] <= "9" else (1, 0, p) for p in parts], path.name
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Sub-folders of `folder` in natural order; `DataError` if it cannot be listed."""
+    return sorted((p for p in visible(folder) if os.path.isdir(p)), key=natural_key)
+
+
+def child(folder: Path, name: str) -> Path:
+    """The sub-folder of that name, upper and lower case being the same; the exact one before others."""
+    if os.path.isdir(folder / name) or not os.path.isdir(folder):
+        return folder / name
+    return next((p for p in subfolders(folder) if p.name.casefold() == name.casefold()), folder / name)
+
+
+def visible(folder: Path) -> list[Path]:
+    """What `folder` holds, without hidden files and what servers and archives leave; `DataError` if it cannot be listed."""
+    try:
+        return [p for p in folder.iterdir() if not is_leftover(p.name)]
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror}); check its permissions") from error
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that servers, systems and archives leave behind."""
+    return name.startswith(".") or name.casefold().startswith(_LEFTOVERS)
+
+
+def list_images(
+    folder: str | os.PathLike[str], *, recursive: bool = False, without: Collection[Path] = ()
+) -> list[Path]:
+    """Images directly inside `folder` in natural order (img2 before img10), hidden ones left out.
+
+    A file with several pages stands for as many images, see `Page`. Warns `LeftOut` of files that are no images.
+
+    Args:
+        folder: where they are.
+        recursive: also those in its sub-folders, after its own, but not in folders with results of `stadx predict`.
+        without: sub-folders that are passed over.
+
+    Raises:
+        DataError: for a path that is missing, is a file, cannot be listed, or holds no image.
+    """
+    folder = Path(folder)
+    if not os.path.isdir(folder):
+        raise DataError(_not_a_folder(folder))
+    found: list[Path] = []
+    counts: dict[str, Counter[str]] = {}
+    passed = {path.resolve() for path in without}
+    for place in _below(folder, passed) if recursive else [folder]:
+        inside = visible(place)
+        found += sorted((p for p in inside if is_image(p)), key=natural_key)
+        if others := _endings(inside):
+            counts[os.fspath(place)] = others
+    if not found:
+        raise DataError(f"{folder}: no images in this folder; {_where_images_may_be(folder, counts)}")
+    if counts:
+        warnings.warn(LeftOut(counts), stacklevel=2)
+    return with_pages(found)
+
+
+def is_image(path: Path) -> bool:
+    """Whether this is a file with an ending of images."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(path)
+
+
+def warn_left_out(place: str, paths: Iterable[Path]) -> None:
+    """Warn `LeftOut` of those of the paths that are files, but no images."""
+    if counts := _endings(paths):
+        warnings.warn(LeftOut({place: counts}), stacklevel=3)
+
+
+def with_pages(paths: Iterable[Path]) -> list[Path]:
+    """The images of several files, in their order."""
+    return [page for path in paths for page in pages_of(path)]
+
+
+def pages_of(path: Path) -> list[Path]:
+    """The images of a file: itself, or its pages where it has several. What cannot be read counts as one.
+
+    Thumbnails and other pages of reduced resolution, and transparency masks, are no images of their own.
+    """
+    if page_of(path) is not None:
+        return [path]
+    try:
+        with path.open("rb") as file:
+            numbers = _full_pages(file)
+    except Exception:  # reading says what is wrong
+        return [path]
+    return [Page(path, number) for number in numbers] if len(numbers) > 1 else [path]
+
+
+def _full_pages(file: BinaryIO) -> list[int]:
+    start = file.read(12)
+    file.seek(0)
+    if start[:4] in _TIFF:
+        pages: Any = TiffFile(file).pages
+        kinds = [(page.tags.valueof(KIND), page.tags.valueof(OLD_KIND)) for page in pages] if len(pages) > 1 else []
+        return [number for number, kind in enumerate(kinds, 1) if not is_lesser(*kind)]
+    if start[:4] in _FRAMES or start[4:8] == b"ftyp":
+        return list(range(1, getattr(open_header(file), "n_frames", 1) + 1))
+    return []
+
+
+def _endings(paths: Iterable[Path]) -> Counter[str]:
+    """How many files of each ending are left out."""
+    found: Counter[str] = Counter()
+    for path in paths:
+        ending = path.suffix.lower()
+        if ending in IMAGE_SUFFIXES:
+            found[_BROKEN] += os.path.islink(path) and not os.path.exists(path)
+        elif ending not in _TEXTS and os.path.isfile(path):
+            found[ending or "without ending"] += 1
+    return +found
+
+
+def _below(folder: Path, passed: set[Path]) -> Iterator[Path]:
+    """A folder and all below it that have not been passed: links may lead in a circle."""
+    if (real := folder.resolve()) in passed:
+        return
+    passed.add(real)
+    yield folder
+    for inside in subfolders(folder):
+        if not os.path.isfile(inside / RESULTS):
+            yield from _below(inside, passed)
+
+
+def _not_a_folder(path: Path) -> str:
+    if os.path.exists(path):
+        return f"{path}: is a file; give the folder that holds the images"
+    try:
+        names = [p.name for p in path.parent.iterdir()]
+    except (OSError, ValueError):
+        names = []
+    close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    hint = f"did you mean {path.parent / close[0]}?" if close else "check the path"
+    return f"{path}: no such folder; {hint}"
+
+
+def _where_images_may_be(folder: Path, counts: dict[str, Counter[str]]) -> str:
+    if counts:
+        return f"{str(LeftOut(counts)).partition(': ')[2]}"
+    inside = subfolders(folder)
+    if not inside:
+        return f"put {FORMAT_NAMES} files into it, or name another folder"
+    listed = ", ".join(p.name for p in inside[:8]) + (", ..." if len(inside) > 8 else "")
+    guesses = [folder / "train" / "good", folder / "good", *(p / "train" / "good" for p in inside)]
+    guess = next((g for g in guesses if os.path.isdir(g)), None)
+    return f"it has sub-folders {listed}: " + (f"did you mean {guess}?" if guess else "name one of them")
