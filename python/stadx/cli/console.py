@@ -67,15 +67,12 @@ def show_lines(text: str) -> None:
 @contextlib.contextmanager
 def listing() -> Iterator[None]:
     """While files are listed: what is left out of all folders is said in one line, other warnings in one each."""
-    from stadx.data.folders import LeftOut
+    from stadx.data.folders import left_out_in_one
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    told = [one.message for one in caught]
-    left_out = LeftOut.together(message for message in told if isinstance(message, LeftOut))
-    others = [message for message in told if not isinstance(message, LeftOut)]
-    for line in dict.fromkeys(str(message) for message in [*others, *filter(None, [left_out])]):
+    for line in left_out_in_one(caught):
         say(f"Warning: {line}.")
 
 

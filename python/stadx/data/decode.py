@@ -23,7 +23,7 @@ DEFAULT_MAX_PIXELS = 2**28
 FORMAT_NAMES = "PNG, JPEG, BMP, TIFF, WebP, PPM or PGM"
 
 # Raster formats only: some of Pillow's other readers start external programs. No TGA: any bytes may pass for one.
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "JPEG2000", "DIB")
+_FORMATS: tuple[str, ...] = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "JPEG2000", "DIB")
 _FORMATS += ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # of Pillow 11.3
 _ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {

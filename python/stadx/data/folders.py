@@ -29,7 +29,16 @@ LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", "
 RESULTS = "scores.jsonl"  # marks a folder that `stadx predict` wrote
 
 # Of servers, cameras and systems, besides hidden files; as they are in small letters.
-_LEFTOVERS = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "@recycle", "#recycle", "#snapshot")
+_LEFTOVERS: tuple[str, ...] = (
+    "__macosx",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "@eadir",
+    "@recycle",
+    "#recycle",
+    "#snapshot",
+)
 _LEFTOVERS += ("@recently-snapshot", "$recycle.bin", "system volume information", "lost+found")
 _TEXTS = frozenset({".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".log", ".ini", ".html"})
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -48,14 +57,8 @@ class LeftOut(DataWarning):
     """
 
     def __init__(self, counts: dict[str, Counter[str]]) -> None:
+        super().__init__(counts)
         self.counts = counts
-        super().__init__(str(self))
-
-    @classmethod
-    def together(cls, several: Iterable[LeftOut]) -> LeftOut | None:
-        """All of them as one; a folder counts once. None where there are none."""
-        counts = {place: counter for one in several for place, counter in one.counts.items()}
-        return cls(counts) if counts else None
 
     def __str__(self) -> str:
         total = sum(self.counts.values(), Counter[str]())
@@ -64,9 +67,17 @@ class LeftOut(DataWarning):
         where = places[0] + (f" and {len(places) - 1} more folders" if len(places) > 1 else "")
         count = total.total()
         return (
-            f"{where}: {count} {'file is' if count == 1 else 'files are'} left out, which stadx does not take for images "
-            f"({endings}); to use them, save them as {FORMAT_NAMES}"
+            f"{where}: {count} {'file is' if count == 1 else 'files are'} left out, which stadx does not take for "
+            f"images ({endings}); to use them, save them as {FORMAT_NAMES}"
         )
+
+
+def left_out_in_one(caught: Iterable[warnings.WarningMessage]) -> list[str]:
+    """What warnings say that were caught while files were listed: one line for all `LeftOut`, and the others before."""
+    messages = [one.message for one in caught]
+    counts = {place: counter for one in messages if isinstance(one, LeftOut) for place, counter in one.counts.items()}
+    lines = [str(message) for message in messages if not isinstance(message, LeftOut)]
+    return list(dict.fromkeys(lines + ([str(LeftOut(counts))] if counts else [])))
 
 
 def natural_key(path: Path) -> tuple[list[tuple[int, int, str]], str]:
@@ -89,7 +100,7 @@ def child(folder: Path, name: str) -> Path:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What `folder` holds, without hidden files and what servers and archives leave; `DataError` if it cannot be listed."""
+    """What `folder` holds but for leftovers, see `is_leftover`; `DataError` if it cannot be listed."""
     try:
         return [p for p in folder.iterdir() if not is_leftover(p.name)]
     except OSError as error:
@@ -121,7 +132,7 @@ def list_images(
         raise DataError(_not_a_folder(folder))
     found: list[Path] = []
     counts: dict[str, Counter[str]] = {}
-    passed = {path.resolve() for path in without}
+    passed = {path.resolve() for path in without} - {folder.resolve()}
     for place in _below(folder, passed) if recursive else [folder]:
         inside = visible(place)
         found += sorted((p for p in inside if is_image(p)), key=natural_key)

@@ -37,8 +37,8 @@ def read_image(path: str | os.PathLike[str], max_pixels: int | None = None) -> U
     """Read one image as a person would see it: uint8 [H, W, 3] RGB, contiguous.
 
     EXIF rotation is applied, transparency is laid on white, 16-bit values are scaled to 8 bits, floating-
-    point values must lie in [0, 1]; of a file with several pages the first is read, or the one that a `Page` names. `max_pixels` limits
-    H·W before anything is decoded (default: environment variable STADX_MAX_PIXELS, else 2**28).
+    point values must lie in [0, 1]; of a file with several pages the first is read, or the one that a `Page` names.
+    `max_pixels` limits H·W before anything is decoded (default: environment variable STADX_MAX_PIXELS, else 2**28).
 
     Raises `DataError` for a file that is missing, unreadable, empty, damaged, not an image, or too large.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from PIL import Image
 from stadx.core.errors import DataError
 
 from .decode import decode_image, is_turned, is_wide_grey, to_rgba
-from .pages import as_path, page_of
+from .pages import as_path, listed, page_of
 
 BoolArray = NDArray[np.bool_]
 IGNORED = 2
@@ -42,22 +41,20 @@ class Doubts:
 
     def sentences(self) -> list[str]:
         """What to say of them, one sentence for each kind."""
-        said = []
-        if self.grey:
-            highest = max(self.grey.values())
-            said.append(
-                f"{_listed(self.grey)}: {100 * highest:.2g} % of the pixels that are not black are grey, as JPEG and "
-                "smoothing make it; what is above half of the mask's maximum counts as defect. Save masks as PNG with "
-                f"0 and 255 alone, or labels as 1, 2, 3, … up to {LABELS}"
-            )
-        if self.inverted:
-            said.append(
-                f"{_listed(self.inverted)}: most of the image is marked, its border too, as if defects were black on "
-                "white; white (not black) is defect: invert the mask if so"
-            )
-        if self.whole:
-            said.append(f"{_listed(self.whole)}: marks every pixel of its image; mark the defect alone")
-        return said
+        return [sentence for sentence, _ in self.found()]
+
+    def found(self) -> list[tuple[str, list[Path]]]:
+        """What to say of each kind, and of which masks."""
+        share = f"{100 * max(self.grey.values(), default=0):.0f} %"
+        kinds = {
+            f"up to {share} of the pixels that are not black are grey, as JPEG and smoothing make it; what is above half "
+            "of a mask's maximum counts as defect. Save masks as PNG with 0 and 255 alone, or labels as 1, 2, 3, … up "
+            f"to {LABELS}": self.grey,
+            "most of the image is marked, its border too, as if defects were black on white; what is not black counts "
+            "as defect: invert the mask if so": self.inverted,
+            "marks every pixel of its image; mark the defect alone": self.whole,
+        }
+        return [(f"{listed(masks)}: {text}", list(masks)) for text, masks in kinds.items() if masks]
 
     def look_at(self, path: Path, values: NDArray[Any], mask: BoolArray) -> None:
         """Note what is odd about a mask [H, W] that was made of `values` [H, W]."""
@@ -181,12 +178,6 @@ def _grey_values(image: Image.Image) -> NDArray[Any]:
     if alpha.min() == 255:
         return values
     return np.ceil(values * (alpha / 255)).astype(np.uint8)  # what is there at all stays above 0
-
-
-def _listed(paths: Iterable[Path]) -> str:
-    """ "a.png, b.png, c.png and 4 more"."""
-    names = list(map(str, paths))
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def check_size(mask: NDArray[Any], path: Path, shape_hw: tuple[int, int], image_path: str | os.PathLike[str]) -> None:

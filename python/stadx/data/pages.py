@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,12 @@ def entry_of(path: Path) -> dict[str, Any]:
     """How JSON names an image: "path", and "page" where the file has several."""
     page = page_of(path)
     return {"path": path.__fspath__(), **({} if page is None else {"page": page})}
+
+
+def listed(paths: Iterable[Path]) -> str:
+    """How a sentence names some files: "a.png, b.png, c.png and 4 more"."""
+    names = list(map(str, paths))
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def go_to_page(image: Image.Image, path: Path) -> None:

@@ -131,7 +131,9 @@ class Roi:
         if (page := page_of(image)) is not None:  # or the same page of a file of masks
             stems |= {f"{file_of(image).stem}{ending}_p{page}" for ending in _ENDINGS}
         for place in places:
-            found = [f for f in mask_files(place, LOSSLESS_SUFFIXES) if f.stem in stems and f.resolve() != image.resolve()]
+            found = [
+                f for f in mask_files(place, LOSSLESS_SUFFIXES) if f.stem in stems and f.resolve() != image.resolve()
+            ]
             if len(found) > 1:
                 raise DataError(f"{found[1]}: is a second mask of {image}, beside {found[0]}; remove one of them")
             if found:

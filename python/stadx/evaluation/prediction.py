@@ -67,9 +67,7 @@ class Failure:
     message: str
 
 
-def collect_images(
-    inputs: Iterable[Path], *, recursive: bool = False, without: Collection[Path] = ()
-) -> list[Path]:
+def collect_images(inputs: Iterable[Path], *, recursive: bool = False, without: Collection[Path] = ()) -> list[Path]:
     """List the images that `inputs` name, none twice: files, the images in folders, and those that patterns match.
 
     Args:
