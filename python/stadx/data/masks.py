@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,10 @@ class Doubts:
     def found(self) -> list[tuple[str, list[Path]]]:
         """What to say of each kind, and of which masks."""
         share = f"{100 * max(self.grey.values(), default=0):.0f} %"
-        kinds = {
-            f"up to {share} of the pixels that are not black are grey, as JPEG and smoothing make it; what is above half "
-            "of a mask's maximum counts as defect. Save masks as PNG with 0 and 255 alone, or labels as 1, 2, 3, … up "
-            f"to {LABELS}": self.grey,
+        kinds: dict[str, Collection[Path]] = {
+            f"up to {share} of the pixels that are not black are grey, as JPEG and smoothing make it; what is above "
+            "half of a mask's maximum counts as defect. Save masks as PNG with 0 and 255 alone, or labels as 1, 2, 3, … "
+            f"up to {LABELS}": self.grey,
             "most of the image is marked, its border too, as if defects were black on white; what is not black counts "
             "as defect: invert the mask if so": self.inverted,
             "marks every pixel of its image; mark the defect alone": self.whole,
@@ -79,7 +80,8 @@ def read_mask(
     Raises `DataError` if its size is not `shape_hw` (that of `image_path`), if it marks no pixel, or if
     the file cannot be read. `doubts` is told of what may be meant otherwise.
     """
-    return read_truth(path, shape_hw, image_path, None, doubts) == 1
+    mask: BoolArray = read_truth(path, shape_hw, image_path, None, doubts) == 1
+    return mask
 
 
 def read_truth(
@@ -118,8 +120,8 @@ def truth_of(
     """
     same: BoolArray = np.zeros(values.shape, np.bool_)
     if ignore_value is not None:
-        same = stored == ignore_value
-        same = same.all(2) if same.ndim == 3 else same
+        equal = np.asarray(stored == ignore_value)
+        same = equal.all(2) if equal.ndim == 3 else equal
         values = np.where(same, np.zeros((), values.dtype), values)
     mask = defect_of(values)
     if doubts is not None:
@@ -174,10 +176,10 @@ def _grey_values(image: Image.Image) -> NDArray[Any]:
     if image.mode == "F" or is_wide_grey(image):
         return np.asarray(image)
     rgba = np.asarray(to_rgba(image))
-    values, alpha = rgba[..., :3].max(axis=2), rgba[..., 3]
-    if alpha.min() == 255:
-        return values
-    return np.ceil(values * (alpha / 255)).astype(np.uint8)  # what is there at all stays above 0
+    values: NDArray[Any] = rgba[..., :3].max(axis=2)
+    if rgba[..., 3].min() < 255:
+        values = np.ceil(values * (rgba[..., 3] / 255)).astype(np.uint8)  # what is there at all stays above 0
+    return values
 
 
 def check_size(mask: NDArray[Any], path: Path, shape_hw: tuple[int, int], image_path: str | os.PathLike[str]) -> None:

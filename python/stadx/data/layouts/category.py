@@ -126,7 +126,7 @@ class Layout:
 
 
 def mask_files(folder: Path, suffixes: Collection[str] = MASK_SUFFIXES) -> list[Path]:
-    """The masks that files of `folder` can be, in natural order, those without loss last; none if there is no folder."""
+    """Files of `folder` that can be masks, in natural order, those without loss last; none if there is no folder."""
     if not os.path.isdir(folder):
         return []
     files = sorted((p for p in visible(folder) if p.suffix.lower() in suffixes), key=natural_key)
