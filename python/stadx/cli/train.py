@@ -23,6 +23,7 @@ from .options import (
     Written,
     built,
     given_options,
+    image_size,
     move,
     open_region,
     refused,
@@ -48,7 +49,11 @@ def known_method(name: str) -> str:
     DetectorSettings,
     scales=replace(SCALES, default=None, shown="33; 65 for the other methods"),
     image_size=Written(
-        help="Side in pixels that images are resized to; 0 keeps them as they are.",
+        kind=str,
+        default="256",
+        read=image_size,
+        help="Side in pixels of the square that images are resized to, or height and width such as 192,256, which keep "
+        "the shape of 4:3 images; 0 keeps them as they are.",
         shown="256, or the method's own",
     ),
     held_out=Written(at_least=0.01, at_most=0.99),
@@ -112,6 +117,7 @@ def train(
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
     _check_options(context, method, settings.get("scales", ()))
     from stadx.core.files import check_writable
+    from stadx.data.images import stretched
     from stadx.data.layouts import training_images
 
     with listing():
@@ -123,6 +129,8 @@ def train(
     else:
         settings = _of_baseline(chosen, settings, preset, epochs, texture)
     detector = built(chosen, settings)
+    if told := stretched(images[0], detector.image_size):
+        say(told)
     move(detector, device)
     region = {} if (found := open_region(roi)) is None else {"roi": found}
     with ShownProgress() as progress:

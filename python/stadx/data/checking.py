@@ -105,7 +105,11 @@ def check_listing(listing: Listing | Callable[[], Listing], *, progress: Progres
         checked.error(message)
     for message in [*found.warnings, *left_out_in_one(caught)]:
         checked.warning(message)
-    _check_images(checked, category.train, category.test, progress)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _check_images(checked, category.train, category.test, progress)
+    for message in left_out_in_one(caught):
+        checked.warning(message)
     return checked
 
 

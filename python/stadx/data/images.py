@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from stadx.core.files import write_bytes
 from .decode import DEFAULT_MAX_PIXELS, UInt8Array, decode_image, to_rgb
 from .folders import IMAGE_SUFFIXES, list_images, natural_key, subfolders, visible
 from .pages import as_path
+from .tensors import ImageSize
 
 Float32Array = npt.NDArray[np.float32]
+
+_UNSEEN = 1.03  # change of the aspect ratio that is not worth a word
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -26,6 +30,7 @@ __all__ = [
     "natural_key",
     "read_image",
     "read_map",
+    "stretched",
     "subfolders",
     "visible",
     "write_image",
@@ -44,6 +49,28 @@ def read_image(path: str | os.PathLike[str], max_pixels: int | None = None) -> U
     """
     path = as_path(path)
     return to_rgb(decode_image(path, max_pixels), path)
+
+
+def stretched(path: Path, size: ImageSize) -> str | None:
+    """What to say if resizing an image to `size` changes its shape by more than a few percent.
+
+    Raises `DataError` as `read_image` does.
+    """
+    if size is None:
+        return None
+    height, width = read_image(path).shape[:2]
+    new_height, new_width = size if isinstance(size, tuple | list) else (size, size)
+    change = (new_width / new_height) / (width / height)
+    if max(change, 1 / change) <= _UNSEEN:
+        return None
+    side = math.sqrt(new_height * new_width * height / width)
+    kept = [max(8, 8 * round(length / 8)) for length in (side, side * width / height)]
+    how = "stretched" if change > 1 else "squeezed"
+    return (
+        f"{path}: is {width}x{height}, and is resized to {new_width}x{new_height}: {how} in width by "
+        f"{100 * (max(change, 1 / change) - 1):.0f} %. An image size of {kept[0]},{kept[1]} (height, width) keeps its "
+        "shape in as many pixels."
+    )
 
 
 def write_image(path: str | os.PathLike[str], image: UInt8Array) -> None:

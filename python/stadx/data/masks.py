@@ -49,8 +49,8 @@ class Doubts:
         share = f"{100 * max(self.grey.values(), default=0):.0f} %"
         kinds: dict[str, Collection[Path]] = {
             f"up to {share} of the pixels that are not black are grey, as JPEG and smoothing make it; what is above "
-            "half of a mask's maximum counts as defect. Save masks as PNG with 0 and 255 alone, or labels as 1, 2, 3, … "
-            f"up to {LABELS}": self.grey,
+            "half of a mask's maximum counts as defect. Save masks as PNG with 0 and 255 alone, or labels as 1, 2, 3, "
+            f"… up to {LABELS}": self.grey,
             "most of the image is marked, its border too, as if defects were black on white; what is not black counts "
             "as defect: invert the mask if so": self.inverted,
             "marks every pixel of its image; mark the defect alone": self.whole,
@@ -121,7 +121,7 @@ def truth_of(
     same: BoolArray = np.zeros(values.shape, np.bool_)
     if ignore_value is not None:
         equal = np.asarray(stored == ignore_value)
-        same = equal.all(2) if equal.ndim == 3 else equal
+        same = np.asarray(equal.all(2) if equal.ndim == 3 else equal)
         values = np.where(same, np.zeros((), values.dtype), values)
     mask = defect_of(values)
     if doubts is not None:

@@ -17,20 +17,7 @@ from ..masks import read_mask as read_mask
 GOOD = "good"
 GOOD_NAMES = (GOOD, "ok", "normal", "goods", "io", "pass", "passed")
 """What folders of good images are called, in small letters."""
-BAD_NAMES = (
-    "bad",
-    "ng",
-    "nok",
-    "ko",
-    "nio",
-    "abnormal",
-    "anomaly",
-    "anomalies",
-    "defect",
-    "defects",
-    "defective",
-    "fail",
-)
+BAD_NAMES = ("bad", "ng", "nok", "ko", "nio", "abnormal", "anomaly", "anomalies", "defect", "defects", "fail")
 """What folders of images with defects are called, where they have no name of their own; in small letters."""
 MASK_SUFFIXES = IMAGE_SUFFIXES
 LOSSLESS_SUFFIXES = IMAGE_SUFFIXES - LOSSY_SUFFIXES
