@@ -6,6 +6,7 @@ import difflib
 import logging
 import os
 import re
+import struct
 import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -18,7 +19,7 @@ from tifffile import TiffFile
 from stadx.core.errors import DataError, DataWarning
 
 from .decode import FORMAT_NAMES, open_header
-from .pages import KIND, OLD_KIND, Page, is_lesser, page_of
+from .pages import Page, is_lesser, page_kind, page_of
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
@@ -27,6 +28,8 @@ IMAGE_SUFFIXES = frozenset(
 )
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".avif"})
 RESULTS = "scores.jsonl"  # marks a folder that `stadx predict` wrote
+
+MASKS = "ground_truth"  # a folder with masks of the images beside it
 
 # Of servers, cameras and systems, besides hidden files; as they are in small letters.
 _LEFTOVERS: tuple[str, ...] = (
@@ -43,7 +46,7 @@ _LEFTOVERS += ("@recently-snapshot", "$recycle.bin", "system volume information"
 _TEXTS = frozenset({".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".log", ".ini", ".html"})
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FRAMES = (b"GIF8", b"RIFF", b"\x89PNG")
-_BROKEN = "broken links"
+_BROKEN = "broken link"
 
 # It logs oddities of files that are readable all the same; without a handler they would go to the terminal.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -64,7 +67,7 @@ class LeftOut(DataWarning):
         total = sum(self.counts.values(), Counter[str]())
         endings = ", ".join(f"{count} {ending}" for ending, count in total.most_common())
         places = list(self.counts)
-        where = places[0] + (f" and {len(places) - 1} more folders" if len(places) > 1 else "")
+        where = places[0] + (f" and {len(places) - 1} more" if len(places) > 1 else "")
         count = total.total()
         return (
             f"{where}: {count} {'file is' if count == 1 else 'files are'} left out, which stadx does not take for "
@@ -121,7 +124,7 @@ def list_images(
 
     Args:
         folder: where they are.
-        recursive: also those in its sub-folders, after its own, but not in folders with results of `stadx predict`.
+        recursive: also those in its sub-folders, after its own; not in those with results of `stadx predict` or masks.
         without: sub-folders that are passed over.
 
     Raises:
@@ -164,7 +167,8 @@ def with_pages(paths: Iterable[Path]) -> list[Path]:
 def pages_of(path: Path) -> list[Path]:
     """The images of a file: itself, or its pages where it has several. What cannot be read counts as one.
 
-    Thumbnails and other pages of reduced resolution, and transparency masks, are no images of their own.
+    Thumbnails and other pages of reduced resolution, and transparency masks, are no images of their own. A file of
+    several that is cut short has a last page that cannot be read.
     """
     if page_of(path) is not None:
         return [path]
@@ -180,12 +184,41 @@ def _full_pages(file: BinaryIO) -> list[int]:
     start = file.read(12)
     file.seek(0)
     if start[:4] in _TIFF:
-        pages: Any = TiffFile(file).pages
-        kinds = [(page.tags.valueof(KIND), page.tags.valueof(OLD_KIND)) for page in pages] if len(pages) > 1 else []
-        return [number for number, kind in enumerate(kinds, 1) if not is_lesser(*kind)]
+        tiff: Any = TiffFile(file)
+        kinds = [page_kind(page) for page in tiff.pages] if len(tiff.pages) > 1 else []
+        numbers = [number for number, kind in enumerate(kinds, 1) if not is_lesser(*kind)]
+        return numbers + ([len(kinds) + 1] if numbers and _goes_on(tiff) else [])
     if start[:4] in _FRAMES or start[4:8] == b"ftyp":
-        return list(range(1, getattr(open_header(file), "n_frames", 1) + 1))
+        image: Any = open_header(file)
+        try:
+            count = getattr(image, "n_frames", 1)
+        except Exception:  # cut short
+            return list(range(1, _whole_frames(image) + 2))
+        file.seek(-min(16, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        is_cut = start[:4] == b"GIF8" and file.read().rstrip(b"\0")[-1:] != b";"  # which it ends with
+        return list(range(1, count + is_cut + 1))
     return []
+
+
+def _whole_frames(image: Any) -> int:
+    count = 1
+    try:
+        while True:
+            image.seek(count)
+            image.load()
+            count += 1
+    except Exception:
+        return count
+
+
+def _goes_on(tiff: Any) -> bool:
+    """Whether the last page that can be found names another behind it: the file is cut short."""
+    form, file = tiff.tiff, tiff.filehandle
+    file.seek(tiff.pages[-1].offset)
+    (tags,) = struct.unpack(form.tagnoformat, file.read(form.tagnosize))
+    file.seek(tags * form.tagsize, os.SEEK_CUR)
+    (following,) = struct.unpack(form.offsetformat, file.read(form.offsetsize))
+    return bool(following)
 
 
 def _endings(paths: Iterable[Path]) -> Counter[str]:
@@ -207,8 +240,15 @@ def _below(folder: Path, passed: set[Path]) -> Iterator[Path]:
     passed.add(real)
     yield folder
     for inside in subfolders(folder):
-        if not os.path.isfile(inside / RESULTS):
+        if os.path.isfile(inside / RESULTS):
+            kind = "results of stadx predict"
+        elif inside.name.casefold() == MASKS:
+            kind = "masks"
+        else:
             yield from _below(inside, passed)
+            continue
+        if inside.resolve() not in passed:
+            warnings.warn(DataWarning(f"{inside}: is passed over, it holds {kind}; name it to use it"), stacklevel=3)
 
 
 def _not_a_folder(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .folders import is_leftover, natural_key, subfolders
 
-_MAGIC = re.compile(r"[*?\[]")
+_MAGIC = re.compile(r"[*?]|\[[^\]]+\]")
 _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 

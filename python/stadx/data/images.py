@@ -64,7 +64,7 @@ def stretched(path: Path, size: ImageSize) -> str | None:
     if max(change, 1 / change) <= _UNSEEN:
         return None
     side = math.sqrt(new_height * new_width * height / width)
-    kept = [max(8, 8 * round(length / 8)) for length in (side, side * width / height)]
+    kept = [max(1, round(length)) for length in (side, side * width / height)]
     how = "stretched" if change > 1 else "squeezed"
     return (
         f"{path}: is {width}x{height}, and is resized to {new_width}x{new_height}: {how} in width by "

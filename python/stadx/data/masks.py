@@ -50,7 +50,7 @@ class Doubts:
         kinds: dict[str, Collection[Path]] = {
             f"up to {share} of the pixels that are not black are grey, as JPEG and smoothing make it; what is above "
             "half of a mask's maximum counts as defect. Save masks as PNG with 0 and 255 alone, or labels as 1, 2, 3, "
-            f"… up to {LABELS}": self.grey,
+            f"… up to {LABELS}; --ignore-value names a value that does not count": self.grey,
             "most of the image is marked, its border too, as if defects were black on white; what is not black counts "
             "as defect: invert the mask if so": self.inverted,
             "marks every pixel of its image; mark the defect alone": self.whole,
@@ -177,6 +177,8 @@ def _grey_values(image: Image.Image) -> NDArray[Any]:
         return np.asarray(image)
     rgba = np.asarray(to_rgba(image))
     values: NDArray[Any] = rgba[..., :3].max(axis=2)
+    if image.mode == "P" and len(np.unique(np.asarray(image))) <= _MOST_LEVELS:  # labels, whatever their colours
+        return np.asarray((values > 0) & (rgba[..., 3] > 0))
     if rgba[..., 3].min() < 255:
         values = np.ceil(values * (rgba[..., 3] / 255)).astype(np.uint8)  # what is there at all stays above 0
     return values

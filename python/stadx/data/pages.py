@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+from tifffile import TiffFile
 
 if TYPE_CHECKING:
     _Path = Path
 else:
     _Path = type(Path())  # Path itself cannot be derived from before Python 3.12
 
-KIND, OLD_KIND = 254, 255  # TIFF's NewSubfileType and SubfileType
+_KIND, _OLD_KIND = 254, 255  # TIFF's NewSubfileType and SubfileType
 _REDUCED, _TRANSPARENCY, _OLD_REDUCED = 1, 4, 2
 
 
@@ -101,7 +102,7 @@ def go_to_page(image: Image.Image, path: Path) -> None:
         image.seek(number - 1)
         return
     tags: Any = getattr(image, "tag_v2", {})  # of a TIFF
-    while is_lesser(tags.get(KIND), tags.get(OLD_KIND)):
+    while is_lesser(tags.get(_KIND), tags.get(_OLD_KIND)):
         try:
             image.seek(image.tell() + 1)
         except EOFError:
@@ -110,7 +111,19 @@ def go_to_page(image: Image.Image, path: Path) -> None:
         tags = getattr(image, "tag_v2", {})
 
 
+def tiff_page(tiff: TiffFile, path: Path) -> Any:
+    """The page of an opened TIFF that `path` names, or the first that is no thumbnail."""
+    if (number := page_of(path)) is not None:
+        return tiff.pages[number - 1]
+    return next((page for page in tiff.pages if not is_lesser(*page_kind(page))), tiff.pages.first)
+
+
+def page_kind(page: Any) -> tuple[Any, Any]:
+    """Of a page as tifffile has it, what `is_lesser` asks."""
+    return page.tags.valueof(_KIND), page.tags.valueof(_OLD_KIND)
+
+
 def is_lesser(kind: Any, old_kind: Any) -> bool:
-    """Whether a TIFF's page is no image of its own, by its tags `KIND` and `OLD_KIND`."""
+    """Whether a TIFF's page is no image of its own, by its tags NewSubfileType and SubfileType."""
     kind = kind if isinstance(kind, int) else 0
     return bool(kind & (_REDUCED | _TRANSPARENCY)) or old_kind == _OLD_REDUCED

@@ -85,7 +85,7 @@ class ImageSource:
 
     def name_of(self, index: int) -> str:
         """What messages call one image."""
-        return os.fspath(self._paths[index]) if self._tensor is None else f"image {index}"
+        return str(self._paths[index]) if self._tensor is None else f"image {index}"
 
     def _item(self, index: int) -> _Item:
         item = self._kept.get(index)

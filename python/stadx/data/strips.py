@@ -19,7 +19,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffPage
 from stadx.core.errors import DataError
 
 from .decode import UInt8Array, damaged, open_file, pixel_limit
-from .pages import as_path, page_of
+from .pages import as_path, tiff_page
 
 LARGE_IMAGE_PIXELS = 2**24  # images with more are read by strips
 MAX_PART_BYTES = 2**26  # of a compressed strip or tile, decoded: it is held as a whole
@@ -66,8 +66,7 @@ def open_rows(path: str | os.PathLike[str]) -> RowReader | None:
 
 
 def _page_of(tiff: TiffFile, path: Path) -> TiffPage:
-    number = page_of(path)
-    page = tiff.pages.first if number is None else tiff.pages[number - 1]
+    page = tiff_page(tiff, path)
     if not isinstance(page, TiffPage):
         raise ValueError("a page without tags")
     return page

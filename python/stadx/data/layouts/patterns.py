@@ -22,7 +22,8 @@ def matching_images(pattern: str) -> list[Path]:
 
     Args:
         pattern: * stands for any part of a name, ? for one character, {a,b} for one of several, ** for any folders;
-            what exists is meant literally. One that matches folders alone stands for the images in these.
+            what exists is meant literally. One that matches folders alone, or ends in /, stands for the images in
+            these.
 
     Raises:
         DataError: if there are none.
@@ -30,10 +31,10 @@ def matching_images(pattern: str) -> list[Path]:
     if os.path.isdir(folder := literal(pattern)):
         return list_images(folder)
     found = matches(pattern)
-    files = [path for path in found if os.path.isfile(path)]
+    files = [path for path in found if os.path.isfile(path)] if pattern[-1:] not in ("/", os.sep) else []
     folders = [path for path in found if os.path.isdir(path)]
     if folders and not files:
-        return [image for folder in folders for image in list_images(folder)]
+        return _images_in(folders)
     warn_left_out(pattern, files)
     if not (images := [path for path in files if is_image(path)]):
         raise DataError(
@@ -41,6 +42,18 @@ def matching_images(pattern: str) -> list[Path]:
             "'photos/**/ok_*.png'"
         )
     return with_pages(images)
+
+
+def _images_in(folders: Sequence[Path]) -> list[Path]:
+    """The images directly in several folders, of which some may have none; `DataError` if all have none."""
+    found: list[Path] = []
+    for folder in folders:
+        try:
+            found += list_images(folder)
+        except DataError:
+            if folder == folders[-1] and not found:
+                raise
+    return found
 
 
 def named_images(names: Sequence[str | os.PathLike[str]]) -> list[Path]:
