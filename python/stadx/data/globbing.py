@@ -16,13 +16,15 @@ _BRACES = re.compile(r"\{([^{}]*,[^{}]*)\}")
 
 def is_pattern(text: str) -> bool:
     """Whether this is no path but a pattern: behind its longest part that exists it has one of * ? [ or {a,b}."""
-    return any(_MAGIC.search(part) or _BRACES.search(part) for part in _split(text)[1])
+    rest = "/".join(_split(text)[1])
+    return bool(_MAGIC.search(rest) or _BRACES.search(rest))
 
 
 def literal(text: str | os.PathLike[str]) -> Path:
     """The path that a text names: as it is, or with ~ for the home folder."""
     path = text if isinstance(text, Path) else Path(text)
-    return path.expanduser() if path.parts[:1] and path.parts[0][0] == "~" and not os.path.lexists(path) else path
+    first = path.parts[0] if path.parts else ""
+    return path.expanduser() if first.startswith("~") and not _exists(Path(first)) else path
 
 
 def matches(pattern: str) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from stadx.core.errors import DataError
 
 from ..folders import list_images, subfolders
+from ..globbing import literal
 from ..layout_registry import in_words, layout_names, layout_of, layouts
 from .category import GOOD, GOOD_NAMES, Category, Listing
 from .patterns import is_pattern, matching_images
@@ -72,7 +73,7 @@ def training_images(path: str | os.PathLike[str]) -> list[Path]:
     """
     if is_pattern(os.fspath(path)):
         return matching_images(os.fspath(path))
-    root = Path(path)
+    root = literal(path)
     layout = layout_of(root)
     try:
         return list_images(root) if layout is None else layout.training_images(root)
