@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from stadx.core.files import check_writable, growing, write_bytes
 from stadx.core.version import package_version
+from stadx.data.pages import entry_of
 
 from .region_shapes import outlines, run_lengths
 from .regions import ExportName, Regions, RegionSettings
@@ -51,7 +52,7 @@ def csv_export(out: Path, settings: RegionSettings) -> Iterator[Add]:
             lines = []
             for number, region in enumerate(image.regions.found, start=1):
                 told = settings.line(region)
-                lines.append(row(os.fspath(image.path), number, *told.pop("box"), *told.values()))
+                lines.append(row(str(image.path), number, *told.pop("box"), *told.values()))
             write(b"".join(lines))
 
         areas = ["area"] if settings.pixel_size is None else ["area", "area_mm2"]
@@ -69,7 +70,8 @@ def coco_export(out: Path, settings: RegionSettings) -> Iterator[Add]:
     def add(image: ScoredImage) -> None:
         regions = image.regions
         size = {"width": regions.width, "height": regions.height}
-        images.append(json.dumps({"id": len(images) + 1, "file_name": os.fspath(image.path), **size}))
+        named = entry_of(image.path)
+        images.append(json.dumps({"id": len(images) + 1, "file_name": named.pop("path"), **named, **size}))
         for region, counts in zip(regions.found, run_lengths(regions), strict=True):
             annotation = {
                 "id": len(annotations) + 1,
