@@ -80,7 +80,13 @@ def test_pages_are_scored_trained_on_and_measured(model: Path, category: Path, t
     (tmp_path / "in").mkdir()
     tifffile.imwrite(tmp_path / "in/stack.tif", np.stack(frames), photometric="rgb")
     out = tmp_path / "out"
-    assert stadx("predict", model, tmp_path / "in", "--out", out).exit_code == 0
+    assert stadx("predict", model, tmp_path / "in", "--out", out, "--export", "csv,coco").exit_code == 0
+    images = json.loads((out / "regions.coco.json").read_text())["images"]
+    assert [(image["file_name"], image["page"]) for image in images] == [
+        (f"{tmp_path}/in/stack.tif", i) for i in (1, 2, 3)
+    ]
+    rows = (out / "regions.csv").read_text().splitlines()[1:]
+    assert all(row.startswith(f'"{tmp_path}/in/stack.tif, page ') for row in rows)
     found = lines(out)
     assert [(line["path"], line["page"]) for line in found] == [(f"{tmp_path}/in/stack.tif", i) for i in (1, 2, 3)]
     assert [line["map"] for line in found] == [f"stack_p{i}_map.tiff" for i in (1, 2, 3)]
@@ -89,8 +95,8 @@ def test_pages_are_scored_trained_on_and_measured(model: Path, category: Path, t
     assert lines(tmp_path / "one")[0]["image_score"] == pytest.approx(found[2]["image_score"])
     assert train(tmp_path / "in/*.tif", teacher, tmp_path / "m.safetensors").exit_code == 0
     patterns = ("--good", tmp_path / "in", "--defects", tmp_path / "single.png")
-    result = stadx("evaluate", model, *patterns, "--json", tmp_path / "e.json")
-    assert result.exit_code == 0
+    result = stadx("evaluate", model, *patterns, "--json", tmp_path / "e.json", "--report", tmp_path / "e.html")
+    assert result.exit_code == 0 and "stack.tif, page " in (tmp_path / "e.html").read_text()
     images = json.loads((tmp_path / "e.json").read_text())["images"]
     assert [image.get("page") for image in images] == [1, 2, 3, None]
     result = stadx("data", "check", tmp_path / "in")
