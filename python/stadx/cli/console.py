@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -63,6 +64,18 @@ def show(table: Table) -> None:
 def show_lines(text: str) -> None:
     """Print text on standard output as it is."""
     Console(highlight=False).print(Text(printable(text)), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def listing() -> Iterator[None]:
+    """While files are listed: what is left out of all folders is said in one line, other warnings in one each."""
+    from stadx.data.folders import left_out_in_one
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for line in left_out_in_one(caught):
+        say(f"Warning: {line}.")
 
 
 def check_outputs(*files: Path | None) -> None:

@@ -225,6 +225,20 @@ def patch_sizes(text: str) -> tuple[int, ...]:
     return sizes
 
 
+def image_size(text: str) -> int | tuple[int, int] | None:
+    """Read a square's side such as "256", "H,W", or "0" for as images are."""
+    try:
+        sides = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sides = ()
+    if sides == (0,):
+        return None
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        hint = f"{text!r} is no size; give a side in pixels such as 256, height and width such as 192,256, or 0"
+        raise refused("image_size", hint)
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
 SCALES = Written(kind=str, read=patch_sizes, help="Receptive fields in pixels, such as 33 or 17,33,65.")
 
 

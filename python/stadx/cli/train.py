@@ -13,7 +13,7 @@ import typer
 from stadx.detectors.registry import STUDENT_TEACHER, detector_class, detector_names
 from stadx.detectors.student_teacher.settings import PRESETS, DetectorSettings, PresetName, for_images
 
-from .console import ShownProgress, say
+from .console import ShownProgress, listing, say
 from .options import (
     KNOWN_SETS,
     RANGE,
@@ -24,6 +24,7 @@ from .options import (
     Written,
     built,
     given_options,
+    image_size,
     move,
     open_region,
     refused,
@@ -51,7 +52,11 @@ def known_method(name: str) -> str:
     DetectorSettings,
     scales=replace(SCALES, default=None, shown="33; 65 for the other methods"),
     image_size=Written(
-        help="Side in pixels that images are resized to; 0 keeps them as they are.",
+        kind=str,
+        default="256",
+        read=image_size,
+        help="Side in pixels of the square that images are resized to, or height and width such as 192,256, which keep "
+        "the shape of 4:3 images; 0 keeps them as they are.",
         shown="256, or the method's own",
     ),
     held_out=Written(at_least=0.01, at_most=0.99),
@@ -116,9 +121,11 @@ def train(
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
     _check_options(context, method, settings.get("scales", ()))
     from stadx.core.files import check_writable, is_written_through
+    from stadx.data.images import stretched
     from stadx.data.layouts import training_images
 
-    images = training_images(data)
+    with listing():
+        images = training_images(data)
     check_writable(out)
     checkpoint = None if is_written_through(out) else f"{out}.part"
     chosen = detector_class(method)
@@ -127,6 +134,8 @@ def train(
     else:
         settings = _of_baseline(chosen, settings, preset, epochs, texture)
     detector = built(chosen, settings)
+    if told := stretched(images[0], detector.image_size):
+        say(told)
     move(detector, device)
     region = {} if (found := open_region(roi)) is None else {"roi": found}
     with ShownProgress() as progress:

@@ -6,10 +6,11 @@ import hashlib
 import os
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,9 +18,11 @@ from stadx.core.errors import DataError, DataWarning
 from stadx.core.progress import Progress, silent
 
 from .depths import Depths, mixed
-from .images import list_images
+from .folders import left_out_in_one, list_images
 from .layouts import categories, list_category
-from .layouts.category import GOOD, Category, Listing, TestImage, read_mask
+from .layouts.category import GOOD, Category, Listing, TestImage
+from .masks import Doubts, read_mask
+from .pages import entry_of, file_of, listed, page_of
 from .pixels import read_pixels
 from .samples import Pixels
 from .value_range import ValueRange, beyond
@@ -30,11 +33,16 @@ _FEW = 10  # good images with which training is hardly worth it
 class Finding(NamedTuple):
     """One thing that is wrong: an "error" makes results wrong or impossible, a "warning" may be meant.
 
-    `message` names the file and the fix.
+    `message` names the file and the fix; `files` are the images and masks that it is about, as far as they are known.
     """
 
     severity: Literal["error", "warning"]
     message: str
+    files: tuple[Path, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Values that `json.dumps` takes."""
+        return {**self._asdict(), "files": [entry_of(file) for file in self.files]}
 
 
 @dataclass
@@ -55,13 +63,13 @@ class CheckedCategory:
     findings: list[Finding] = field(default_factory=list)
     depth: str = field(default="", compare=False)
 
-    def error(self, message: str) -> None:
+    def error(self, message: str, *files: Path) -> None:
         """Note what makes results wrong or impossible."""
-        self.findings.append(Finding("error", message))
+        self.findings.append(Finding("error", message, files or _files_named(message)))
 
-    def warning(self, message: str) -> None:
+    def warning(self, message: str, *files: Path) -> None:
         """Note what may be meant."""
-        self.findings.append(Finding("warning", message))
+        self.findings.append(Finding("warning", message, files or _files_named(message)))
 
     def count(self, severity: Literal["error", "warning"]) -> int:
         """How many findings are of that kind."""
@@ -74,7 +82,8 @@ def check_set(path: str | os.PathLike[str], *, progress: Progress = silent) -> l
     Errors: files that cannot be read, defect images without a mask and masks without an image, masks of another size
     or without a defect, the same picture in train and test or as good and as defect, files that a list of the set
     names and that are not there. Warnings: the same picture twice, images of several sizes or depths, values beyond the
-    range of the training images, alpha channels that are 0 everywhere, masks of the whole image, fewer than 10 good
+    range of the training images, alpha channels that are 0 everywhere, files with several pages, files that are left
+    out, masks that are nearly two-valued, inverted or white all over, no masks, fewer than 10 good
     images, nothing to train on or to test.
 
     Args:
@@ -88,20 +97,27 @@ def check_set(path: str | os.PathLike[str], *, progress: Progress = silent) -> l
         DataError: if there is no such folder, or nothing in it to check.
     """
     if folders := categories(path):
-        return [check_listing(list_category(folder), progress=progress) for folder in folders]
-    return [check_listing(Listing(Category(Path(path), list_images(path), [])), progress=progress)]
+        return [check_listing(partial(list_category, folder), progress=progress) for folder in folders]
+    return [check_listing(lambda: Listing(Category(Path(path), list_images(path), [])), progress=progress)]
 
 
-def check_listing(listing: Listing, *, progress: Progress = silent) -> CheckedCategory:
-    """The same of a category that is listed already."""
-    category = listing.category
+def check_listing(listing: Listing | Callable[[], Listing], *, progress: Progress = silent) -> CheckedCategory:
+    """The same of a category that is listed already, or that a function lists: what is left out then is found too."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = listing if isinstance(listing, Listing) else listing()
+    category = found.category
     good = sum(image.is_good for image in category.test)
     checked = CheckedCategory(category.name, len(category.train), good, len(category.test) - good)
-    for message in listing.errors:
+    for message in found.errors:
         checked.error(message)
-    for message in listing.warnings:
+    for message in [*found.warnings, *left_out_in_one(caught)]:
         checked.warning(message)
-    _check_images(checked, category.train, category.test, progress)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _check_images(checked, category.train, category.test, progress)
+    for message in left_out_in_one(caught):
+        checked.warning(message)
     return checked
 
 
@@ -121,6 +137,8 @@ def _check_images(
     seen: dict[bytes, _Seen] = {}
     depths, learned = Depths(), Depths()
     ends: dict[Path, Pixels] = {}  # the lowest and the highest value of each test image
+    doubts = Doubts()
+    _check_pages(checked, [image.path for _, image in items])
     for done, (part, image) in enumerate(items, 1):
         try:
             found = _read(checked, image.path)
@@ -136,10 +154,13 @@ def _check_images(
             here = _Seen(image.path, part, image.defect)
             if (first := seen.setdefault(digest, here)) is not here:
                 _report_twice(checked, first, here)
-            _check_mask(checked, image, (height, width))
+            if image.mask is not None:
+                read_mask(image.mask, (height, width), image.path, doubts)
         except DataError as error:
-            checked.error(str(error))
+            checked.error(str(error), *filter(None, (image.path, image.mask)))
         progress(f"{checked.name}: images", done, len(items), {})
+    for message, masks in doubts.found():
+        checked.warning(message, *masks)
     if len(sizes) > 1:
         kinds = ", ".join(f"{n} of {w}x{h}" for (w, h), n in sizes.most_common(4)) + (" …" if len(sizes) > 4 else "")
         checked.warning(f"{checked.name}: the images have {len(sizes)} sizes ({kinds}); all are resized to one square")
@@ -160,7 +181,7 @@ def _read(checked: CheckedCategory, path: Path) -> Pixels:
         pixels = read_pixels(path)
     for warning in told:
         if issubclass(warning.category, DataWarning):
-            checked.warning(str(warning.message))
+            checked.warning(str(warning.message), path)
     return pixels
 
 
@@ -171,20 +192,29 @@ def _check_range(checked: CheckedCategory, value_range: ValueRange, ends: Mappin
         checked.warning(
             f"{clipped[0]}: has values outside the range of the training images, {value_range}, as have "
             f"{len(clipped)} of {len(ends)} test images: they will be clipped; where they matter, train with a wider "
-            "one (--range LOW,HIGH)"
+            "one (--range LOW,HIGH)",
+            *clipped,
         )
 
 
-def _check_mask(checked: CheckedCategory, image: TestImage, shape_hw: tuple[int, int]) -> None:
-    if image.mask is not None and read_mask(image.mask, shape_hw, image.path).all():
-        checked.warning(f"{image.mask}: marks every pixel of {image.path}; mark the defect alone")
+def _check_pages(checked: CheckedCategory, paths: Sequence[Path]) -> None:
+    pages = [path for path in paths if page_of(path) is not None]
+    if files := list(dict.fromkeys(map(file_of, pages))):
+        checked.warning(f"{listed(files)}: each of the {len(pages)} pages in it is an image of its own", *pages)
 
 
 def _report_twice(checked: CheckedCategory, first: _Seen, again: _Seen) -> None:
     same = f"{again.path}: is the same picture, pixel by pixel, as {first.path}"
+    files = again.path, first.path
     if first.part != again.part:
-        checked.error(f"{same}, which is trained on: results would be too good; remove one of them")
+        checked.error(f"{same}, which is trained on: results would be too good; remove one of them", *files)
     elif first.defect != again.defect:
-        checked.error(f"{same}, which is {first.defect!r} and not {again.defect!r}; remove the wrong one")
+        checked.error(f"{same}, which is {first.defect!r} and not {again.defect!r}; remove the wrong one", *files)
     else:
-        checked.warning(f"{same}; remove one of them")
+        checked.warning(f"{same}; remove one of them", *files)
+
+
+def _files_named(message: str) -> tuple[Path, ...]:
+    """The files that a message begins with."""
+    names = message.partition(": ")[0].split(", ")
+    return tuple(Path(name) for name in names if os.path.isfile(name))

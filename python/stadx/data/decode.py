@@ -35,7 +35,7 @@ _QUARTERS = (5, 6, 7, 8)  # orientations that swap width and height
 
 
 def decode_image(path: Path, max_pixels: int | None = None) -> Image.Image:
-    """Decode the first frame of an image file, in its own mode, turned upright as its EXIF says.
+    """Decode the first image of a file, or the page that a `Page` names, in its own mode, upright as its EXIF says.
 
     Raises `DataError` as `stadx.data.images.read_image` does.
     """
@@ -71,7 +71,7 @@ def is_turned(path: Path) -> bool:
     """Whether an image's EXIF has it turned by a quarter; no for what cannot be read."""
     try:
         with open_file(path) as file:
-            return open_header(file).getexif().get(_ORIENTATION_TAG) in _QUARTERS
+            return open_header(file, path).getexif().get(_ORIENTATION_TAG) in _QUARTERS
     except Exception:  # damaged files make Pillow raise nearly anything
         return False
 
@@ -108,7 +108,7 @@ def is_wide_grey(image: Image.Image) -> bool:
 
 def _decode(file: BinaryIO, path: Path, limit: int) -> Image.Image:
     try:
-        image = open_header(file)
+        image = open_header(file, path)
         check_pixels(path, *image.size, limit)
         image.load()
         return image

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -12,9 +13,12 @@ from PIL import Image
 
 from stadx.core.errors import DataError
 
+from .pages import go_to_page
+
 DEFAULT_MAX_PIXELS = 2**28
-# Raster formats only: some of Pillow's other readers start external programs.
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
+# Raster formats only: some of Pillow's other readers start external programs. No TGA: any bytes may pass for one.
+_FORMATS: tuple[str, ...] = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF", "JPEG2000", "DIB")
+_FORMATS += ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # of Pillow 11.3
 _KINDS = (  # by what stands where
     (0, b"\xff\xd8\xff", "a JPEG of a rare kind, such as of 12 bits or lossless, or with a damaged header"),
     (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
@@ -74,12 +78,18 @@ def _unfit(status: os.stat_result) -> str | None:
     return None
 
 
-def open_header(file: IO[bytes]) -> Image.Image:
-    """`Image.open` without Pillow's own size limit, which is lower than ours and only half an error."""
+def open_header(file: IO[bytes], path: Path | None = None) -> Image.Image:
+    """`Image.open` without Pillow's own size limit, which is lower than ours and only half an error.
+
+    At the page that `path` names, if it is given.
+    """
     with _pillow_limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(file, formats=_FORMATS)
+            image = Image.open(file, formats=_FORMATS)
+            if path is not None:
+                go_to_page(image, path)
+            return image
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

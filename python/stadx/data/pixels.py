@@ -14,6 +14,7 @@ from stadx.core.errors import DataError
 
 from .decode import decode_opened, is_wide_grey, to_rgb, upright_picture
 from .opening import check_pixels, damaged, open_file, open_header, pixel_limit
+from .pages import as_path
 from .samples import Array, Pixels, Samples, pixels_of
 from .tiff import is_bytes as tiff_is_bytes
 from .tiff import is_tiff, read_tiff
@@ -35,7 +36,7 @@ def read_pixels(path: str | os.PathLike[str], max_pixels: int | None = None) -> 
     Raises:
         DataError: as `read_image`; floating-point values may be any finite ones.
     """
-    path = Path(path)
+    path = as_path(path)
     limit = pixel_limit(max_pixels)
     with open_file(path) as file:
         samples = _deep(file, path, limit)
@@ -50,7 +51,7 @@ def is_bytes(path: Path) -> bool:
     with open_file(path) as file:
         start = file.read(_START)
         if is_tiff(start):
-            return tiff_is_bytes(file)
+            return tiff_is_bytes(file, path)
         return _deep_png(start) is None and _deep_netpbm(start) is None
 
 

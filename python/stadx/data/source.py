@@ -17,7 +17,8 @@ from .depths import range_of_files, range_of_tensors
 from .frames import Channels, frames_of, rgb_batch
 from .frames import ImageInput as ImageInput
 from .layouts import training_images
-from .layouts.patterns import is_pattern, named_images
+from .layouts.patterns import named_images
+from .pages import page_of
 from .roi import Roi, nearest
 from .tensors import ImageSize, resize
 from .value_range import ValueRange, read_in_range
@@ -87,10 +88,10 @@ class ImageSource:
                     self._sizes[len(self)] = item.shape[1], item.shape[2]
                     item = resize(item[None], self.size)[0]
                 self._items.append(item.cpu())
-            elif is_pattern(os.fspath(item)) or os.path.isdir(item):
+            elif os.path.isdir(item):
                 self._items += training_images(item)
             else:
-                self._items.append(Path(item))
+                self._items += named_images([item])
 
     def __len__(self) -> int:
         return len(self._items)
@@ -109,7 +110,7 @@ class ImageSource:
     def name_of(self, index: int) -> str:
         """What messages call one image."""
         item = self._items[index]
-        return f"image {index}" if isinstance(item, Tensor) else os.fspath(item)
+        return f"image {index}" if isinstance(item, Tensor) else str(item)
 
     def _item(self, index: int) -> _Item:
         item = self._kept.get(index)
@@ -185,7 +186,7 @@ def read_batch(images: ImageInput, channels: Channels = "rgb", value_range: Valu
     first = ""
     for item in frames_of(images, channels):
         for image in [item] if isinstance(item, Tensor) else named_images([item]):
-            name = f"image {len(read)}" if isinstance(image, Tensor) else os.fspath(image)
+            name = f"image {len(read)}" if isinstance(image, Tensor) else str(image)
             first = first or name
             read.append(image if isinstance(image, Tensor) else _read(image, value_range))
             if read[-1].shape != read[0].shape:
@@ -224,5 +225,6 @@ def fingerprint(paths: Sequence[Path]) -> str:
             status = path.stat()
         except OSError as error:
             raise DataError(f"{path}: there is no such image ({error.strerror}); check the name") from error
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        name = path.name if (page := page_of(path)) is None else f"{path.name}#{page}"
+        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

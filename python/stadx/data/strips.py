@@ -18,6 +18,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffPage
 from stadx.core.errors import DataError
 
 from .opening import damaged, open_file, pixel_limit
+from .pages import as_path, tiff_page
 from .samples import Array, UInt8Array
 from .value_range import ValueRange, beyond, shown, to_range, warn_of_depth, warn_of_values_beyond
 
@@ -41,11 +42,11 @@ def open_rows(path: str | os.PathLike[str], value_range: ValueRange | None = Non
     Raises:
         DataError: if it is missing, damaged, or cannot be read by strips and is too large to be read whole.
     """
-    path = Path(path)
+    path = as_path(path)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_file(path))
         try:
-            page = TiffFile(file).pages.first
+            page = tiff_page(TiffFile(file), path)
             pixels = page.imagelength * page.imagewidth
             obstacle = _obstacle(page) if pixels > LARGE_IMAGE_PIXELS else None
         except Exception:  # no TIFF or a damaged one: `read_image` says what is wrong

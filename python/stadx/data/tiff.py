@@ -17,6 +17,7 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffPage
 from stadx.core.errors import DataError
 
 from .opening import check_pixels, damaged, open_header
+from .pages import tiff_page
 from .samples import Samples, is_unfilled
 
 Array = npt.NDArray[Any]
@@ -44,14 +45,16 @@ def is_tiff(start: bytes) -> bool:
 
 
 def read_tiff(file: BinaryIO, path: Path, limit: int) -> Samples | None:
-    """Samples of the first page of a TIFF; None where Pillow reads it as it should, in 8 bits, or says what is wrong.
+    """Samples of the page of a TIFF that `path` names, or of the first.
+
+    None where Pillow reads it as it should, in 8 bits, or says what is wrong.
 
     Raises:
         DataError: for a kind of file that cannot be read, which is named, one that is damaged, or has more pixels than
             `limit`.
     """
     try:
-        page = _first_page(file)
+        page = _page(file, path)
         height, width = int(page.imagelength), int(page.imagewidth)
         plain, obstacle = _pillow_reads(page), _obstacle(page)
     except Exception:  # a damaged one, of which Pillow says what is wrong
@@ -80,15 +83,15 @@ def _name_of_codec(page: TiffPage) -> str:
     return f"its compression is {getattr(page.compression, 'name', page.compression)}"
 
 
-def _first_page(file: BinaryIO) -> TiffPage:
+def _page(file: BinaryIO, path: Path) -> TiffPage:
     file.seek(0)
-    return TiffFile(file).pages.first
+    return tiff_page(TiffFile(file), path)
 
 
-def is_bytes(file: BinaryIO) -> bool:
+def is_bytes(file: BinaryIO, path: Path) -> bool:
     """Whether the samples of a TIFF have 8 bits at most; yes for what cannot be read."""
     try:
-        page = _first_page(file)
+        page = _page(file, path)
         return page.sampleformat in (_UNSIGNED, _VOID) and all(bits <= 8 for bits in _bits(page))
     except Exception:
         return True

@@ -15,7 +15,8 @@ from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
 from stadx.data.layouts.category import Category
-from stadx.data.masks import IGNORED
+from stadx.data.masks import IGNORED, Doubts
+from stadx.data.pages import entry_of
 from stadx.data.roi import Roi, nearest
 from stadx.data.tensors import resize
 from stadx.data.value_range import ValueRange, read_in_range
@@ -100,7 +101,7 @@ class Evaluation:
             "per_defect": {name: asdict(result) for name, result in self.per_defect.items()},
             "images": [
                 {
-                    "path": str(image.path),
+                    **entry_of(image.path),
                     "defect": image.defect,
                     "score": image.score,
                     "pixel_auroc": image.pixel_auroc,
@@ -147,6 +148,7 @@ def evaluate(
     stride, top_share, value_range = stride_of(detector, stride), top_share_of(detector), range_of(detector)
     images: list[TestScore] = []
     left_out: list[Path] = []
+    doubts = Doubts()
     roi = region_for(detector, roi)
     total = len(category.test)
     if not total:
@@ -156,7 +158,7 @@ def evaluate(
         pixels = read_in_range(item.path, value_range)
         size: tuple[int, int] = pixels.shape[:2]
         inside = None if roi is None else roi.of(item.path, size)
-        truth = truth_of_image(item, size, inside, ignore_value)
+        truth = truth_of_image(item, size, inside, ignore_value, doubts)
         if item.mask is not None and not (truth == 1).any():
             left_out.append(item.path)
             continue
@@ -207,6 +209,7 @@ def evaluate(
         notes=[
             *notes(category.name, images),
             *notes_of(roi, left_out, sum(not item.is_good for item in category.test)),
+            *doubts.sentences(),
         ],
         value_range=value_range,
     )

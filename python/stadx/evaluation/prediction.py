@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,10 @@ from stadx.core.files import check_writable, growing
 from stadx.core.files import write_bytes as write_bytes
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.images import list_images
+from stadx.data.folders import list_images, pages_of
+from stadx.data.globbing import is_pattern, literal
+from stadx.data.layouts.patterns import matching_images
+from stadx.data.pages import entry_of, page_of
 from stadx.data.roi import Roi
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
@@ -70,22 +73,30 @@ class Failure:
     message: str
 
 
-def collect_images(inputs: Iterable[Path]) -> list[Path]:
-    """List the images that `inputs` name, none twice: files, and the images directly in folders.
+def collect_images(inputs: Iterable[Path], *, recursive: bool = False, without: Collection[Path] = ()) -> list[Path]:
+    """List the images that `inputs` name, none twice: files, the images in folders, and those that patterns match.
+
+    Args:
+        inputs: files, folders and patterns. A file with several pages stands for as many images.
+        recursive: also the images in sub-folders.
+        without: folders that are passed over, such as that of the outputs.
 
     Raises:
-        DataError: a path does not exist, or a folder holds no images.
+        DataError: a path does not exist, a pattern matches nothing, or a folder holds no images.
     """
-    found: dict[Path, Path] = {}
+    found: dict[tuple[Path, int | None], Path] = {}
     for path in inputs:
-        if os.path.isdir(path):
-            files = list_images(path)
-        elif os.path.exists(path):
-            files = [path]
+        place = literal(path)
+        if os.path.isdir(place):
+            files = list_images(place, recursive=recursive, without=without)
+        elif os.path.exists(place):
+            files = pages_of(place)
+        elif is_pattern(os.fspath(path)):
+            files = matching_images(os.fspath(path))
         else:
             raise DataError(f"{path}: no such file or folder; check the name")
         for file in files:
-            found.setdefault(file.resolve(), file)
+            found.setdefault((file.resolve(), page_of(file)), file)
     return list(found.values())
 
 
@@ -151,7 +162,7 @@ def predict_files(
     scale = scale_for(detector.threshold_)
     anomalous = failed = 0
     file = out / SCORES_FILE
-    place = Place(out, outputs.overwrite, frozenset(os.fspath(path) for path, _ in named))
+    place = Place(out, outputs.overwrite, frozenset((os.fspath(path), page_of(path)) for path, _ in named))
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(growing(file, anew=outputs.overwrite, is_whole=is_line))
         start = _size(file)
@@ -171,7 +182,7 @@ def predict_files(
                 anomalous += line["is_anomalous"]
             except DataError as error:
                 failed += 1
-                line = {"path": os.fspath(path), "error": str(error)}
+                line = {**entry_of(path), "error": str(error)}
             for add in adders:
                 add(line)
             write(as_line(line))
@@ -263,7 +274,7 @@ def _line(
     threshold = float(detector.image_threshold(stride))
     regions = found.regions
     return {
-        "path": os.fspath(path),
+        **entry_of(path),
         "image_score": found.score,
         "image_threshold": threshold,
         "is_anomalous": found.score > threshold,

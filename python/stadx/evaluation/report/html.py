@@ -180,7 +180,7 @@ def _shot(image: TestScore, scale: Scale, evaluation: Evaluation) -> str:
         (heat, "anomaly map"),
         (outline(pixels, truth, TRUTH, width=2), known),
     )
-    name = f"{image.defect}/{image.path.name}"
+    name = f"{image.defect}/{Path(str(image.path)).name}"  # with the page, if there are several
     tags = "".join(f'<img src="{_inline(p)}" alt="{escape(f"{name}: {what}")}">' for p, what in pictures)
     side = "over" if image.score > evaluation.image_threshold else "under"
     figures = f'score <span class="{side}">{image.score:.3g}</span>'
