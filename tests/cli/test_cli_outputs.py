@@ -88,6 +88,8 @@ def test_options_that_cannot_be(predict: Any, tmp_path: Path, options: tuple[obj
 class Trained(Brightness):
     """What `stadx train` gets: keeps a checkpoint while it learns."""
 
+    value_range_ = None
+
     def to(self, device: str) -> None: ...
 
     def fit(self, images: object, *, checkpoint: str | None, **rest: object) -> Trained:

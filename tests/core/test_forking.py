@@ -77,13 +77,13 @@ def test_locks_of_threads_that_are_not_there() -> None:
 import os, signal
 from pathlib import Path
 from stadx.core import memory, torch_state
-from stadx.data import decode
-with memory._lock, torch_state._drawing, decode._pillow_limit_lock:  # as another thread would hold them
+from stadx.data import decode, opening
+with memory._lock, torch_state._drawing, opening._pillow_limit_lock:  # as another thread would hold them
     pid = os.fork()
 if pid == 0:
     signal.alarm(20)
     with memory.keep_freed_memory(), torch_state.drawn_apart():
-        os._exit(7 if not decode.is_turned(Path("none")) and not decode._pillow_limit_lock.locked() else 1)
+        os._exit(7 if not decode.is_turned(Path("none")) and not opening._pillow_limit_lock.locked() else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
 """
     path = os.pathsep.join(sys.path)

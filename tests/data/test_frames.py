@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from small import good_images
 
-from stadx import DataError
+from stadx import DataError, DataWarning
 from stadx.data.frames import one_frame
 from stadx.data.images import read_image, write_image
 from stadx.data.source import ImageSource, read_batch
+from stadx.data.value_range import ValueRange
 
 TENSOR = good_images(4, (10, 14))
 ARRAY = np.ascontiguousarray(TENSOR.permute(0, 2, 3, 1).numpy())
@@ -134,7 +135,6 @@ def test_files_and_folders_among_them(tmp_path: Path) -> None:
         ([TENSOR[0].permute(1, 2, 0)], "image 0: a tensor [10, 14, 3]; give tensors [3, H, W], with permute(2, 0, 1)"),
         (ARRAY > 99, "array of bool, a mask; give images of uint8"),
         (ARRAY.astype(np.int64), "array of int64; give uint8, with array.astype(np.uint8)"),
-        (ARRAY.astype(np.uint16), "array of uint16; give its values divided by the highest"),
         (ARRAY.astype(">i2"), "array of >i2; give uint8"),
         (ARRAY * 1j, "array of complex128; give uint8"),
         (ARRAY.astype(np.float32), "with values from 43 to 199; scale them to 0..1"),
@@ -208,3 +208,36 @@ def test_one_frame(frame: Any) -> None:
     assert torch.equal(one_frame(frame), TENSOR[1:2])
     with pytest.raises(DataError, match="a batch of 4; give the images one by one"):
         one_frame(ARRAY)
+
+
+DEEP = (ARRAY.astype(np.uint16) << 4) + 15  # of 12 bits; the lowest value is 15, the highest 4095
+DEEP[0, 0, 0] = 4095
+
+
+@pytest.mark.parametrize("given", [DEEP, list(DEEP), DEEP.astype(">u2"), [DEEP[0], *DEEP[1:]], (x for x in DEEP)])
+def test_sixteen_bits_are_shares_of_the_range_that_they_have(given: Any) -> None:
+    source = ImageSource(given, None)
+    assert source.value_range == ValueRange(0, 4095, 4095, "uint16", "values")
+    expected = torch.from_numpy(DEEP.astype(np.float32) / 4095).permute(0, 3, 1, 2)
+    found = torch.stack([source[i] for i in range(4)])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+    assert len(found.unique()) == len(np.unique(DEEP))  # none is lost
+    torch.testing.assert_close(read_batch(DEEP, value_range=source.value_range), expected, rtol=0, atol=1e-7)
+    torch.testing.assert_close(one_frame(DEEP[1], value_range=source.value_range)[0], expected[1], rtol=0, atol=1e-7)
+
+
+def test_sixteen_bits_of_other_kinds() -> None:
+    grey = DEEP[..., 0]
+    of_array = ImageSource(list(grey), None, value_range=(0, 4095))
+    for image in (Image.fromarray(grey[1]), Image.fromarray(grey[1].astype(np.int32))):
+        of_pil = ImageSource([image, image], None, value_range=(0, 4095))
+        assert torch.equal(of_pil[0], of_array[1])
+    blue_first = ImageSource(DEEP[..., ::-1], None, channels="bgr")
+    assert torch.equal(blue_first[2], ImageSource(DEEP, None)[2])
+    clear = np.concatenate([DEEP, np.full_like(DEEP[..., :1], 65535)], 3)
+    clear[:, 1:, :, 3] = 0
+    white = ImageSource(clear, None)
+    assert white[1][:, 1:].min() == 1 and white[1][:, :1].max() < 0.1
+    with pytest.warns(DataWarning, match="image 0: .* outside the range"):
+        assert read_batch(DEEP[:1], value_range=ValueRange(0, 1023, 1023, "uint16", "values")).max() == 1
+    assert read_batch(DEEP[:1]).max() == np.float32(4095 / 65535)  # a model of 8 bits: white of 16 bits is white

@@ -83,8 +83,10 @@ class Depths:
         return BYTES
 
 
-def range_of_files(paths: Sequence[Path], given: Sequence[float] | None = None) -> ValueRange:
-    """The range of training images; those of 8 bits are not decoded for that.
+def range_of_files(
+    paths: Sequence[Path], given: Sequence[float] | None = None, deep: Sequence[Tensor] = ()
+) -> ValueRange:
+    """The range of training images, in files and `deep` ones in memory, uint16; files of 8 bits are not decoded for it.
 
     Warns, by `DataWarning`, of images of several depths.
 
@@ -97,6 +99,8 @@ def range_of_files(paths: Sequence[Path], given: Sequence[float] | None = None) 
             depths.add_bytes()
         else:
             depths.add(read_pixels(path))
+    for image in deep:
+        depths.add(Pixels(image.numpy(), None))
     if len(depths.kinds) > 1:
         warnings.warn(DataWarning(mixed(depths.kinds)), stacklevel=2)
     return depths.range(given)

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from stadx.core.errors import DataError
 
-from .decode import to_rgb, upright_picture
+from .decode import is_wide_grey, to_rgb, upright_picture
+from .samples import Samples, pixels_of
 from .tensors import check_images
-from .value_range import ValueRange, read_in_range
+from .value_range import BYTES, ValueRange, in_range, read_in_range
 
 Channels = Literal["rgb", "bgr"]
 """Order of the colours in arrays and tensors; OpenCV's is "bgr"."""
@@ -34,7 +35,9 @@ _COLOURS = (1, 3, 4)  # how many an array's last axis may have: grey, RGB, RGB a
 
 
 def frames_of(images: Any, channels: Channels = "rgb") -> Iterator[str | os.PathLike[str] | Tensor]:
-    """What `images` are, one after the other: names as they are, pixels as tensors [3, H, W], uint8 or float.
+    """What `images` are, one after the other: names as they are, pixels as tensors [3, H, W], uint8, uint16 or float.
+
+    Those of uint16 are to be brought `in_range`.
 
     Pixels are those of `images` where that can be, of a generator's frames a copy: a camera may fill one buffer again
     and again. See `ImageInput`; each element of a list may be a batch.
@@ -70,7 +73,14 @@ def one_frame(frame: Any, channels: Channels = "rgb", value_range: ValueRange | 
         raise DataError(f"the image is a batch of {len(images)}; give the images one by one")
     (image,) = images
     assert isinstance(image, Tensor)
-    return image[None]
+    return deep_in_range(image, value_range, "the image")[None]
+
+
+def deep_in_range(image: Tensor, value_range: ValueRange | None, name: str) -> Tensor:
+    """One of `frames_of`'s images [3, H, W], uint8 or float: uint16 as shares of the model's range, see `in_range`."""
+    if image.dtype != torch.uint16:
+        return image
+    return torch.from_numpy(in_range(image.permute(1, 2, 0).numpy(), value_range or BYTES, name)).permute(2, 0, 1)
 
 
 def check_stream(frames: Any) -> None:
@@ -137,7 +147,7 @@ def _each(item: Any, name: str, channels: Channels) -> Iterator[str | os.PathLik
         raise DataError(f"{name}: {_described(item)}; {_GOOD}")
 
 
-def _pil_pixels(image: Image.Image, name: str) -> NDArray[np.uint8]:
+def _pil_pixels(image: Image.Image, name: str) -> NDArray[Any]:
     """A PIL image as if it were read from a file: turned upright, transparency on white."""
     if 0 in image.size:
         raise DataError(f"{name}: has {image.size[0]}x{image.size[1]} pixels; give an image with some")
@@ -145,7 +155,12 @@ def _pil_pixels(image: Image.Image, name: str) -> NDArray[np.uint8]:
         image.load()
     except Exception as error:  # as for files: Pillow raises nearly anything
         raise DataError(f"{name}: its file cannot be read any more ({error}); open and load it again") from error
-    return to_rgb(upright_picture(image), Path(name))
+    image = upright_picture(image)
+    if image.mode == "F" or is_wide_grey(image):
+        values = np.asarray(image)[..., None]
+        whole = values.dtype.kind == "i" and values.min() >= 0 and values.max() < 2**16
+        return _pixels(values.astype(np.uint16) if whole else values, name, "rgb")
+    return to_rgb(image, Path(name))
 
 
 def _array_images(array: NDArray[Any], name: str) -> Iterator[NDArray[Any]]:
@@ -176,7 +191,7 @@ def _array_images(array: NDArray[Any], name: str) -> Iterator[NDArray[Any]]:
 
 
 def _pixels(array: NDArray[Any], name: str, channels: Channels) -> NDArray[Any]:
-    """An array [H, W, C] as RGB [H, W, 3], uint8 or float32, contiguous; opacity is laid on white as of files."""
+    """An array [H, W, C] as RGB [H, W, 3], uint8, uint16 or float32, contiguous; opacity on white as of files."""
     values = _values(array, name)
     if channels == "bgr" and values.shape[2] > 1:
         values = values[..., [2, 1, 0, 3][: values.shape[2]]]
@@ -184,6 +199,8 @@ def _pixels(array: NDArray[Any], name: str, channels: Channels) -> NDArray[Any]:
         values = np.repeat(values, 3, 2)
     elif values.shape[2] == 4 and values.dtype == np.uint8:
         values = to_rgb(Image.fromarray(np.ascontiguousarray(values)), Path(name))
+    elif values.shape[2] == 4 and values.dtype == np.uint16:
+        values = pixels_of(Samples(values[..., :3], values[..., 3]), Path(name)).values
     elif values.shape[2] == 4:
         values = values[..., 3:] * values[..., :3] + (1 - values[..., 3:])
     # PyTorch takes neither negative strides nor, without a warning, what cannot be written to
@@ -192,9 +209,9 @@ def _pixels(array: NDArray[Any], name: str, channels: Channels) -> NDArray[Any]:
 
 
 def _values(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """The values of an array of any type, uint8, or float32 in [0, 1]."""
-    if array.dtype == np.uint8:
-        return array
+    """The values of an array of any type: uint8, uint16, or float32 in [0, 1]."""
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
     what = f"{name}: an array of {array.dtype}"
     if array.dtype.kind == "f":
         # written so that NaN fails too
@@ -205,9 +222,9 @@ def _values(array: NDArray[Any], name: str) -> NDArray[Any]:
         return array.astype(np.float32)
     if array.dtype.kind == "b":
         raise DataError(f"{what}, a mask; give images of uint8, or of floats in [0, 1]")
-    if array.dtype == np.uint16:
-        raise DataError(f"{what}; give its values divided by the highest that the camera has, as floats in [0, 1]")
-    raise DataError(f"{what}; give uint8, with array.astype(np.uint8) if values are 0..255, or floats in [0, 1]")
+    raise DataError(
+        f"{what}; give uint8, with array.astype(np.uint8) if values are 0..255, uint16, or floats in [0, 1]"
+    )
 
 
 def _described(value: Any) -> str:

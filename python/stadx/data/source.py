@@ -14,7 +14,7 @@ from torch import Tensor
 from stadx.core.errors import DataError
 
 from .depths import range_of_files, range_of_tensors
-from .frames import Channels, frames_of, rgb_batch
+from .frames import Channels, deep_in_range, frames_of, rgb_batch
 from .frames import ImageInput as ImageInput
 from .layouts import training_images
 from .layouts.patterns import named_images
@@ -78,13 +78,17 @@ class ImageSource:
             raise DataError("there are no training images; give at least two good ones")
         paths = [item for item in self._items if isinstance(item, Path)]
         pixels = [item for item in self._items if isinstance(item, Tensor)]
-        self.value_range = range_of_files(paths, value_range) if paths else range_of_tensors(pixels, value_range)
+        deep = [image for image in pixels if image.dtype == torch.uint16]
+        if paths or deep:
+            self.value_range = range_of_files(paths, value_range, deep)
+        else:
+            self.value_range = range_of_tensors(pixels, value_range)
 
     def _gather(self, data: ImageInput, channels: Channels) -> None:
         passing = not isinstance(data, list | tuple)  # a generator's images are nowhere else: only their pixels here
         for item in frames_of(data, channels):
             if isinstance(item, Tensor):
-                if passing:
+                if passing and item.dtype != torch.uint16:  # those only when the range of all is known
                     self._sizes[len(self)] = item.shape[1], item.shape[2]
                     item = resize(item[None], self.size)[0]
                 self._items.append(item.cpu())
@@ -118,7 +122,9 @@ class ImageSource:
             item = self._last[1]
         if item is None:
             image = self._items[index]
-            if not isinstance(image, Tensor):
+            if isinstance(image, Tensor):
+                image = deep_in_range(image, self.value_range, self.name_of(index))
+            else:
                 image = _read(image, self.value_range)
             size = self._sizes.get(index, (image.shape[1], image.shape[2]))
             image = resize(image[None], self.size)[0]
@@ -188,7 +194,10 @@ def read_batch(images: ImageInput, channels: Channels = "rgb", value_range: Valu
         for image in [item] if isinstance(item, Tensor) else named_images([item]):
             name = f"image {len(read)}" if isinstance(image, Tensor) else str(image)
             first = first or name
-            read.append(image if isinstance(image, Tensor) else _read(image, value_range))
+            if isinstance(image, Tensor):
+                read.append(deep_in_range(image, value_range, name))
+            else:
+                read.append(_read(image, value_range))
             if read[-1].shape != read[0].shape:
                 size, others = (f"{image.shape[2]}x{image.shape[1]}" for image in (read[-1], read[0]))
                 raise DataError(

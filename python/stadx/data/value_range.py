@@ -144,7 +144,13 @@ def read_in_range(path: str | os.PathLike[str], value_range: ValueRange | None) 
     if value_range is None:
         return read_image(path)
     pixels = read_pixels(path)
-    values, full = pixels.values, pixels.full
+    return in_range(pixels.values, value_range, path, pixels.full)
+
+
+def in_range(
+    values: Array, value_range: ValueRange, path: str | os.PathLike[str], full: float | None = None
+) -> UInt8Array | npt.NDArray[np.float32]:
+    """`to_range` of an image that messages call `path`, with the warnings and errors of `read_in_range`."""
     if values.dtype == np.float32 and value_range.depth != "float32" and not (values.min() >= 0 and values.max() <= 1):
         raise DataError(
             f"{path}: values from {values.min():g} to {values.max():g}, while the training images have "
