@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from stadx.core.errors import DataError
 
 from .aupimo import FPR_BOUNDS, check_bounds, image_overlap
 from .bootstrap import Interval, bootstrap_au_pro
+from .curve import area_by_region
 from .ranks import NameOf, Ranks, Rescan
+from .saturation import HighestPixels, highest_pixels
 from .shortcuts import score_range, shortcut_au_pros
 
 Float64Array = NDArray[np.float64]
@@ -82,7 +82,7 @@ class PixelMetrics:
         self.num_images = len(ranks.sizes)
         self.num_regions = len(ranks.areas)
         self.num_background = ranks.num_background
-        self.num_defect = int(ranks.areas.sum())
+        self.num_defect = int(ranks.sizes.sum()) - ranks.num_background
 
     def au_pro(self, fpr_limit: float = FPR_LIMIT) -> float:
         """Area under the PRO curve up to a false-positive rate, divided by that rate: 1 is perfect.
@@ -97,32 +97,41 @@ class PixelMetrics:
 
     def region_au_pro(self, fpr_limit: float = FPR_LIMIT) -> Float64Array:
         """Every region's own area under its overlap curve, divided by the limit, float64 [R]. Raises as `au_pro`."""
-        check_limit(fpr_limit)
-        r = self._ranks
-        if fpr_limit > r.fpr_limit:
-            raise DataError(f"fpr_limit is {fpr_limit}, but scores were only counted up to {r.fpr_limit}")
-        # A pixel is a step from 0 to 1 between the background counts `above` and `above + equal`; its area up to
-        # `end` is end − (above + equal / 2) where the step is over by then. Whole numbers are summed exactly.
+        r = self._up_to(fpr_limit)
         end = fpr_limit * r.num_background
-        whole = int(end)
-        above, equal = r.counts.above, r.counts.equal
-        over = above + equal <= whole
-        sums = r.sum_by_region(torch.where(over, 2 * whole - 2 * above - equal, 0)) / 2
-        sums += (end - whole) * r.sum_by_region(over.long())
-        last = math.ceil(end)
-        for k in ((above < last) & ~over).nonzero().flatten():  # at most one value: the limit lies within its ties
-            steep = (end - int(above[k])) ** 2 / (2 * int(equal[k]))
-            here = torch.zeros_like(above)
-            here[k] = 1
-            sums += steep * r.sum_by_region(here)
-        area: Float64Array = sums / (r.areas * end)
+        area: Float64Array = area_by_region(r.counts.above, r.counts.equal, r.sum_by_region, end) / (r.areas * end)
+        return area
+
+    def au_spro(self, fpr_limit: float = FPR_LIMIT) -> float:
+        """Area under the saturated PRO curve up to a false-positive rate, divided by that rate: 1 is perfect.
+
+        As `au_pro`, but a region whose saturation area is reached counts as found. Raises as `au_pro`.
+        """
+        return float(np.mean(self.region_au_spro(fpr_limit)))
+
+    def region_au_spro(self, fpr_limit: float = FPR_LIMIT) -> Float64Array:
+        """Every region's own area under its saturated overlap curve, divided by the limit, float64 [R]."""
+        r, highest = self._up_to(fpr_limit), self._highest
+        end = fpr_limit * r.num_background
+        add = partial(highest.sum_by_region, regions=self.num_regions)
+        sums = area_by_region(r.counts.above, r.counts.equal, add, end)
+        area: Float64Array = sums / (r.saturation * end)
         return area
 
     def pro_curve(self) -> ProCurve:
         """The PRO curve as its corners: where a region's pixel passes the threshold, before and after its ties."""
         r = self._counted()
-        weight = np.bincount(r.at, 1.0 / r.areas[r.region], len(r.values))[::-1]  # from the highest score on
-        after = np.cumsum(weight, dtype=np.longdouble) / self.num_regions
+        return self._curve(np.bincount(r.at, 1.0 / r.areas[r.region], len(r.values)))
+
+    def spro_curve(self) -> ProCurve:
+        """The saturated PRO curve as its corners; its `pro` is the mean over all regions of the saturated overlap."""
+        r, highest = self._counted(), self._highest
+        return self._curve(np.bincount(highest.at, highest.weight / r.saturation[highest.region], len(r.values)))
+
+    def _curve(self, gain: NDArray[Any]) -> ProCurve:
+        """The curve to which the pixels of each value [E] add so much, summed over regions."""
+        r = self._ranks
+        after = np.cumsum(gain[::-1], dtype=np.longdouble) / self.num_regions
         after[-1] = 1.0  # rounding aside, this is where it ends
         pro_after = np.minimum(after, 1.0).astype(np.float64)
         pro_before = np.concatenate([[0.0], pro_after[:-1]])
@@ -207,7 +216,7 @@ class PixelMetrics:
         Raises:
             DataError: settings out of range.
         """
-        self._counted()
+        self._apart("the bootstrap")
         check_limit(fpr_limit)
         return bootstrap_au_pro(
             self._ranks, self._images, self._name_of, fpr_limit, replicates=replicates, confidence=confidence, seed=seed
@@ -215,7 +224,7 @@ class PixelMetrics:
 
     def aupimo(self, fpr_bounds: tuple[float, float] = FPR_BOUNDS) -> Float64Array:
         """`stadx.metrics.aupimo` of these images, float64 [N]; reads the maps once more."""
-        r = self._counted()
+        r = self._apart("AUPIMO")
         check_bounds(fpr_bounds)
         image = r.images[r.region]
         return image_overlap(r.values, r.at, image, self.num_images, self._images, self._name_of, fpr_bounds)
@@ -225,6 +234,23 @@ class PixelMetrics:
         exact = self.region_au_pro(fpr_limit)
         span = score_range(self._images)
         return shortcut_au_pros(self._counted(), exact, self._images, self._name_of, span, fpr_limit)
+
+    @cached_property
+    def _highest(self) -> HighestPixels:
+        return highest_pixels(self._ranks)
+
+    def _up_to(self, fpr_limit: float) -> Ranks:
+        """The ranks, if they are known up to this limit."""
+        check_limit(fpr_limit)
+        if fpr_limit > self._ranks.fpr_limit:
+            raise DataError(f"fpr_limit is {fpr_limit}, but scores were only counted up to {self._ranks.fpr_limit}")
+        return self._ranks
+
+    def _apart(self, metric: str) -> Ranks:
+        """The ranks, if they are known for every pixel and no pixel lies in two regions."""
+        if self._ranks.overlapping:
+            raise DataError(f"{metric} is of masks, but regions here overlap; give the masks of whole images")
+        return self._counted()
 
     def _counted(self) -> Ranks:
         """The ranks, if they are known for every pixel."""
