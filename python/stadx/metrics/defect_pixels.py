@@ -66,28 +66,23 @@ class DefectPixels:
         self._sample_of(scores)
 
     def _add_regions(self, scores: Tensor, truth: RegionMasks) -> None:
-        if truth.masks:
-            # the scores under each mask, one after the other; which of its pixels are connected does not matter
-            many = [scores] * len(truth.masks)
-            values, _, areas, firsts, counts = ops.defect_pixels(many, truth.masks, 8)
-            parts = counts.cpu().numpy()
-            starts = np.cumsum(parts) - parts
-            of_part = np.repeat(np.arange(len(parts)), parts)
-            area = np.bincount(of_part, areas.cpu().numpy(), len(parts)).astype(np.int64)
+        inside = [_pixels_of(mask) for mask in truth.masks]
+        if inside:
+            area = np.array([len(pixels) for pixels in inside], np.int64)
             if not area.all():
                 raise DataError(f"{truth.name}: region {int(np.argmin(area))} marks no pixel; remove it")
             saturation = area.astype(np.float64) if truth.saturation is None else np.minimum(truth.saturation, area)
-            regions = torch.from_numpy(np.repeat(np.arange(len(area), dtype=np.int32), area)).to(values.device)
-            self._keep(values, regions, area, firsts.cpu().numpy()[starts], np.zeros(len(area), np.int64), saturation)
-            self._add_repeated(scores, truth.masks, int(area.sum()))
+            regions = torch.from_numpy(np.repeat(np.arange(len(area), dtype=np.int32), area)).to(scores.device)
+            firsts = np.array([int(pixels[0]) for pixels in inside], np.int64)
+            pixels = torch.cat(inside)
+            self._keep(scores.flatten()[pixels], regions, area, firsts, np.zeros(len(area), np.int64), saturation)
+            self._add_repeated(scores, pixels)
         self._sample_of([scores])
 
-    def _add_repeated(self, scores: Tensor, masks: list[Tensor], total: int) -> None:
-        if len(masks) == 1 or _union_size(masks) == total:
-            return
-        more = torch.stack([mask != 0 for mask in masks]).sum(0) - 1
-        twice = more > 0
-        self.repeated.append(scores[twice].repeat_interleave(more[twice]))
+    def _add_repeated(self, scores: Tensor, pixels: Tensor) -> None:
+        if _distinct(pixels, scores.numel()) < len(pixels):
+            which, counts = torch.unique(pixels, return_counts=True)
+            self.repeated.append(scores.flatten()[which].repeat_interleave(counts - 1))
 
     def _keep(
         self,
@@ -163,13 +158,17 @@ class DefectPixels:
         return None if rank < 1 else float(np.partition(sample, rank)[rank])
 
 
-def _union_size(masks: list[Tensor]) -> int:
-    """Pixels that lie in any of the masks."""
-    if masks[0].is_cuda:
-        return int(torch.stack([mask != 0 for mask in masks]).any(0).sum())
-    # NumPy's loops over bool are several times as fast as PyTorch's
-    arrays = [mask.numpy() for mask in masks]
-    union = arrays[0].astype(np.bool_)
-    for array in arrays[1:]:
-        np.logical_or(union, array, out=union)
-    return int(np.count_nonzero(union))
+def _pixels_of(mask: Tensor) -> Tensor:
+    """Indices of the non-zero pixels, in raster order, int64 [n]."""
+    if mask.is_cuda:
+        return mask.flatten().nonzero()[:, 0]
+    return torch.from_numpy(np.flatnonzero(mask.numpy()))  # several times as fast as PyTorch's
+
+
+def _distinct(pixels: Tensor, size: int) -> int:
+    """How many indices below `size` there are, each once."""
+    if pixels.is_cuda:
+        return len(torch.unique(pixels))
+    seen = np.zeros(size, np.bool_)
+    seen[pixels.numpy()] = True
+    return int(np.count_nonzero(seen))
