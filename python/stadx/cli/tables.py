@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stadx.evaluation.calibration import Calibration, Share
     from stadx.evaluation.of_detector import Evaluation
     from stadx.evaluation.of_maps import MapEvaluation
+    from stadx.evaluation.spro import SproEvaluation
     from stadx.experiments.tables.published_tables import Reproduction
 
 _AS_WIDE_AS_NEEDED = 10_000  # columns of a file, which has no width
@@ -71,6 +72,21 @@ def maps_table(evaluation: MapEvaluation) -> Table:
     table.add_section()
     for name, count in evaluation.counts.items():
         table.add_row(name, f"{count:,}", "")
+    return table
+
+
+def spro_table(evaluation: SproEvaluation) -> Table:
+    """AU-sPRO of each type of anomaly by limit, and the mean over types."""
+    table = Table()
+    table.add_column("anomalies")
+    for heading in ("images", "regions", "image AUROC", *(f"AU-sPRO@{limit:g}" for limit in evaluation.mean)):
+        table.add_column(heading, justify="right")
+    for name, result in evaluation.types.items():
+        figures = (result.image_auroc, *result.au_spro.values())
+        table.add_row(Text(printable(name)), str(result.images), str(result.regions), *map(_figure, figures))
+    table.add_section()
+    means = (evaluation.mean_image_auroc, *evaluation.mean.values())
+    table.add_row("mean", "", "", *map(_figure, means), style="bold")
     return table
 
 

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from stadx.core.errors import DataError
 
 from .decode import decode_image, is_turned, is_wide_grey, to_rgba
+from .images import natural_key, visible
 
 BoolArray = NDArray[np.bool_]
+# Lossless only: a compressed mask has grey around its edges, and non-zero means defect.
+MASK_SUFFIXES = frozenset({".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm"})
 IGNORED = 2
 """In the ground truth, beside 0 and 1 for a defect: neither a defect nor background."""
 
@@ -47,6 +50,8 @@ def read_truth(
     mask = read_mask(path, shape_hw, image_path)
     if ignore_value is None:
         return mask.astype(np.uint8)
+    if os.path.isdir(path):
+        raise DataError(f"{path}: has a file for each region; a value to ignore is for whole masks alone")
     image = decode_image(Path(path))
     values = np.asarray(image)
     if image.mode != "P" and values.ndim == 3:
@@ -66,8 +71,11 @@ def truth_of(mask: BoolArray, values: NDArray[Any], ignore_value: int | None) ->
 def mask_pixels(path: str | os.PathLike[str]) -> BoolArray:
     """The pixels of an image file that are set: bool [H, W], True where any colour is non-zero and not transparent.
 
-    Raises `DataError` if the file cannot be read.
+    Of a folder, those of any of its image files: there each marks one region. Raises `DataError` if a file cannot be
+    read, or those of a folder differ in size.
     """
+    if os.path.isdir(path):
+        return _union([(file, mask_pixels(file)) for file in region_files(Path(path))])
     image = decode_image(Path(path))
     if image.mode == "F" or is_wide_grey(image):
         grey: BoolArray = np.asarray(image) != 0
@@ -75,6 +83,22 @@ def mask_pixels(path: str | os.PathLike[str]) -> BoolArray:
     rgba = np.asarray(to_rgba(image))
     mask: BoolArray = rgba[..., :3].any(axis=2) & (rgba[..., 3] > 0)
     return mask
+
+
+def region_files(folder: Path) -> list[Path]:
+    """The files of a folder that each mark one region, in natural order. Raises `DataError` if there are none."""
+    found = [p for p in visible(folder) if p.suffix.lower() in MASK_SUFFIXES and os.path.isfile(p)]
+    if not found:
+        raise DataError(f"{folder}: has no PNG files of regions; add some, or put the image among the good ones")
+    return sorted(found, key=natural_key)
+
+
+def _union(masks: list[tuple[Path, BoolArray]]) -> BoolArray:
+    first, union = masks[0]
+    for path, mask in masks[1:]:
+        check_size(mask, path, union.shape, first)
+        union = union | mask
+    return union
 
 
 def check_size(mask: BoolArray, path: Path, shape_hw: tuple[int, int], image_path: str | os.PathLike[str]) -> None:

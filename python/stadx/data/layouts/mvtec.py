@@ -62,7 +62,7 @@ def list_category(root: Path, good: str = GOOD, mask_ending: str = "_mask") -> L
             if folder.name == good:
                 test += [TestImage(path, None, GOOD) for path in list_images(folder)]
             else:
-                test += _pair_masks(folder, root / "ground_truth" / folder.name, good, mask_ending, found.errors)
+                test += pair_masks(folder, root / "ground_truth" / folder.name, good, mask_ending, found.errors)
     if os.path.isdir(root / "train"):
         with found.noting():
             train += training_images(root, good)
@@ -71,7 +71,7 @@ def list_category(root: Path, good: str = GOOD, mask_ending: str = "_mask") -> L
     return found
 
 
-def _pair_masks(folder: Path, mask_folder: Path, good: str, mask_ending: str, errors: list[str]) -> list[TestImage]:
+def pair_masks(folder: Path, mask_folder: Path, good: str, mask_ending: str, errors: list[str]) -> list[TestImage]:
     """The images of test/DEFECT, each with its mask from ground_truth/DEFECT; `errors` gets the others."""
     masks = {p.stem: p for p in mask_files(mask_folder)}
     unused = set(masks)
