@@ -26,7 +26,7 @@ def metrics_table(evaluations: Sequence[Evaluation]) -> Table:
     """The metrics of each category and of its defect types; a dash where one is undefined."""
     table = Table()
     table.add_column("category")
-    for heading in ("good", "defect", "image AUROC", "pixel AUROC", "AU-PRO@0.3"):
+    for heading in ("good", "defect", "image AUROC", "pixel AUROC", f"AU-PRO@{evaluations[0].fpr_limit:g}"):
         table.add_column(heading, justify="right")
     for evaluation in evaluations:
         good = str(sum(image.is_good for image in evaluation.images))
@@ -76,17 +76,20 @@ def maps_table(evaluation: MapEvaluation) -> Table:
 
 
 def spro_table(evaluation: SproEvaluation) -> Table:
-    """AU-sPRO of each type of anomaly by limit, and the mean over types."""
+    """AU-sPRO by limit: a column for each type of anomaly, and one for their mean."""
     table = Table()
-    table.add_column("anomalies")
-    for heading in ("images", "regions", "image AUROC", *(f"AU-sPRO@{limit:g}" for limit in evaluation.mean)):
-        table.add_column(heading, justify="right")
-    for name, result in evaluation.types.items():
-        figures = (result.image_auroc, *result.au_spro.values())
-        table.add_row(Text(printable(name)), str(result.images), str(result.regions), *map(_figure, figures))
+    table.add_column("metric")
+    for heading in (*evaluation.types, "mean"):
+        table.add_column(Text(printable(heading)), justify="right")
+    types = list(evaluation.types.values())
+    for limit, mean in evaluation.mean.items():
+        figures = (*(result.au_spro[limit] for result in types), mean)
+        table.add_row(f"AU-sPRO@{limit:g}", *map(_figure, figures), style="bold" if limit == 0.05 else None)
+    figures = (*(result.image_auroc for result in types), evaluation.mean_image_auroc)
+    table.add_row("image AUROC, highest score", *map(_figure, figures))
     table.add_section()
-    means = (evaluation.mean_image_auroc, *evaluation.mean.values())
-    table.add_row("mean", "", "", *map(_figure, means), style="bold")
+    table.add_row("images", *(str(result.images) for result in types), "")
+    table.add_row("regions", *(str(result.regions) for result in types), "")
     return table
 
 

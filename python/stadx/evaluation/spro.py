@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,12 @@ from stadx.core.version import versions
 from stadx.data.layouts import good_folders
 from stadx.data.layouts.category import GOOD
 from stadx.data.maps import open_map_set
-from stadx.data.region_files import RegionMaps, RegionsOfImage, read_config
+from stadx.data.region_files import Config, RegionMaps, RegionsOfImage, read_config, read_regions
 from stadx.metrics import SPRO_LIMITS, Regions, auroc, evaluate_maps
 
-Image = tuple[NDArray[Any], RegionsOfImage, str]
+from .scored_images import TestScore
+
+Image: TypeAlias = tuple[NDArray[Any], RegionsOfImage, str]
 
 
 class Source(Protocol):
@@ -122,8 +124,40 @@ def evaluate_spro_files(
     return evaluate_spro(lambda kind: found.of(named_good | {kind}), kinds, limits=limits, progress=progress)
 
 
+def spro_of(images: Sequence[TestScore], config: Path, progress: Progress = silent) -> SproEvaluation | None:
+    """AU-sPRO of scored test images, whose regions lie in `truth_path`; None where there are no anomalies."""
+    settings = read_config(config)
+    kinds = list(dict.fromkeys(image.defect for image in images if not image.is_good))
+    if not kinds:
+        return None
+    return evaluate_spro(
+        lambda kind: _Scored([x for x in images if x.is_good or x.defect == kind], settings, config),
+        kinds,
+        progress=progress,
+    )
+
+
+class _Scored:
+    def __init__(self, images: Sequence[TestScore], config: Config, path: Path) -> None:
+        self._images, self._config, self._path = images, config, path
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[Image]:
+        for image in self._images:
+            regions = RegionsOfImage([], [], [], 0)
+            if image.truth_path is not None:
+                regions = read_regions(image.truth_path, image.map.shape, image.path, self._config, self._path)
+            yield image.map, regions, image.defect
+
+
 def evaluate_spro(
-    images: Any, kinds: Iterable[str], *, limits: Sequence[float] = SPRO_LIMITS, progress: Progress = silent
+    images: Callable[[str], Source],
+    kinds: Iterable[str],
+    *,
+    limits: Sequence[float] = SPRO_LIMITS,
+    progress: Progress = silent,
 ) -> SproEvaluation:
     """Exact AU-sPRO of each type of anomaly.
 
