@@ -21,6 +21,7 @@ from .one_class import one_class
 from .predict import predict
 from .pretrain import pretrain
 from .reproduce import reproduce
+from .submit import ad2
 from .train import train
 
 # What a command needs is imported inside it: torch takes seconds, and help should not.
@@ -37,6 +38,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look after data sets.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(data_app, name="data")
+submit_app = typer.Typer(help="Make submissions to benchmarks.", no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(submit_app, name="submit")
 
 
 def main() -> None:
@@ -93,3 +96,4 @@ _add(
 )
 _add(info, "stadx info")
 _add(check, "stadx data check mvtec_ad/bottle", place=data_app)
+_add(ad2, "stadx submit ad2 models/ mvtec_ad_2 --out ad2.tar.gz", place=submit_app)

@@ -15,7 +15,16 @@ from PIL import Image
 from stadx.core.errors import DataError
 from stadx.core.files import write_bytes
 
-from .decode import DEFAULT_MAX_PIXELS, FORMAT_NAMES, UInt8Array, decode_image, to_rgb
+from .decode import (
+    DEFAULT_MAX_PIXELS,
+    FORMAT_NAMES,
+    UInt8Array,
+    damaged,
+    decode_image,
+    is_turned,
+    open_file,
+    to_rgb,
+)
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -24,6 +33,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "IMAGE_SUFFIXES",
+    "image_size",
     "list_images",
     "natural_key",
     "read_image",
@@ -80,6 +90,16 @@ def read_image(path: str | os.PathLike[str], max_pixels: int | None = None) -> U
     """
     path = Path(path)
     return to_rgb(decode_image(path, max_pixels), path)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of what `read_image` gives, from the file's header; `DataError` if that cannot be read."""
+    with open_file(path) as file:
+        try:
+            width, height = Image.open(file).size
+        except Exception as error:  # damaged files make Pillow raise nearly anything
+            raise damaged(path, error) from error
+    return (width, height) if is_turned(path) else (height, width)
 
 
 def write_image(path: str | os.PathLike[str], image: UInt8Array, *, durable: bool = True) -> None:

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from stadx.core.errors import DataError
+from stadx.data.masks import BoolArray
+from stadx.data.tensors import resize
+
+from .looked_at import roi_argument
+
+At = Literal["original", "model"] | int
+"""The size at which maps and masks are compared: the image's own, what the detector resizes images to, or a square's
+side."""
 
 
 class MeasuredDetector(Protocol):
@@ -30,3 +43,24 @@ def stride_of(detector: object, stride: int | None) -> int:
 def top_share_of(detector: object) -> float:
     """The share of a map's pixels whose mean is the image score; of a detector that does not say, 0: the highest."""
     return float(getattr(detector, "top_share", 0.0))
+
+
+def map_of(
+    detector: MeasuredDetector,
+    pixels: NDArray[np.uint8],
+    path: Path,
+    stride: int,
+    at: At,
+    inside: BoolArray | None = None,
+) -> NDArray[np.float32]:
+    """The map of an image uint8 [H, W, 3], float32 [H, W] of the size that `at` says."""
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+    if at != "original":
+        tensor = resize(tensor, detector.settings.get("image_size"))
+    scored = detector.score(tensor, stride=stride, **roi_argument(inside))
+    if isinstance(at, int):
+        scored = resize(scored[:, None].float(), at)[:, 0]
+    anomaly_map: NDArray[np.float32] = scored[0].float().cpu().numpy()
+    if not np.isfinite(anomaly_map).all():
+        raise DataError(f"{path}: the model's score is not a finite number here; train the model again")
+    return anomaly_map

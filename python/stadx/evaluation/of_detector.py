@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,25 +17,21 @@ from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
 from stadx.data.images import read_image
 from stadx.data.layouts.category import Category
-from stadx.data.masks import IGNORED, BoolArray
+from stadx.data.masks import IGNORED
 from stadx.data.roi import Roi, nearest
-from stadx.data.tensors import resize
 from stadx.metrics import FPR_LIMIT, ProCurve, auroc
 from stadx.metrics.image_score import image_scores
 from stadx.metrics.intervals import clopper_pearson, percent
 from stadx.metrics.pixel_metrics import check_limit
 
 from .fixed_threshold import FixedF1, f1_at, f1_of_model, validation_threshold
-from .looked_at import notes_of, region_for, roi_argument, truth_of_image
-from .measured_detector import MeasuredDetector, stride_of, top_share_of
+from .looked_at import notes_of, region_for, truth_of_image
+from .measured_detector import At as At
+from .measured_detector import MeasuredDetector, map_of, stride_of, top_share_of
 from .scored_images import DefectResult as DefectResult
 from .scored_images import TestScore as TestScore
 from .scored_images import measure, notes
 from .spro import SproEvaluation, spro_of
-
-At = Literal["original", "model"] | int
-"""The size at which maps and masks are compared: the image's own, what the detector resizes images to, or a square's
-side."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +179,7 @@ def evaluate(
         if item.mask is not None and not (truth == 1).any():
             left_out.append(item.path)
             continue
-        anomaly_map = _map_of(detector, pixels, item.path, stride, at, inside)
+        anomaly_map = map_of(detector, pixels, item.path, stride, at, inside)
         if at != "original":
             truth = nearest(torch.from_numpy(truth), anomaly_map.shape).numpy()
         mask, counts = truth == 1, truth != IGNORED
@@ -237,32 +233,11 @@ def evaluate(
     )
 
 
-def _map_of(
-    detector: MeasuredDetector,
-    pixels: NDArray[np.uint8],
-    path: Path,
-    stride: int,
-    at: At,
-    inside: BoolArray | None = None,
-) -> NDArray[np.float32]:
-    """The map of an image uint8 [H, W, 3], float32 [H, W] of the size that `at` says."""
-    tensor = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
-    if at != "original":
-        tensor = resize(tensor, detector.settings.get("image_size"))
-    scored = detector.score(tensor, stride=stride, **roi_argument(inside))
-    if isinstance(at, int):
-        scored = resize(scored[:, None].float(), at)[:, 0]
-    anomaly_map: NDArray[np.float32] = scored[0].float().cpu().numpy()
-    if not np.isfinite(anomaly_map).all():
-        raise DataError(f"{path}: the model's score is not a finite number here; train the model again")
-    return anomaly_map
-
-
 def _validation_maps(
     detector: MeasuredDetector, paths: Sequence[Path], stride: int, at: At, progress: Progress
 ) -> Iterator[NDArray[np.float32]]:
     for done, path in enumerate(paths, 1):
-        yield _map_of(detector, read_image(path), path, stride, at)
+        yield map_of(detector, read_image(path), path, stride, at)
         progress("Validation images", done, len(paths), {})
 
 
