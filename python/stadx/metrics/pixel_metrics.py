@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,8 @@ class PixelMetrics:
     """Exact metrics of a set of anomaly maps, all from one count; made by `evaluate_maps` and `ProEvaluator.compute`.
 
     Equal scores pass a threshold together; −0 equals +0. None of the values changes under a strictly increasing
-    transform of the scores.
+    transform of the scores. It can be pickled; the maps stay behind, so that the copy refuses `bootstrap`, `aupimo` and
+    `shortcuts`, which read them again.
 
     Attributes:
         num_images, num_regions, num_background, num_defect: counts of images, regions and pixels.
@@ -252,6 +253,10 @@ class PixelMetrics:
             raise DataError(f"{metric} is of masks, but regions here overlap; give the masks of whole images")
         return self._counted()
 
+    def __getstate__(self) -> dict[str, Any]:
+        names = [self._name_of(i) for i in range(self.num_images)]
+        return {**self.__dict__, "_images": _left_behind, "_name_of": names.__getitem__}
+
     def _counted(self) -> Ranks:
         """The ranks, if they are known for every pixel."""
         if self._ranks.fpr_limit < 1:
@@ -263,6 +268,10 @@ class PixelMetrics:
         hits = np.cumsum(r.multiplicity[::-1])[::-1]
         f1: Float64Array = 2 * hits / (self.num_defect + hits + r.above + r.equal)
         return f1
+
+
+def _left_behind() -> NoReturn:
+    raise DataError("the maps were not pickled with their metrics; ask for this before, where the maps are")
 
 
 def check_limit(fpr_limit: float) -> None:
