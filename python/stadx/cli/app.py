@@ -11,6 +11,7 @@ from stadx.core.version import package_version
 
 from .ablate import ablate
 from .calibrate import calibrate
+from .compare_maps import compare_maps
 from .console import RESUMABLE, SMALLER, STOPPED, reported
 from .data import check
 from .demo import demo
@@ -18,6 +19,7 @@ from .evaluate import evaluate
 from .evaluate_maps import evaluate_maps
 from .info import info
 from .one_class import one_class
+from .plot import plot
 from .predict import predict
 from .pretrain import pretrain
 from .reproduce import reproduce
@@ -90,6 +92,8 @@ _add(
 )
 _add(evaluate, "stadx evaluate bottle.safetensors mvtec_ad/bottle --report b.html")
 _add(evaluate_maps, "stadx evaluate-maps maps/ mvtec_ad/bottle/ground_truth --compare")
+_add(compare_maps, "stadx compare-maps ours/ theirs/ mvtec_ad/bottle/ground_truth")
+_add(plot, "stadx plot ours/ theirs/ --masks mvtec_ad/bottle/ground_truth --out curves.png")
 _add(
     calibrate,
     "stadx calibrate part.safetensors --good 'new/ok_*' --defects new/scratches --recall 0.95 --out line.safetensors",

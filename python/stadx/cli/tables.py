@@ -14,6 +14,7 @@ from .console import printable
 
 if TYPE_CHECKING:
     from stadx.evaluation.calibration import Calibration, Share
+    from stadx.evaluation.compare_maps import Comparison
     from stadx.evaluation.of_detector import Evaluation
     from stadx.evaluation.of_maps import MapEvaluation
     from stadx.evaluation.spro import SproEvaluation
@@ -90,6 +91,25 @@ def spro_table(evaluation: SproEvaluation) -> Table:
     table.add_section()
     table.add_row("images", *(str(result.images) for result in types), "")
     table.add_row("regions", *(str(result.regions) for result in types), "")
+    return table
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """AU-PRO of two sets of maps, their difference and how sure it is, overall and by type of defect."""
+    table = Table()
+    table.add_column(f"AU-PRO@{comparison.fpr_limit:g}")
+    for heading in ("A", "B", "A − B", "95 % CI", "A better"):
+        table.add_column(heading, justify="right")
+    for name, found in {"all regions": comparison.overall, **comparison.per_defect}.items():
+        table.add_row(
+            Text(printable(name)),
+            f"{found.a:.4f}",
+            f"{found.b:.4f}",
+            f"{found.difference:+.4f}",
+            f"{found.low:+.4f} … {found.high:+.4f}",
+            f"{100 * found.a_better:.1f} %",
+            style="bold" if found is comparison.overall else None,
+        )
     return table
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -73,6 +73,10 @@ class MapSet:
 
     def __iter__(self) -> Iterator[Pair]:
         return self._read(self.items)
+
+    def of(self, which: Sequence[int]) -> MapSet:
+        """Some of the maps of folders, in that order."""
+        return replace(self, items=[self.items[i] for i in which], names=[self.names[i] for i in which])
 
 
 def open_map_set(
@@ -181,6 +185,14 @@ def _regions_by_image(masks: Path) -> dict[tuple[Path, str], Path]:
     if not found or masks in folders:
         raise DataError(f"{masks}: has no folders of regions; give that which has TYPE/NAME/000.png")
     return found
+
+
+def image_keys(found: MapSet, maps: Path) -> list[tuple[str, str]]:
+    """What tells the images of a set apart, whatever its maps' endings are; for a stack, their numbers."""
+    if not os.path.isdir(maps):
+        return [("", str(i)) for i in range(len(found))]
+    keys = [(str(x.path.parent.relative_to(maps)), _without(x.path.stem, _MAP_ENDINGS)) for x in found.items]
+    return [("", str(x.mask)) if x.mask is not None else key for key, x in zip(keys, found.items, strict=True)]
 
 
 def _without(stem: str, endings: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -150,8 +150,7 @@ class RegionMaps:
     def of(self, defects: frozenset[str]) -> RegionMaps:
         """Those of some folders."""
         kept = [i for i, item in enumerate(self.maps.items) if item.defect in defects]
-        items, names = [self.maps.items[i] for i in kept], [self.maps.names[i] for i in kept]
-        return RegionMaps(replace(self.maps, items=items, names=names), self.config_path, self.config)
+        return RegionMaps(self.maps.of(kept), self.config_path, self.config)
 
     def __iter__(self) -> Iterator[tuple[Array, RegionsOfImage, str]]:
         for item in self.maps.items:

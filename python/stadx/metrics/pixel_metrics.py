@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stadx.core.errors import DataError
 
 from .aupimo import FPR_BOUNDS, check_bounds, image_overlap
-from .bootstrap import Interval, bootstrap_au_pro
+from .bootstrap import Bands, Interval, au_pro_replicates, bootstrap_au_pro, curve_bands
 from .curve import area_by_region
 from .ranks import NameOf, Ranks, Rescan
 from .saturation import HighestPixels, highest_pixels
@@ -122,17 +122,29 @@ class PixelMetrics:
     def pro_curve(self) -> ProCurve:
         """The PRO curve as its corners: where a region's pixel passes the threshold, before and after its ties."""
         r = self._counted()
-        return self._curve(np.bincount(r.at, 1.0 / r.areas[r.region], len(r.values)))
+        return self._curve(np.bincount(r.at, 1.0 / r.areas[r.region], len(r.values)) / self.num_regions)
 
     def spro_curve(self) -> ProCurve:
         """The saturated PRO curve as its corners; its `pro` is the mean over all regions of the saturated overlap."""
         r, highest = self._counted(), self._highest
-        return self._curve(np.bincount(highest.at, highest.weight / r.saturation[highest.region], len(r.values)))
+        gain = np.bincount(highest.at, highest.weight / r.saturation[highest.region], len(r.values))
+        return self._curve(gain / self.num_regions)
+
+    def roc_curve(self) -> tuple[Float64Array, Float64Array]:
+        """False-positive rate and recall of all pixels, float64 [n] each: the corners of the exact curve."""
+        curve = self._curve(self._counted().multiplicity / self.num_defect)
+        return curve.fpr, curve.pro
+
+    def pr_curve(self) -> tuple[Float64Array, Float64Array]:
+        """Recall and precision of all pixels at every distinct score of a defect pixel, from the highest on."""
+        r = self._counted()
+        hits = np.cumsum(r.multiplicity[::-1])
+        return hits / self.num_defect, hits / (hits + (r.above + r.equal)[::-1])
 
     def _curve(self, gain: NDArray[Any]) -> ProCurve:
-        """The curve to which the pixels of each value [E] add so much, summed over regions."""
+        """The curve that rises by `gain` [E] at the values; in all by 1."""
         r = self._ranks
-        after = np.cumsum(gain[::-1], dtype=np.longdouble) / self.num_regions
+        after = np.cumsum(gain[::-1], dtype=np.longdouble)
         after[-1] = 1.0  # rounding aside, this is where it ends
         pro_after = np.minimum(after, 1.0).astype(np.float64)
         pro_before = np.concatenate([[0.0], pro_after[:-1]])
@@ -222,6 +234,39 @@ class PixelMetrics:
         return bootstrap_au_pro(
             self._ranks, self._images, self._name_of, fpr_limit, replicates=replicates, confidence=confidence, seed=seed
         )
+
+    def au_pro_replicates(
+        self,
+        fpr_limit: float = FPR_LIMIT,
+        *,
+        replicates: int = 1000,
+        seed: int = 0,
+        groups: Sequence[NDArray[np.bool_]] | None = None,
+    ) -> list[Float64Array]:
+        """The replicates of `bootstrap`, float64 [replicates] for each of `groups` of regions, bool [R]; None: all.
+
+        Metrics of the same images and masks draw the same images with the same seed: their replicates are pairs.
+        """
+        r = self._apart("the bootstrap")
+        check_limit(fpr_limit)
+        given = (r, self._images, self._name_of, fpr_limit)
+        return au_pro_replicates(*given, replicates=replicates, seed=seed, groups=groups)[0]
+
+    def bands(self, at: Float64Array, *, replicates: int = 200, confidence: float = 0.95, seed: int = 0) -> Bands:
+        """Where the PRO, ROC and precision-recall curves lie if images are drawn with replacement, point by point.
+
+        Args:
+            at: false-positive rates, and recalls, in [0, 1].
+            replicates, confidence, seed: as in `bootstrap`.
+        """
+        given = (self._apart("the bootstrap"), self._images, self._name_of, at)
+        return curve_bands(*given, replicates=replicates, confidence=confidence, seed=seed)
+
+    def threshold_at(self, fpr: float) -> float:
+        """The lowest score of a defect pixel with at most this false-positive rate; +inf if there is none."""
+        r = self._counted()
+        within = np.flatnonzero(r.above + r.equal <= fpr * self.num_background)
+        return float(r.values[within[0]]) if len(within) else float("inf")
 
     def aupimo(self, fpr_bounds: tuple[float, float] = FPR_BOUNDS) -> Float64Array:
         """`stadx.metrics.aupimo` of these images, float64 [N]; reads the maps once more."""
