@@ -135,6 +135,22 @@ def test_what_is_wrong_in_loco(tmp_path: Path) -> None:
     assert "001: has no PNG files of regions" in errors[2]
 
 
+def test_the_check_reads_every_region_and_the_config(tmp_path: Path) -> None:
+    root = draw_loco(tmp_path / "box")
+    draw_spot(root / "ground_truth/logical_anomalies/001/002.png", 7, (0, 0))
+    errors = [f.message for f in check_set(root)[0].findings if f.severity == "error"]
+    assert len(errors) == 1 and "001/002.png: has the value 7, which no entry" in errors[0]
+    (root / "defects_config.json").write_text("[]")
+    errors = [f.message for f in check_set(root)[0].findings if f.severity == "error"]
+    assert len(errors) == 1 and "holds no list of defects" in errors[0]
+
+
+def test_folders_ok_and_ng_of_other_sets_are_no_category(tmp_path: Path) -> None:
+    for kind in ("OK", "NG"):
+        draw_image(tmp_path / "line" / kind / "0.png")
+    assert layout_of(tmp_path / "line") is None
+
+
 def test_ad2(tmp_path: Path) -> None:
     root = draw_ad2(tmp_path / "can")
     category = open_category(root)

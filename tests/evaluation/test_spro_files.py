@@ -19,6 +19,7 @@ from stadx.data.images import read_image, write_map
 from stadx.data.layouts import open_category
 from stadx.evaluation.fixed_threshold import f1_at, validation_threshold
 from stadx.evaluation.of_detector import evaluate
+from stadx.evaluation.of_maps import evaluate_map_files
 from stadx.evaluation.spro import evaluate_spro_files
 from stadx.metrics import au_spro, auroc
 
@@ -94,6 +95,8 @@ def test_what_the_command_refuses(loco: Path, maps: Path, tmp_path: Path) -> Non
     for option, value in (("--compare", None), ("--bootstrap", 10), ("--connectivity", 4), ("--regions", "r.csv")):
         result = run(*filter(None, ("evaluate-maps", maps, loco, "--spro", config, option, value)))
         assert result.exit_code == 2 and option in result.output
+    with pytest.raises(DataError, match=r"logical_anomalies/000 has a file for each region: --spro measures those"):
+        evaluate_map_files(maps, loco)
     small = maps / "logical_anomalies/000.tiff"
     write_map(small, np.zeros((4, 6), np.float32))
     with pytest.raises(DataError, match=r"000.png: the mask is 12x8 pixels but its image .*000.tiff is 6x4"):

@@ -16,6 +16,7 @@ from stadx.core.progress import Progress, silent
 from .images import list_images, read_image
 from .layouts import categories, list_category
 from .layouts.category import GOOD, Category, Listing, TestImage, read_mask
+from .region_files import Config, read_config, read_regions
 
 _FEW = 10  # good images with which training is hardly worth it
 
@@ -64,8 +65,8 @@ def check_set(path: str | os.PathLike[str], *, progress: Progress = silent) -> l
 
     Errors: files that cannot be read, defect images without a mask and masks without an image, masks of another size
     or without a defect, the same picture in train and test or as good and as defect, files that a list of the set
-    names and that are not there. Warnings: the same picture twice, images of several sizes, masks of the whole image,
-    fewer than 10 good images, nothing to train on or to test.
+    names and that are not there, regions that a set's config does not have. Warnings: the same picture twice, images
+    of several sizes, masks of the whole image, fewer than 10 good images, nothing to train on or to test.
 
     Args:
         path: the folder, in any of the layouts of `stadx.data.layouts`.
@@ -91,8 +92,22 @@ def check_listing(listing: Listing, *, progress: Progress = silent) -> CheckedCa
         checked.error(message)
     for message in listing.warnings:
         checked.warning(message)
-    _check_images(checked, category.train, category.test, progress)
+    _check_images(checked, category.train, category.test, _config_of(checked, category), progress)
     return checked
+
+
+_Config = tuple[Config, Path] | None
+
+
+def _config_of(checked: CheckedCategory, category: Category) -> _Config:
+    """When regions count as found, where masks are folders of regions."""
+    if category.defects_config is None:
+        return None
+    try:
+        return read_config(category.defects_config), category.defects_config
+    except DataError as error:
+        checked.error(str(error))
+        return None
 
 
 class _Seen(NamedTuple):
@@ -104,7 +119,7 @@ class _Seen(NamedTuple):
 
 
 def _check_images(
-    checked: CheckedCategory, train: Sequence[Path], test: Sequence[TestImage], progress: Progress
+    checked: CheckedCategory, train: Sequence[Path], test: Sequence[TestImage], config: _Config, progress: Progress
 ) -> None:
     items = [*(("train", TestImage(path, None, GOOD)) for path in train), *(("test", image) for image in test)]
     sizes: Counter[tuple[int, int]] = Counter()
@@ -119,6 +134,8 @@ def _check_images(
             if (first := seen.setdefault(digest, here)) is not here:
                 _report_twice(checked, first, here)
             _check_mask(checked, image, (height, width))
+            if config is not None and image.mask is not None:
+                read_regions(image.mask, (height, width), image.path, *config)
         except DataError as error:
             checked.error(str(error))
         progress(f"{checked.name}: images", done, len(items), {})

@@ -134,6 +134,8 @@ def _open_folders(maps: Path, masks: Path, ignore_value: int | None, regions: bo
             raise DataError(f"{path}: is a second map of the same image, beside {map_of[image]}; remove one of them")
         if image not in mask_of and folder.name not in good:
             nested = f"; did you mean the maps in {maps / 'test'}?" if folder.parts[:1] == ("test",) else ""
+            if not regions and os.path.isdir(masks / folder / short):
+                nested = f"; {masks / folder / short} has a file for each region: --spro measures those"
             expected = masks / folder / (f"{short}/000.png" if regions else f"{short}_mask.png")
             raise DataError(
                 f"{path}: has no mask; expected {expected} "

@@ -96,7 +96,7 @@ def write_submission(
         raise DataError(f"{data}: has no categories with {' and '.join(PRIVATE)}; give the folder of MVTec AD 2")
     images = {folder: [(name, path) for name in PRIVATE for path in list_images(folder / name)] for folder in folders}
     written = Written()
-    with replacement(out) as file, tarfile.open(fileobj=file, mode="w:gz", compresslevel=6) as archive:
+    with replacement(out) as file, tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
         for folder, paths in images.items():
             category = folder.resolve().name
             with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as made, writing_to(out):

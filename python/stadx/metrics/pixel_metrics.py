@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,49 +15,13 @@ from .aupimo import FPR_BOUNDS, check_bounds, image_overlap
 from .bootstrap import Bands, Interval, au_pro_replicates, bootstrap_au_pro, curve_bands
 from .curve import area_by_region
 from .ranks import NameOf, Ranks, Rescan
+from .results import Float64Array
+from .results import ProCurve as ProCurve
+from .results import Region as Region
 from .saturation import HighestPixels, highest_pixels
 from .shortcuts import score_range, shortcut_au_pros
 
-Float64Array = NDArray[np.float64]
 FPR_LIMIT = 0.3
-
-
-class ProCurve(NamedTuple):
-    """The corners of a PRO curve, float64, from (0, 0) to (1, 1): straight lines between them are the exact curve.
-
-    Attributes:
-        fpr: share of all background pixels with a score ≥ threshold.
-        pro: mean over all ground-truth regions of the region's share with a score ≥ threshold.
-        thresholds: falling; +inf at the first point stands for "no pixel", −inf at the last for "every pixel".
-    """
-
-    fpr: Float64Array
-    pro: Float64Array
-    thresholds: Float64Array
-
-
-@dataclass(frozen=True)
-class Region:
-    """One ground-truth region.
-
-    Attributes:
-        image: index of its image.
-        row, column: its first pixel in raster order.
-        area: pixels.
-        highest: its highest score.
-        overlap: share of its pixels with a score ≥ the threshold asked for.
-        au_pro: its own area under the overlap curve, divided by the limit; the mean over regions is AU-PRO.
-        defect: type of the defect, as given with the image.
-    """
-
-    image: int
-    row: int
-    column: int
-    area: int
-    highest: float
-    overlap: float
-    au_pro: float
-    defect: str
 
 
 class PixelMetrics:

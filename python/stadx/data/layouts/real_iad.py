@@ -18,11 +18,12 @@ _OK, _NG = "OK", "NG"
 
 
 def is_category(root: Path) -> bool:
-    """Whether a folder has this layout: folders OK and NG, or a split file of its name."""
+    """Whether a folder has this layout: a split file of its name, or folders OK and NG in one called realiad_…"""
     if not os.path.isdir(root):
         return False
-    both = os.path.isdir(root / _OK) and os.path.isdir(root / _NG)
-    return both or any(os.path.isfile(file) for file in _split_files(root))
+    both = os.path.isdir(root / _OK) and os.path.isdir(root / _NG)  # many other sets have these
+    named = os.path.basename(os.path.dirname(os.path.abspath(root))).startswith("realiad_")
+    return (both and named) or any(os.path.isfile(file) for file in _split_files(root))
 
 
 def _split_files(root: Path) -> list[Path]:
