@@ -155,7 +155,7 @@ def _write_category(
         written.maps += 1
         if threshold is not None:
             mask = np.where(scores > threshold, np.uint8(255), np.uint8(0))
-            write_image(made / MASKS / category / split / f"{path.stem}.png", mask)
+            write_image(made / MASKS / category / split / f"{path.stem}.png", mask, durable=False)
         progress(f"{category}: images", done, len(paths), {})
     if factor != 1:
         written.factors[category] = factor
