@@ -11,7 +11,7 @@ from .core.version import package_version
 
 if TYPE_CHECKING:
     from . import metrics, ops
-    from .core.errors import DataError, MissingExtraError, ModelFileError, OutputError, StadxError
+    from .core.errors import DataError, DataWarning, MissingExtraError, ModelFileError, OutputError, StadxError
     from .detectors import testing
     from .detectors.base import Prediction
     from .detectors.student_teacher.detector import Detector
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DataError",
+    "DataWarning",
     "Detector",
     "MissingExtraError",
     "ModelFileError",
@@ -46,7 +47,7 @@ _HOMES = {
     "detectors.base": ("Prediction",),
     "networks.dense": ("dense_features",),
     "detectors.student_teacher.detector": ("Detector",),
-    "core.errors": ("DataError", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
+    "core.errors": ("DataError", "DataWarning", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
     "networks.patch_network": ("PatchNetwork", "normalize_images"),
 }
 _MODULES = {"metrics": "metrics", "ops": "ops", "testing": "detectors.testing"}

@@ -83,5 +83,5 @@ def test_what_the_preset_means_to_baselines(trained: Any) -> None:
 
 
 def test_the_help_of_method_names_what_descriptors_take() -> None:
-    help_text = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "400"}).output.split())
+    help_text = " ".join(CliRunner().invoke(app, ["train", "--help"], env={"COLUMNS": "600"}).output.split())
     assert "--teacher, --border, --epochs" in help_text

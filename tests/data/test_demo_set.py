@@ -184,7 +184,7 @@ def test_unwritable_place(tmp_path: Path, place: str) -> None:
 def test_failure_midway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def fail_later(path: Path, image: np.ndarray) -> None:
+    def fail_later(path: Path, image: np.ndarray, *, durable: bool) -> None:
         calls.append(path)
         if len(calls) == 4:
             raise OutputError(f"{path}: cannot be written (No space left on device); free some")

@@ -27,7 +27,7 @@ import stadx
 from stadx import DataError
 from stadx.data.checking import check_set
 from stadx.data.layout_registry import layout_of
-from stadx.data.layouts import categories, open_category, training_images
+from stadx.data.layouts import categories, open_category, real_iad, training_images
 from stadx.data.masks import mask_pixels
 from stadx.data.region_files import Saturation, read_config, read_regions
 from stadx.data.source import ImageSource
@@ -145,10 +145,10 @@ def test_the_check_reads_every_region_and_the_config(tmp_path: Path) -> None:
     assert len(errors) == 1 and "holds no list of defects" in errors[0]
 
 
-def test_folders_ok_and_ng_of_other_sets_are_no_category(tmp_path: Path) -> None:
+def test_folders_ok_and_ng_of_other_sets_are_not_real_iad(tmp_path: Path) -> None:
     for kind in ("OK", "NG"):
         draw_image(tmp_path / "line" / kind / "0.png")
-    assert layout_of(tmp_path / "line") is None
+    assert layout_of(tmp_path / "line") is not real_iad.LAYOUT
 
 
 def test_ad2(tmp_path: Path) -> None:

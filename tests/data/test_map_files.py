@@ -199,7 +199,7 @@ def test_the_same_as_maps_and_masks(maps: Path) -> None:
 def test_folders_without_maps_or_masks(maps: Path, masks: Path) -> None:
     empty = maps.parent / "empty"
     (empty / "cut").mkdir(parents=True)
-    (empty / "cut/0.jpg").touch()
+    (empty / "cut/0.txt").touch()
     check_refused(empty, masks, f"{empty}: no maps in this folder or below", ".npy")
     check_refused(maps, empty, f"{empty}: no masks of defects in this folder or below", "DEFECT/NAME_mask.png")
     save_mask(empty / "good/0_mask.png")

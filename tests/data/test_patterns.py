@@ -102,7 +102,7 @@ def test_an_image_that_is_both(photos: Path) -> None:
         ((None, None, None), ["no test images"]),
         (("photos/ok_*.png", None, PATTERNS[2]), ["masks/{name}.png: masks belong to images with defects"]),
         ((*PATTERNS[:2], "masks"), ["masks: does not say which mask", "{name}"]),
-        ((*PATTERNS[:2], "masks/{name}.jpg"), ["lossless"]),
+        ((*PATTERNS[:2], "masks/{name}.gz"), ["name image files"]),
         ((*PATTERNS[:2], "masks/**/{name}.png"), ["masks/**/{name}.png: * and ? stand for nothing here", "{folder}"]),
         ((*PATTERNS[:2], "masks/{name}?.png"), ["* and ? stand for nothing here"]),
     ],

@@ -45,7 +45,7 @@ def test_huge_images_are_read_by_strips(tmp_path: Path, monkeypatch: pytest.Monk
     pixels = np.zeros((35, 20, 3), np.uint8)
     pixels[33, 7] = 200
     tifffile.imwrite(tmp_path / "a.tiff", pixels, rowsperstrip=5)
-    monkeypatch.setattr("stadx.evaluation.image_scores.read_image", None)  # is not called
+    monkeypatch.setattr("stadx.evaluation.image_scores.read_in_range", None)  # is not called
     scores, failures = score_files(Brightness(None), [tmp_path / "a.tiff"])
     assert scores == pytest.approx({tmp_path / "a.tiff": 200 / 255}) and not failures
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import BAD_INPUT, ShownProgress, check_outputs, fail, say, show, write_json
+from .console import BAD_INPUT, ShownProgress, check_outputs, fail, listing, say, show, write_json
 from .options import (
     ModelFile,
     Region,
@@ -93,9 +93,11 @@ def calibrate(
     from stadx.core.version import versions
 
     goal = _goal(recall, image_fpr, cost, defect_rate)
-    images = _images(data, good or (), defects or ())
+    with listing():
+        images = _images(data, good or (), defects or ())
     plot = out.with_name(f"{out.stem}-calibration.png") if plot is None and not is_written_through(out) else plot
     _check_outputs(model, [path for paths in images.values() for path in paths], out, plot, json_file)
+    from stadx.data.pages import entry_of
     from stadx.evaluation.calibration import choose_threshold
     from stadx.evaluation.image_scores import score_files
     from stadx.evaluation.report.calibration_plot import write_calibration_plot
@@ -136,7 +138,7 @@ def calibrate(
         say(f"Plot: {plot}")
     if json_file is not None:
         found, flagged = calibration.at(previous)
-        listed = {kind: [{"path": str(p), "score": s} for p, s in of_kind.items()] for kind, of_kind in scores.items()}
+        listed = {kind: [{**entry_of(p), "score": s} for p, s in of_kind.items()] for kind, of_kind in scores.items()}
         before = {"threshold": previous, "found": found.to_json(), "flagged": flagged.to_json()}
         content = {
             "model": str(model),
@@ -146,7 +148,7 @@ def calibrate(
             "pixel_threshold": detector.threshold_,
             "previous": before,
             "images": listed,
-            "failures": [{"path": str(failure.path), "error": failure.message} for failure in failures],
+            "failures": [{**entry_of(failure.path), "error": failure.message} for failure in failures],
             "versions": versions(),
         }
         write_json(json_file, content)
@@ -183,6 +185,7 @@ def _images(data: Path | None, good: Sequence[str], defects: Sequence[str]) -> d
     from stadx.core.errors import DataError
     from stadx.data.layouts import open_category
     from stadx.data.layouts.patterns import named_images
+    from stadx.data.pages import page_of
     from stadx.evaluation.prediction import collect_images
 
     if data is not None:
@@ -203,8 +206,8 @@ def _images(data: Path | None, good: Sequence[str], defects: Sequence[str]) -> d
         without = "; without defects the training set sets the threshold, see --image-fpr of stadx predict"
         raise typer.BadParameter(f"give both, or a category{without}", param_hint="--good and --defects")
     images = {kind: collect_images(named_images(names)) for kind, names in (("good", good), ("defect", defects))}
-    known_good = {path.resolve() for path in images["good"]}
-    if both := [path for path in images["defect"] if path.resolve() in known_good]:
+    known_good = {(path.resolve(), page_of(path)) for path in images["good"]}
+    if both := [path for path in images["defect"] if (path.resolve(), page_of(path)) in known_good]:
         raise DataError(
             f"{both[0]}: {len(both)} images are both good and defective, this is the first; make --good or --defects "
             "narrower"

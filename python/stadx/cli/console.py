@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -24,7 +27,7 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from stadx.core.errors import StadxError
+from stadx.core.errors import DataWarning, StadxError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +40,7 @@ SMALLER = "use smaller images or fewer scales"
 # Of progress where the output is a file, in which bars make no sense.
 _SECONDS_TO_FIRST_LINE = 2.0
 _SECONDS_BETWEEN_LINES = 30.0
+_MOST_WARNINGS = 10
 _MOST_BARS = 16  # a terminal shows no more than fit into it, and the first ones
 
 Parameters = ParamSpec("Parameters")
@@ -60,6 +64,18 @@ def show(table: Table) -> None:
 def show_lines(text: str) -> None:
     """Print text on standard output as it is."""
     Console(highlight=False).print(Text(printable(text)), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def listing() -> Iterator[None]:
+    """While files are listed: what is left out of all folders is said in one line, other warnings in one each."""
+    from stadx.data.folders import left_out_in_one
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for line in left_out_in_one(caught):
+        say(f"Warning: {line}.")
 
 
 def check_outputs(*files: Path | None) -> None:
@@ -89,6 +105,32 @@ def _errors() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+@contextmanager
+def _shown_warnings() -> Iterator[None]:
+    """Have warnings about images said in a line each, the first of them; others look as ever."""
+    count = 0
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def shown(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            nonlocal count
+            if not issubclass(category, DataWarning):
+                usual(message, category, *where, **more)
+                return
+            count += 1
+            if count <= _MOST_WARNINGS:
+                text = Text.assemble(("Warning: ", "yellow"), printable(str(message)))
+                _errors().print(text, soft_wrap=True)
+
+        warnings.simplefilter("default", DataWarning)
+        warnings.showwarning = shown
+        try:
+            yield
+        finally:
+            if count > _MOST_WARNINGS:
+                say(f"{count - _MOST_WARNINGS} more warnings; `stadx data check` lists what is wrong with a data set.")
+
+
 def reported(
     stopped: str = STOPPED, smaller: str = SMALLER
 ) -> Callable[[Callable[Parameters, None]], Callable[Parameters, None]]:
@@ -105,7 +147,8 @@ def reported(
         @functools.wraps(command)
         def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> None:
             try:
-                command(*args, **kwargs)
+                with _shown_warnings():
+                    command(*args, **kwargs)
             except StadxError as error:
                 fail(str(error))
                 raise typer.Exit(BAD_INPUT) from error

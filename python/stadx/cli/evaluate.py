@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .console import ShownProgress, check_outputs, printable, say, show, write_json
+from .console import ShownProgress, check_outputs, listing, printable, say, show, write_json
 from .options import (
     DefectPattern,
     GoodPattern,
@@ -64,7 +64,8 @@ def evaluate(
     patterns = any(pattern is not None for pattern in (good, defects, masks))
     if patterns == (data is not None):
         raise typer.BadParameter("give either a category, or --good, --defects and --masks", param_hint="DATA")
-    category = list_patterns(good, defects, masks).for_testing() if data is None else open_category(data)
+    with listing():
+        category = list_patterns(good, defects, masks).for_testing() if data is None else open_category(data)
     check_outputs(json_file, report, worst)
     from stadx.evaluation.of_detector import evaluate
 

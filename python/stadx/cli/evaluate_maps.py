@@ -78,6 +78,8 @@ def evaluate_maps(
             progress=progress,
         )
     show(maps_table(evaluation))
+    for note in evaluation.notes:
+        say(note)
     if json_file is not None:
         write_json(json_file, evaluation.to_json())
     if regions is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,7 +225,36 @@ def patch_sizes(text: str) -> tuple[int, ...]:
     return sizes
 
 
+def image_size(text: str) -> int | tuple[int, int] | None:
+    """Read a square's side such as "256", "H,W", or "0" for as images are."""
+    try:
+        sides = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sides = ()
+    if sides == (0,):
+        return None
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        hint = f"{text!r} is no size; give a side in pixels such as 256, height and width such as 192,256, or 0"
+        raise refused("image_size", hint)
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
 SCALES = Written(kind=str, read=patch_sizes, help="Receptive fields in pixels, such as 33 or 17,33,65.")
+
+
+def value_range(text: str) -> tuple[float, float]:
+    """Read "0,4095" as lowest and highest value."""
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        hint = f"{text!r} is not like 0,4095: the lowest and the highest value, separated by a comma"
+        raise typer.BadParameter(hint, param_hint="--range")
+    return low, high
+
+
+RANGE = Written(name="range", kind=str, read=value_range)
 TEACHERS = Written(
     name="teacher",
     kind=list[Path],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import BAD_INPUT, ShownProgress, fail, say
+from .console import BAD_INPUT, ShownProgress, fail, listing, say
 from .options import (
     ModelFile,
     OtherImageFpr,
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 
 def predict(
     model: ModelFile,
-    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, folders of them, and patterns in quotes.")],
     out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl, which grows.")],
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", help="Also score the images in sub-folders of folders.")
+    ] = True,
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
     roi: Region = None,
@@ -95,7 +98,8 @@ def predict(
             "overwrite": overwrite,
         },
     )
-    paths = collect_images(images)
+    with listing():
+        paths = collect_images(images, recursive=recursive, without=[out])
     detector = open_model(model, device, target_fpr, image_fpr)
     given: dict[str, Any] = {"stride": number(stride), "roi": apply_region(detector, roi)}
     with ShownProgress() as progress:

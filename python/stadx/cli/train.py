@@ -13,9 +13,10 @@ import typer
 from stadx.detectors.registry import STUDENT_TEACHER, detector_class, detector_names
 from stadx.detectors.student_teacher.settings import PRESETS, DetectorSettings, PresetName, for_images
 
-from .console import ShownProgress, say
+from .console import ShownProgress, listing, say
 from .options import (
     KNOWN_SETS,
+    RANGE,
     SCALES,
     TEACHERS,
     Device,
@@ -23,6 +24,7 @@ from .options import (
     Written,
     built,
     given_options,
+    image_size,
     move,
     open_region,
     refused,
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 
 _ALWAYS = {"data", "out", "method", "device"}
 _SHARED = {"scales", "image_size", "target_fpr", "image_fpr", "held_out", "border", "epochs", "seed", "teacher"}
+_SHARED |= {"range"}
 _NAMES = {"scales": "patch_size", "teachers": "teacher"}  # what the compared systems, which have one, call them
+_FIELDS = {**_NAMES, "range": "value_range"}  # options by the settings that they give
 
 
 def known_method(name: str) -> str:
@@ -48,11 +52,16 @@ def known_method(name: str) -> str:
     DetectorSettings,
     scales=replace(SCALES, default=None, shown="33; 65 for the other methods"),
     image_size=Written(
-        help="Side in pixels that images are resized to; 0 keeps them as they are.",
+        kind=str,
+        default="256",
+        read=image_size,
+        help="Side in pixels of the square that images are resized to, or height and width such as 192,256, which keep "
+        "the shape of 4:3 images; 0 keeps them as they are.",
         shown="256, or the method's own",
     ),
     held_out=Written(at_least=0.01, at_most=0.99),
     teachers=TEACHERS,
+    value_range=RANGE,
 )
 def train(
     *,
@@ -68,9 +77,9 @@ def train(
             callback=known_method,
             metavar=f"[{'|'.join(detector_names())}]",
             help="What models the good images: the students, or one of the systems that the paper compares them with, "
-            "in its settings, or another package's. Those take --image-size, --target-fpr, --image-fpr, --held-out and "
-            "--seed; and --scales (one), --teacher, --border, --epochs, --texture and --device where they have such "
-            "a setting.",
+            "in its settings, or another package's. Those take --image-size, --target-fpr, --image-fpr, --held-out, "
+            "--range and --seed; and --scales (one), --teacher, --border, --epochs, --texture and --device where they "
+            "have such a setting.",
         ),
     ] = STUDENT_TEACHER,
     preset: Annotated[
@@ -112,9 +121,11 @@ def train(
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
     _check_options(context, method, settings.get("scales", ()))
     from stadx.core.files import check_writable, is_written_through
+    from stadx.data.images import stretched
     from stadx.data.layouts import training_images
 
-    images = training_images(data)
+    with listing():
+        images = training_images(data)
     check_writable(out)
     checkpoint = None if is_written_through(out) else f"{out}.part"
     chosen = detector_class(method)
@@ -123,12 +134,16 @@ def train(
     else:
         settings = _of_baseline(chosen, settings, preset, epochs, texture)
     detector = built(chosen, settings)
+    if told := stretched(images[0], detector.image_size):
+        say(told)
     move(detector, device)
     region = {} if (found := open_region(roi)) is None else {"roi": found}
     with ShownProgress() as progress:
         detector.fit(images, progress=progress, checkpoint=checkpoint, **region)
     detector.save(out)
     say(f"Model: {out} (threshold of a pixel {detector.threshold_:.4g}, of an image {detector.image_threshold():.4g})")
+    if detector.value_range_ is not None and not detector.value_range_.is_plain:
+        say(f"Values of the images: {detector.value_range_.sentence()}")
     say(detector.false_alarms().sentence())
 
 
@@ -139,7 +154,7 @@ def _check_options(context: typer.Context, method: str, scales: Sequence[int]) -
     else:
         chosen = detector_class(method)
         taken = inspect.signature(chosen).parameters
-        known = _ALWAYS | {option for option in _SHARED if _NAMES.get(option, option) in taken}
+        known = _ALWAYS | {option for option in _SHARED if _FIELDS.get(option, option) in taken}
         known |= {"texture"} if chosen.texture_settings else set()
         known |= {"preset"} if chosen.paper_settings else set()
         known |= {"roi"} if "roi" in inspect.signature(chosen.fit).parameters else set()

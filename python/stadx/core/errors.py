@@ -21,3 +21,7 @@ class OutputError(StadxError, OSError):
 
 class MissingExtraError(StadxError, ImportError):
     """An optional dependency that is not installed."""
+
+
+class DataWarning(UserWarning):
+    """Something about an image that is read otherwise than it may be meant; the command line prints it."""

@@ -90,7 +90,10 @@ class Setting:
         words += ["True", "False"] * (bool in self.types)
         if self.is_number:
             words.append(f"a {'' if float in self.types else 'whole '}number{', ' * bool(told)}{' and '.join(told)}")
-        return " or ".join(words) + (f", or {self.length} of them" if self.length else "")
+        of_length = ""
+        if self.length:
+            of_length = f", or {self.length} of them" if self.is_single else f": {self.length} of them"
+        return " or ".join(words) + of_length
 
     def sentence(self, none: str = "None") -> str:
         """The help, what None stands for, or what is written instead of it, and the paper's value."""

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from stadx.core.errors import DataError
 
-UInt8Array = npt.NDArray[np.uint8]
+from .opening import DEFAULT_MAX_PIXELS as DEFAULT_MAX_PIXELS
+from .opening import check_pixels, kind_of, open_header
+from .opening import damaged as damaged
+from .opening import open_file as open_file
+from .opening import pixel_limit as pixel_limit
+from .samples import Samples, bytes_of, floats_to_bytes, is_unfilled, warn_unfilled
+from .samples import UInt8Array as UInt8Array
+from .tiff import is_tiff, read_tiff
 
-DEFAULT_MAX_PIXELS = 2**28
 FORMAT_NAMES = "PNG, JPEG, BMP, TIFF, WebP, PPM or PGM"
 
-# Raster formats only: some of Pillow's other readers start external programs.
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "GIF")
 _ORIENTATION_TAG = 0x0112
 _ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -32,20 +32,10 @@ _ORIENTATIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 _QUARTERS = (5, 6, 7, 8)  # orientations that swap width and height
-_pillow_limit_lock = threading.Lock()
-
-
-def _after_fork_in_child() -> None:
-    global _pillow_limit_lock
-    _pillow_limit_lock = threading.Lock()  # another thread's, which is not there, may hold the parent's
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def decode_image(path: Path, max_pixels: int | None = None) -> Image.Image:
-    """Decode the first frame of an image file, in its own mode, turned upright as its EXIF says.
+    """Decode the first image of a file, or the page that a `Page` names, in its own mode, upright as its EXIF says.
 
     Raises `DataError` as `stadx.data.images.read_image` does.
     """
@@ -56,14 +46,32 @@ def decode_image(path: Path, max_pixels: int | None = None) -> Image.Image:
 
 def decode_opened(file: BinaryIO, path: Path, max_pixels: int | None = None) -> Image.Image:
     """`decode_image` of what is open already; `path` names it in a `DataError`."""
-    return upright(_decode(file, path, pixel_limit(max_pixels)))
+    limit = pixel_limit(max_pixels)
+    samples = read_tiff(file, path, limit) if is_tiff(file.read(4)) else None
+    if samples is not None:
+        return _as_picture(samples, path)
+    file.seek(0)
+    return upright_picture(_decode(file, path, limit))
+
+
+def _as_picture(samples: Samples, path: Path) -> Image.Image:
+    """Samples as Pillow has pictures: grey of floats or of up to 32 bits as it is, all else in 8 bits."""
+    values = samples.values[..., 0]
+    if samples.values.shape[2] == 1 and samples.alpha is None and values.dtype != np.uint8:
+        if values.dtype.kind == "f":
+            return Image.fromarray(values.astype(np.float32))
+        if values.dtype == np.uint16:
+            return Image.fromarray(np.ascontiguousarray(values))
+        if values.min() >= -(2**31) and values.max() < 2**31:
+            return Image.fromarray(values.astype(np.int32))
+    return Image.fromarray(bytes_of(samples, path))
 
 
 def is_turned(path: Path) -> bool:
     """Whether an image's EXIF has it turned by a quarter; no for what cannot be read."""
     try:
         with open_file(path) as file:
-            return _open_header(file).getexif().get(_ORIENTATION_TAG) in _QUARTERS
+            return open_header(file, path).getexif().get(_ORIENTATION_TAG) in _QUARTERS
     except Exception:  # damaged files make Pillow raise nearly anything
         return False
 
@@ -71,7 +79,7 @@ def is_turned(path: Path) -> bool:
 def to_rgb(image: Image.Image, path: Path) -> UInt8Array:
     """Convert a decoded image of any mode to uint8 [H, W, 3]; `path` names it in a `DataError`."""
     if image.mode == "F":
-        return _grey_to_rgb(_floats_to_bytes(np.asarray(image), path))
+        return _grey_to_rgb(floats_to_bytes(np.asarray(image), path))
     if is_wide_grey(image):
         return _grey_to_rgb(_words_to_bytes(image, path))
     if image.mode == "LAB":
@@ -79,7 +87,11 @@ def to_rgb(image: Image.Image, path: Path) -> UInt8Array:
         image = ImageCms.applyTransform(image, ImageCms.buildTransform(lab, srgb, "LAB", "RGB")) or image
     elif image.has_transparency_data:
         rgba = to_rgba(image)
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        if is_unfilled(int(np.asarray(rgba.getchannel("A")).max())):
+            warn_unfilled(path)
+            image = rgba
+        else:
+            image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     return np.array(image.convert("RGB"))
 
 
@@ -94,72 +106,26 @@ def is_wide_grey(image: Image.Image) -> bool:
     return image.mode == "I" or image.mode.startswith("I;16")
 
 
-def open_file(path: Path) -> BinaryIO:
-    """Open an image file for reading; `DataError` if it is missing, empty, not a regular file or not permitted."""
-    try:
-        status = path.stat()
-        problem = _unfit(status)
-        # Pillow maps files that it opens by name; reading through our own handle survives one that shrinks.
-        file = None if problem else path.open("rb")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; check the name") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be opened ({reason}); check the name and its permissions") from error
-    if file is None:
-        raise DataError(f"{path}: {problem}")
-    return file
-
-
-def _unfit(status: os.stat_result) -> str | None:
-    if stat.S_ISDIR(status.st_mode):
-        return "is a folder; name an image file inside it"
-    if not stat.S_ISREG(status.st_mode):
-        return "is not a regular file; copy the image to a file first"
-    if status.st_size == 0:
-        return "is empty (0 bytes); copy or export the image again, or remove it"
-    return None
-
-
 def _decode(file: BinaryIO, path: Path, limit: int) -> Image.Image:
     try:
-        image = _open_header(file)
-        width, height = image.size
-        if width * height <= limit:
-            image.load()
-            return image
+        image = open_header(file, path)
+        check_pixels(path, *image.size, limit)
+        image.load()
+        return image
+    except DataError:
+        raise
     except UnidentifiedImageError as error:
-        raise DataError(
-            f"{path}: not an image that can be read, whatever its name, or its header is damaged; "
-            f"save it again as {FORMAT_NAMES}, or remove it"
-        ) from error
+        kind = kind_of(file)
+        unknown = "not an image that can be read, whatever its name, or its header is damaged"
+        what = unknown if kind is None else f"is {kind}, which cannot be read"
+        raise DataError(f"{path}: {what}; save it again as {FORMAT_NAMES}, or remove it") from error
     # Damaged files make Pillow raise nearly anything: SyntaxError, struct.error, zlib.error, MemoryError...
     except Exception as error:
         raise damaged(path, error) from error
-    raise DataError(
-        f"{path}: {width}x{height} pixels, more than the limit of {limit}; make it smaller, "
-        "or raise the limit with the environment variable STADX_MAX_PIXELS"
-    )
 
 
-def damaged(path: Path, reason: object) -> DataError:
-    """Return the error that says that an image file is damaged; `reason` is an exception or a few words."""
-    text = str(reason) or type(reason).__name__
-    return DataError(f"{path}: damaged or cut short ({text}); copy or export it again, or remove it")
-
-
-def _open_header(file: BinaryIO) -> Image.Image:
-    """`Image.open` without Pillow's own size limit, which is lower than ours and only half an error."""
-    with _pillow_limit_lock:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(file, formats=_FORMATS)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """A decoded image turned as its EXIF says."""
+def upright_picture(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF says."""
     try:
         orientation: Any = image.getexif().get(_ORIENTATION_TAG)
         method = _ORIENTATIONS.get(orientation)
@@ -185,26 +151,3 @@ def _words_to_bytes(image: Image.Image, path: Path) -> UInt8Array:
     if isinstance(clear, int):
         grey[values == clear] = 255
     return grey
-
-
-def _floats_to_bytes(values: npt.NDArray[Any], path: Path) -> UInt8Array:
-    # Written so that NaN fails too.
-    if not (values.min() >= 0 and values.max() <= 1):
-        raise DataError(
-            f"{path}: floating-point values from {values.min():g} to {values.max():g}; "
-            "scale them to 0..1, or save it with 8 or 16 bits"
-        )
-    return np.asarray(np.rint(values * 255), dtype=np.uint8)
-
-
-def pixel_limit(max_pixels: int | None = None) -> int:
-    """Return `max_pixels`, or what STADX_MAX_PIXELS says, or the default; `DataError` where that is no number."""
-    if max_pixels is not None:
-        return max_pixels
-    text = os.environ.get("STADX_MAX_PIXELS", "").strip()
-    if not text:
-        return DEFAULT_MAX_PIXELS
-    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
-    if limit < 1:
-        raise DataError(f"STADX_MAX_PIXELS={text!r}: set it to a whole number of pixels, such as 268435456")
-    return limit

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from stadx.core.errors import DataError
 
-from .decode import to_rgb, upright
-from .images import read_image
+from .decode import to_rgb, upright_picture
 from .tensors import check_images
+from .value_range import ValueRange, read_in_range
 
 Channels = Literal["rgb", "bgr"]
 """Order of the colours in arrays and tensors; OpenCV's is "bgr"."""
@@ -55,14 +55,14 @@ def frames_of(images: Any, channels: Channels = "rgb") -> Iterator[str | os.Path
             number += 1
 
 
-def one_frame(frame: Any, channels: Channels = "rgb") -> Tensor:
+def one_frame(frame: Any, channels: Channels = "rgb", value_range: ValueRange | None = None) -> Tensor:
     """One image as a tensor [1, 3, H, W], uint8 or float. See `Frame`; a tensor or an array may be a batch of one.
 
     Raises:
         DataError: saying what it is instead, and what to give.
     """
     if isinstance(frame, str | os.PathLike):
-        return torch.from_numpy(read_image(frame)).permute(2, 0, 1)[None].contiguous()
+        return torch.from_numpy(read_in_range(frame, value_range)).permute(2, 0, 1)[None].contiguous()
     if not _has_pixels(frame):
         raise DataError(f"the image is {_described(frame)}; {_GOOD}")
     images = list(_each(frame, "the image", channels))
@@ -145,7 +145,7 @@ def _pil_pixels(image: Image.Image, name: str) -> NDArray[np.uint8]:
         image.load()
     except Exception as error:  # as for files: Pillow raises nearly anything
         raise DataError(f"{name}: its file cannot be read any more ({error}); open and load it again") from error
-    return to_rgb(upright(image), Path(name))
+    return to_rgb(upright_picture(image), Path(name))
 
 
 def _array_images(array: NDArray[Any], name: str) -> Iterator[NDArray[Any]]:

@@ -18,14 +18,14 @@ from stadx.core.errors import DataError
 
 from .arrays import REAL, WHOLE, Array, checked, copy_of, open_array, plane_of
 from .decode import damaged, decode_image, is_wide_grey, open_file, pixel_limit
-from .images import IMAGE_SUFFIXES, natural_key, subfolders, visible
-from .layouts import good_folders, mask_folder
+from .folders import IMAGE_SUFFIXES, LOSSY_SUFFIXES, natural_key, pages_of, subfolders, visible
+from .layouts import is_good_folder, mask_folder
 from .layouts.category import GOOD
-from .masks import read_truth, truth_of
+from .masks import Doubts, is_black_page, read_truth, truth_of
+from .pages import Page, page_of
 
 MAP_SUFFIXES = frozenset({".tif", ".tiff", ".npy", ".png"})
-# Lossless only: a compressed mask has grey around its edges, and non-zero means defect.
-MASK_SUFFIXES = IMAGE_SUFFIXES - {".jpg", ".jpeg", ".webp"} | {".npy"}
+MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
 
 _MAP_ENDINGS = ("_anomaly_map", "_map", "_scores")  # "_map" after the one that it ends
 _MASK_ENDINGS = ("_mask", "_gt")
@@ -62,10 +62,12 @@ class MapSet:
     Attributes:
         items: the maps, in the order of iteration.
         names: what to call each in a message: its path, and in a stack its number, counted from 0.
+        doubts: of the masks that were read.
     """
 
     items: list[MapItem]
     names: list[str]
+    doubts: Doubts
     _read: Callable[[list[MapItem]], Iterator[Pair]] = field(repr=False)
 
     def __len__(self) -> int:
@@ -123,7 +125,7 @@ def _open_folders(maps: Path, masks: Path, ignore_value: int | None, regions: bo
     map_files = list(_files_below(maps, MAP_SUFFIXES))
     if not map_files:
         raise DataError(f"{maps}: no maps in this folder or below; name one with .tif, .tiff, .npy or .png files")
-    mask_of, good = (_regions_by_image if regions else _masks_by_image)(masks), good_folders()
+    mask_of = (_regions_by_image if regions else _masks_by_image)(masks)
     map_of: dict[tuple[Path, str], Path] = {}
     items: list[MapItem] = []
     for path in map_files:
@@ -132,7 +134,7 @@ def _open_folders(maps: Path, masks: Path, ignore_value: int | None, regions: bo
         image = next((key for key in ((folder, short), (folder, path.stem)) if key in mask_of), (folder, short))
         if image in map_of:
             raise DataError(f"{path}: is a second map of the same image, beside {map_of[image]}; remove one of them")
-        if image not in mask_of and folder.name not in good:
+        if image not in mask_of and not is_good_folder(folder.name):
             nested = f"; did you mean the maps in {maps / 'test'}?" if folder.parts[:1] == ("test",) else ""
             if not regions and os.path.isdir(masks / folder / short):
                 nested = f"; {masks / folder / short} has a file for each region: --spro measures those"
@@ -143,12 +145,16 @@ def _open_folders(maps: Path, masks: Path, ignore_value: int | None, regions: bo
             )
         map_of[image] = path
         items.append(MapItem(path, mask_of.get(image), folder.name))
-    unused = [str(mask) for image, mask in mask_of.items() if image not in map_of]
+    # Those with loss may be the images themselves.
+    masks_alone = {image: mask for image, mask in mask_of.items() if mask.suffix.lower() not in LOSSY_SUFFIXES}
+    unused = [str(mask) for image, mask in masks_alone.items() if image not in map_of]
     if unused:
         listed = ", ".join(unused[:3]) + (", ..." if len(unused) > 3 else "")
         count = f"{len(unused)} of {len(mask_of)} masks"
         raise DataError(f"{listed}: {count} have no map below {maps}; add the maps, or remove the masks")
-    return MapSet(items, [str(item.path) for item in items], partial(_read_folders, ignore_value=ignore_value))
+    doubts = Doubts()
+    read = partial(_read_folders, ignore_value=ignore_value, doubts=doubts)
+    return MapSet(items, [str(item.path) for item in items], doubts, read)
 
 
 def _files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
@@ -164,16 +170,21 @@ def _files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
 def _masks_by_image(masks: Path) -> dict[tuple[Path, str], Path]:
     """The masks of defects by relative folder and name of the image."""
     found: dict[tuple[Path, str], Path] = {}
-    good = good_folders()
-    for path in _files_below(masks, MASK_SUFFIXES):
+    # Pictures with loss last: beside a mask without, they may be the image itself.
+    for path in sorted(_files_below(masks, MASK_SUFFIXES), key=lambda path: path.suffix.lower() in LOSSY_SUFFIXES):
         folder = path.parent.relative_to(masks)
         # Some converted sets keep all-black masks of good images: they say nothing new.
-        if folder.name in good:
+        if is_good_folder(folder.name):
             continue
-        image = folder, _without(path.stem, _MASK_ENDINGS)
-        if image in found:
-            raise DataError(f"{path}: is a second mask of the same image, beside {found[image]}; remove one of them")
-        found[image] = path
+        for mask in pages_of(path):
+            number = page_of(mask)
+            short = _without(path.stem, _MASK_ENDINGS)
+            image = folder, short if number is None else Page(Path(short), number).stem
+            if image in found and path.suffix.lower() in LOSSY_SUFFIXES:
+                continue
+            if image in found:
+                raise DataError(f"{mask}: is a second mask of the same image, beside {found[image]}; remove one")
+            found[image] = mask
     if not found:
         raise DataError(f"{masks}: no masks of defects in this folder or below; name one with DEFECT/NAME_mask.png")
     return found
@@ -181,9 +192,10 @@ def _masks_by_image(masks: Path) -> dict[tuple[Path, str], Path]:
 
 def _regions_by_image(masks: Path) -> dict[tuple[Path, str], Path]:
     """The folders of regions by relative folder and name of the image."""
-    good = good_folders()
     folders = dict.fromkeys(path.parent for path in _files_below(masks, MASK_SUFFIXES))
-    found = {(p.parent.relative_to(masks), p.name): p for p in folders if p != masks and p.parent.name not in good}
+    found = {
+        (p.parent.relative_to(masks), p.name): p for p in folders if p != masks and not is_good_folder(p.parent.name)
+    }
     if not found or masks in folders:
         raise DataError(f"{masks}: has no folders of regions; give that which has TYPE/NAME/000.png")
     return found
@@ -202,16 +214,16 @@ def _without(stem: str, endings: tuple[str, ...]) -> str:
     return stem[: len(stem) - len(ending)]
 
 
-def _read_folders(items: list[MapItem], ignore_value: int | None) -> Iterator[Pair]:
+def _read_folders(items: list[MapItem], ignore_value: int | None, doubts: Doubts) -> Iterator[Pair]:
     for item in items:
         scores = read_scores(item.path)
         shape: tuple[int, int] = scores.shape
-        if item.mask is None:
+        if item.mask is None or is_black_page(item.mask):
             truth = np.zeros(shape, np.uint8)
         elif item.mask.suffix.lower() == ".npy":
-            truth = _read_array_mask(item.mask, shape, item.path, ignore_value)
+            truth = _read_array_mask(item.mask, shape, item.path, ignore_value, doubts)
         else:
-            truth = read_truth(item.mask, shape, item.path, ignore_value)
+            truth = read_truth(item.mask, shape, item.path, ignore_value, doubts)
         yield scores, truth.astype(np.bool_) if ignore_value is None else truth, item.defect
 
 
@@ -259,19 +271,19 @@ def _read_tiff(path: Path) -> Array | None:
 
 
 def _read_array_mask(
-    path: Path, shape: tuple[int, int], map_path: Path, ignore_value: int | None
+    path: Path, shape: tuple[int, int], map_path: Path, ignore_value: int | None, doubts: Doubts
 ) -> npt.NDArray[np.uint8]:
     values = plane_of(open_array(path, WHOLE), path)
-    mask: npt.NDArray[np.bool_] = np.asarray(values != 0)
-    if mask.shape != shape:
-        sizes = f"the mask is {list(mask.shape)} but its map {map_path} is {list(shape)}"
+    if values.shape != shape:
+        sizes = f"the mask is {list(values.shape)} but its map {map_path} is {list(shape)}"
         raise DataError(f"{path}: {sizes}; give both the same size")
-    if not mask.any():
+    truth = truth_of(np.asarray(values), values, ignore_value, path, doubts)
+    if not truth.any():
         raise DataError(
             f"{path}: the mask marks no pixel of {map_path}; mark the defect with non-zero values, "
             f"or move the map to a folder named {GOOD} and delete the mask"
         )
-    return truth_of(mask, values, ignore_value)
+    return truth
 
 
 def _open_stacks(maps: Path, masks: Path, ignore_value: int | None) -> MapSet:
@@ -280,13 +292,15 @@ def _open_stacks(maps: Path, masks: Path, ignore_value: int | None) -> MapSet:
     if all(item.mask is None for item in items):
         raise DataError(f"{masks}: no mask marks a defect; give masks that are non-zero where there is one")
 
+    doubts = Doubts()
+
     def read(items: list[MapItem]) -> Iterator[Pair]:
         # Opened anew each time, so that what was read does not stay mapped.
         for item, scores, mask in zip(items, *_stacks(maps, masks), strict=True):
-            truth = np.asarray(mask != 0)
-            yield copy_of(scores), truth if ignore_value is None else truth_of(truth, mask, ignore_value), item.defect
+            truth = truth_of(np.asarray(mask), mask, ignore_value, masks, doubts)
+            yield copy_of(scores), truth.astype(np.bool_) if ignore_value is None else truth, item.defect
 
-    return MapSet(items, [f"{maps}[{i}]" for i in range(len(items))], read)
+    return MapSet(items, [f"{maps}[{i}]" for i in range(len(items))], doubts, read)
 
 
 def _stacks(maps: Path, masks: Path) -> tuple[Array, Array]:

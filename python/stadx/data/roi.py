@@ -13,8 +13,9 @@ from torch import Tensor
 
 from stadx.core.errors import DataError
 
-from .layouts.category import MASK_SUFFIXES, mask_files
+from .layouts.category import LOSSLESS_SUFFIXES, mask_files
 from .masks import BoolArray, check_size, mask_pixels
+from .pages import file_of, page_of
 
 RoiInput = str | os.PathLike[str] | NDArray[Any] | Tensor
 """A mask for all images, or one of each: a file or a folder, or an array or a tensor [h, w] or [N, H, W]."""
@@ -118,7 +119,7 @@ class Roi:
 
     def _check_folder(self) -> None:
         assert self._folder is not None
-        if not any(path.suffix.lower() in MASK_SUFFIXES for path in self._folder.rglob("*")):
+        if not any(path.suffix.lower() in LOSSLESS_SUFFIXES for path in self._folder.rglob("*")):
             raise DataError(f"{self._folder}: has no masks; put NAME.png for every image NAME into it")
 
     def _file_of(self, image: Path) -> Path:
@@ -127,8 +128,12 @@ class Roi:
         named = self._folder / image.resolve().parent.name
         places = [place for place in (named, self._folder) if os.path.isdir(place)]
         stems = {image.stem + ending for ending in _ENDINGS}
+        if (page := page_of(image)) is not None:  # or the same page of a file of masks
+            stems |= {f"{file_of(image).stem}{ending}_p{page}" for ending in _ENDINGS}
         for place in places:
-            found = [f for f in mask_files(place) if f.stem in stems and f.resolve() != image.resolve()]
+            found = [
+                f for f in mask_files(place, LOSSLESS_SUFFIXES) if f.stem in stems and f.resolve() != image.resolve()
+            ]
             if len(found) > 1:
                 raise DataError(f"{found[1]}: is a second mask of {image}, beside {found[0]}; remove one of them")
             if found:

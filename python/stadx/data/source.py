@@ -13,13 +13,15 @@ from torch import Tensor
 
 from stadx.core.errors import DataError
 
+from .depths import range_of_files, range_of_tensors
 from .frames import Channels, frames_of, rgb_batch
 from .frames import ImageInput as ImageInput
-from .images import read_image
 from .layouts import training_images
-from .layouts.patterns import is_pattern, named_images
+from .layouts.patterns import named_images
+from .pages import page_of
 from .roi import Roi, nearest
 from .tensors import ImageSize, resize
+from .value_range import ValueRange, read_in_range
 
 _Item = tuple[Tensor, Tensor | None]  # an image and where it is looked at
 
@@ -33,10 +35,12 @@ class ImageSource:
         cache_bytes: memory for images; beyond it they are read again each time.
         roi: where they are looked at; None: everywhere.
         channels: order of the colours in arrays and tensors.
+        value_range: the values that are black and white; None: found in the images.
 
     Attributes:
         name: what messages call them: the folder, or the first file and how many more.
         roi: as given.
+        value_range: as found or given.
 
     Raises:
         DataError: if there is nothing to read, or something is no image.
@@ -49,6 +53,7 @@ class ImageSource:
         cache_bytes: int = 4 << 30,
         roi: Roi | None = None,
         channels: Channels = "rgb",
+        value_range: Sequence[float] | None = None,
     ) -> None:
         self.size = size
         self.roi = roi
@@ -71,6 +76,9 @@ class ImageSource:
                 self.name = f"{self._items[0]} and {len(self) - 1} more" if self._items else "no files"
         if len(self) == 0:
             raise DataError("there are no training images; give at least two good ones")
+        paths = [item for item in self._items if isinstance(item, Path)]
+        pixels = [item for item in self._items if isinstance(item, Tensor)]
+        self.value_range = range_of_files(paths, value_range) if paths else range_of_tensors(pixels, value_range)
 
     def _gather(self, data: ImageInput, channels: Channels) -> None:
         passing = not isinstance(data, list | tuple)  # a generator's images are nowhere else: only their pixels here
@@ -80,10 +88,10 @@ class ImageSource:
                     self._sizes[len(self)] = item.shape[1], item.shape[2]
                     item = resize(item[None], self.size)[0]
                 self._items.append(item.cpu())
-            elif is_pattern(os.fspath(item)) or os.path.isdir(item):
+            elif os.path.isdir(item):
                 self._items += training_images(item)
             else:
-                self._items.append(Path(item))
+                self._items += named_images([item])
 
     def __len__(self) -> int:
         return len(self._items)
@@ -102,7 +110,7 @@ class ImageSource:
     def name_of(self, index: int) -> str:
         """What messages call one image."""
         item = self._items[index]
-        return f"image {index}" if isinstance(item, Tensor) else os.fspath(item)
+        return f"image {index}" if isinstance(item, Tensor) else str(item)
 
     def _item(self, index: int) -> _Item:
         item = self._kept.get(index)
@@ -111,7 +119,7 @@ class ImageSource:
         if item is None:
             image = self._items[index]
             if not isinstance(image, Tensor):
-                image = torch.from_numpy(read_image(image)).permute(2, 0, 1)
+                image = _read(image, self.value_range)
             size = self._sizes.get(index, (image.shape[1], image.shape[2]))
             image = resize(image[None], self.size)[0]
             item = image, self._inside(index, size, (image.shape[1], image.shape[2]))
@@ -150,11 +158,12 @@ class ImageSource:
         """Tells this set of images from another: a hash of names, sizes and times, or of the pixels."""
         if self._tensor is not None:
             return _pixels_hash(self._tensor, self.size)
+        values = "" if self.value_range.is_plain else f" {self.value_range}"  # as in previous versions
         paths = [item for item in self._items if isinstance(item, Path)]
         if len(paths) == len(self):
-            return hashlib.sha256(f"{self.size} {fingerprint(paths)}".encode()).hexdigest()
+            return hashlib.sha256(f"{self.size} {fingerprint(paths)}{values}".encode()).hexdigest()
         each = (_pixels_hash(i, self.size) if isinstance(i, Tensor) else fingerprint([i]) for i in self._items)
-        return hashlib.sha256("".join(each).encode()).hexdigest()
+        return hashlib.sha256(("".join(each) + values).encode()).hexdigest()
 
 
 def _pixels_hash(images: Tensor, size: ImageSize) -> str:
@@ -162,10 +171,11 @@ def _pixels_hash(images: Tensor, size: ImageSize) -> str:
     return hashlib.sha256(f"{size} {list(images.shape)}".encode() + content).hexdigest()
 
 
-def read_batch(images: ImageInput, channels: Channels = "rgb") -> Tensor:
+def read_batch(images: ImageInput, channels: Channels = "rgb", value_range: ValueRange | None = None) -> Tensor:
     """Images as one tensor [B, 3, H, W], uint8 or floating: a tensor as it is, of all else that `ImageInput` tells of.
 
     A folder in `images` stands for the images directly in it. Of uint8 and floating images together all are floating.
+    Files are uint8, or, where `value_range` asks for it, float32 in [0, 1], see `read_in_range`.
 
     Raises:
         DataError: if an image cannot be read or is none, there is none, or they differ in size.
@@ -176,9 +186,9 @@ def read_batch(images: ImageInput, channels: Channels = "rgb") -> Tensor:
     first = ""
     for item in frames_of(images, channels):
         for image in [item] if isinstance(item, Tensor) else named_images([item]):
-            name = f"image {len(read)}" if isinstance(image, Tensor) else os.fspath(image)
+            name = f"image {len(read)}" if isinstance(image, Tensor) else str(image)
             first = first or name
-            read.append(image if isinstance(image, Tensor) else torch.from_numpy(read_image(image)).permute(2, 0, 1))
+            read.append(image if isinstance(image, Tensor) else _read(image, value_range))
             if read[-1].shape != read[0].shape:
                 size, others = (f"{image.shape[2]}x{image.shape[1]}" for image in (read[-1], read[0]))
                 raise DataError(
@@ -188,6 +198,10 @@ def read_batch(images: ImageInput, channels: Channels = "rgb") -> Tensor:
     if not read:
         raise DataError("there are no images; give at least one")
     return torch.stack(_alike(read))
+
+
+def _read(path: Path, value_range: ValueRange | None) -> Tensor:
+    return torch.from_numpy(read_in_range(path, value_range)).permute(2, 0, 1)
 
 
 def _alike(images: list[Tensor]) -> list[Tensor]:
@@ -211,5 +225,6 @@ def fingerprint(paths: Sequence[Path]) -> str:
             status = path.stat()
         except OSError as error:
             raise DataError(f"{path}: there is no such image ({error.strerror}); check the name") from error
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        name = path.name if (page := page_of(path)) is None else f"{path.name}#{page}"
+        digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import zlib
@@ -18,7 +17,10 @@ from tifffile import COMPRESSION, PHOTOMETRIC, TIFF, TiffFile, TiffPage
 
 from stadx.core.errors import DataError
 
-from .decode import UInt8Array, damaged, open_file, pixel_limit
+from .opening import damaged, open_file, pixel_limit
+from .pages import as_path, tiff_page
+from .samples import Array, UInt8Array
+from .value_range import ValueRange, beyond, shown, to_range, warn_of_depth, warn_of_values_beyond
 
 LARGE_IMAGE_PIXELS = 2**24  # images with more are read by strips
 MAX_PART_BYTES = 2**26  # of a compressed strip or tile, decoded: it is held as a whole
@@ -27,23 +29,24 @@ _COLOURS = ((PHOTOMETRIC.MINISBLACK, 1), (PHOTOMETRIC.RGB, 3))
 _DEFLATE = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
 _COMPRESSIONS = (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.PACKBITS, *_DEFLATE)
 
-# It logs oddities of files that are readable all the same; without a handler they would go to the terminal.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-
-def open_rows(path: str | os.PathLike[str]) -> RowReader | None:
+def open_rows(path: str | os.PathLike[str], value_range: ValueRange | None = None) -> RowReader | None:
     """Open a large TIFF file for reading by strips; None for every file that `read_image` should read whole.
 
     That is: no TIFF, at most `LARGE_IMAGE_PIXELS` pixels, or a TIFF whose strips or tiles cannot be read one by one.
 
+    Args:
+        path: the file.
+        value_range: in which the rows are, see `read_in_range`; None: as bytes.
+
     Raises:
         DataError: if it is missing, damaged, or cannot be read by strips and is too large to be read whole.
     """
-    path = Path(path)
+    path = as_path(path)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(open_file(path))
         try:
-            page = TiffFile(file).pages.first
+            page = tiff_page(TiffFile(file), path)
             pixels = page.imagelength * page.imagewidth
             obstacle = _obstacle(page) if pixels > LARGE_IMAGE_PIXELS else None
         except Exception:  # no TIFF or a damaged one: `read_image` says what is wrong
@@ -51,7 +54,7 @@ def open_rows(path: str | os.PathLike[str]) -> RowReader | None:
         if pixels <= LARGE_IMAGE_PIXELS:
             return None
         if obstacle is None:
-            reader = RowReader(path, file, page)
+            reader = RowReader(path, file, page, value_range)
             stack.pop_all()
             return reader
     limit = pixel_limit()
@@ -110,14 +113,19 @@ class RowReader:
         height, width: of the image, in pixels.
     """
 
-    def __init__(self, path: Path, file: BinaryIO, page: TiffPage) -> None:
+    def __init__(self, path: Path, file: BinaryIO, page: TiffPage, value_range: ValueRange | None = None) -> None:
         self.height, self.width = page.imagelength, page.imagewidth
         self._path, self._file, self._page = path, file, page
         self._compressed = page.compression != COMPRESSION.NONE
         self._part_height, self._part_width, self._samples = _part_shape(page)
         self._across = math.ceil(self.width / self._part_width)
-        self._bands: dict[int, UInt8Array] = {}
+        self._bands: dict[int, Array] = {}
         self._recent = range(0)
+        self._range = value_range
+        self._counted = self._beyond = 0  # rows told of so far, and their pixels outside the range
+        self._dtype = np.dtype(np.uint8 if page.bitspersample == 8 else np.uint16)
+        if value_range is not None:
+            warn_of_depth(path, self._dtype, None, value_range)
         size = os.fstat(file.fileno()).st_size
         end = max(offset + self._stored_bytes(index) for index, offset in enumerate(page.dataoffsets))
         if end > size:
@@ -132,9 +140,13 @@ class RowReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if self._range is not None:
+            warn_of_values_beyond(self._path, self._beyond / max(1, self._counted * self.width), self._range)
 
     def rows(self, start: int, stop: int) -> torch.Tensor:
-        """Decode the rows from `start` to before `stop`: RGB as of `read_image`, uint8 [3, stop - start, width].
+        """Decode the rows from `start` to before `stop`: RGB [3, stop - start, width].
+
+        As of `read_image`, uint8; with a value range as of `read_in_range`, uint8 or float32.
 
         Raises:
             DataError: if the file is damaged there.
@@ -145,20 +157,36 @@ class RowReader:
         wanted = range(start // self._part_height, -(-stop // self._part_height))
         self._bands = {i: band for i, band in self._bands.items() if i in wanted or i in self._recent}
         self._recent = wanted
-        found = np.empty((3, stop - start, self.width), np.uint8)
+        found = np.empty((3, stop - start, self.width), self._dtype if self._range is not None else np.uint8)
         for index in wanted:
             top = index * self._part_height
             first, last = max(start, top), min(stop, top + self._part_height)
-            found[:, first - start : last - start] = self._band(index, first - top, last - top).transpose(2, 0, 1)
-        return torch.from_numpy(found)
+            band = self._band(index, first - top, last - top)
+            band = _to_bytes(band) if self._range is None else band
+            found[:, first - start : last - start] = band.transpose(2, 0, 1)
+        if self._range is None:
+            return torch.from_numpy(found)
+        self._count(found, start, stop)
+        return torch.from_numpy(to_range(found, self._range))
 
-    def _band(self, index: int, first: int, last: int) -> UInt8Array:
-        """Rows of the strip or row of tiles `index`: uint8 [last - first, width, samples]."""
+    def shown(self, start: int, stop: int) -> UInt8Array:
+        """The same rows for display: uint8 [3, stop - start, width]."""
+        return shown(self.rows(start, stop).numpy())
+
+    def _count(self, values: Array, start: int, stop: int) -> None:
+        """Note values outside the range in rows that were not given before."""
+        assert self._range is not None
+        if start <= self._counted < stop:
+            self._beyond += int(beyond(values[:, self._counted - start :], self._range).any(0).sum())
+            self._counted = stop
+
+    def _band(self, index: int, first: int, last: int) -> Array:
+        """Rows of the strip or row of tiles `index`, as they are stored: [last - first, width, samples]."""
         if not self._compressed and not self._page.is_tiled:
             return self._uncompressed(index, first, last)
         if index not in self._bands:
             height = min(self._part_height, self.height - index * self._part_height)
-            band = np.empty((height, self.width, self._samples), np.uint8)
+            band = np.empty((height, self.width, self._samples), self._dtype)
             for column in range(self._across):
                 left = column * self._part_width
                 part = self._part(index * self._across + column)
@@ -166,15 +194,15 @@ class RowReader:
             self._bands[index] = band
         return self._bands[index][first:last]
 
-    def _uncompressed(self, index: int, first: int, last: int) -> UInt8Array:
+    def _uncompressed(self, index: int, first: int, last: int) -> Array:
         shape = (last - first, self.width, self._samples)
         dtype = np.dtype(f"{self._page.parent.byteorder}u{self._page.bitspersample // 8}")
         row_bytes = self.width * self._samples * dtype.itemsize
         data = self._read(self._page.dataoffsets[index] + first * row_bytes, shape[0] * row_bytes)
-        return _to_bytes(np.frombuffer(data, dtype).reshape(shape))
+        return np.frombuffer(data, dtype).reshape(shape)
 
-    def _part(self, index: int) -> UInt8Array:
-        """Decode a strip or tile: uint8 [height, width, samples]."""
+    def _part(self, index: int) -> Array:
+        """Decode a strip or tile: [height, width, samples]."""
         data = self._read(self._page.dataoffsets[index], self._stored_bytes(index))
         limit = _part_bytes(self._page)
         try:
@@ -187,7 +215,8 @@ class RowReader:
         # Damaged data makes decoders raise nearly anything.
         except Exception as error:
             raise damaged(self._path, error) from error
-        return _to_bytes(part[0])
+        values: Array = part[0]
+        return values
 
     def _stored_bytes(self, index: int) -> int:
         if self._compressed:

@@ -21,9 +21,11 @@ from stadx.core.torch_state import usual_torch
 from stadx.data.frames import Channels, Frame, check_channels, check_stream, one_frame
 from stadx.data.source import ImageInput, read_batch
 from stadx.data.tensors import ImageSize
+from stadx.data.value_range import ValueRange
 from stadx.metrics.image_score import image_scores
 from stadx.networks.dense import check_stride
 
+from .facts import facts_of, figures_of
 from .prediction import Prediction as Prediction
 from .roi import RoiMask, inside_maps, roi_argument
 from .thresholds import (
@@ -61,6 +63,8 @@ class Calibrated:
             heldout_fprs_[i] of the held-out pixels.
         heldout_image_scores_: float32 [4, n], the image score of each image that judged, for strides 1, 2, 4, 8.
         roi_: which pixels of images are looked at where `predict` is not told, bool [h, w], see `Roi`; None: all.
+        value_range_: which values of image files are black and white, see `read_in_range`; None: 0 and the highest of
+            their depth, all scaled to 8 bits, as in stadx 0.1.
     """
 
     method: ClassVar[str]
@@ -79,6 +83,7 @@ class Calibrated:
     heldout_scores_: NDArray[np.float32]
     heldout_image_scores_: NDArray[np.float32]
     roi_: NDArray[np.bool_] | None = None
+    value_range_: ValueRange | None = None
     device = torch.device("cpu")
     _expected = True  # whether the image threshold follows from the expected share, or as in files of stadx 0.1
     _own_image_threshold: tuple[float, int] | None = None  # that was chosen, and the stride that it belongs to
@@ -142,7 +147,7 @@ class Calibrated:
         Raises:
             DataError: if an image is none or cannot be read, or they differ in size.
         """
-        batch = read_batch(images, channels)
+        batch = read_batch(images, channels, self.value_range_)
         return self._predicted(self.score(batch, stride=self._stride(stride), **roi_argument(self, roi)), roi)
 
     def predict_stream(
@@ -178,7 +183,7 @@ class Calibrated:
 
     def _of_frame(self, number: int, frame: Frame, channels: Channels, arguments: dict[str, Any]) -> Prediction:
         try:
-            return self.predict(one_frame(frame, channels), **arguments)
+            return self.predict(one_frame(frame, channels, self.value_range_), **arguments)
         except DataError as error:
             raise DataError(f"frame {number}: {error}") from error
 
@@ -316,24 +321,11 @@ class Calibrated:
 
     def facts(self) -> dict[str, str]:
         """What it is, its thresholds and what they promise, in words."""
-        return {
-            "method": self.method,
-            **{name: str(value) for name, value in self.settings.items() if name != "padding"},
-            "pixel threshold": f"{self.threshold_:.6g}",
-            "image threshold": f"{self.image_threshold():.6g}, scored with stride {self.stride}",
-            "false alarms": self.false_alarms().sentence(),
-        }
+        return facts_of(self)
 
     def figures(self) -> dict[str, Any]:
         """What `facts` says, as numbers."""
-        return {
-            "method": self.method,
-            "settings": {name: value for name, value in self.settings.items() if name != "padding"},
-            "pixel_threshold": self.threshold_,
-            "image_threshold": self.image_threshold(),
-            "stride": self.stride,
-            "false_alarms": self.false_alarms()._asdict(),
-        }
+        return figures_of(self)
 
     @property
     def settings(self) -> dict[str, Any]:

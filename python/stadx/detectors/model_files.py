@@ -12,6 +12,7 @@ from torch import Tensor
 from stadx.core.errors import ModelFileError
 from stadx.core.files import read_model, write_model
 from stadx.core.torch_state import usual_torch
+from stadx.data.value_range import ValueRange
 from stadx.networks.patch_network import PatchNetwork, channels_last, loaded_network
 
 from .base import Calibrated
@@ -54,6 +55,8 @@ def write_calibrated(
         thresholds["image_threshold"] = {"score": score, "stride": stride}
     if detector.roi_ is not None:
         levels["roi"] = torch.from_numpy(detector.roi_)
+    if detector.value_range_ is not None:
+        thresholds["value_range"] = detector.value_range_.to_json()
     write_model(path, kind, version, {**header, **thresholds}, {**tensors, **levels})
 
 
@@ -78,6 +81,7 @@ def read_calibrated(
         detector._calibrate(held_out_scores(tensors))
         detector.threshold_ = float(header["threshold"])
         detector.roi_ = tensors["roi"].numpy() if "roi" in tensors else None
+        detector.value_range_ = ValueRange.from_json(header.get("value_range"))
         detector._expected = header.get("image_rate", _RATES[False]) == _RATES[True]
         if (own := header.get("image_threshold")) is not None:
             detector.set_image_threshold(own["score"], own["stride"])

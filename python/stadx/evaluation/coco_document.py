@@ -12,16 +12,17 @@ from typing import Any, TypeAlias
 from stadx.core.errors import OutputError
 from stadx.core.files import check_writable, growing, replacement, writing_to
 from stadx.core.version import package_version
+from stadx.data.pages import entry_of
 
 COCO_FILE = "regions.coco.json"
 LABEL = "anomaly"
 _LISTS = ("images", "annotations")
 
-Write: TypeAlias = Callable[[str, int, int, Sequence[dict[str, Any]]], None]
+Write: TypeAlias = Callable[[Path, int, int, Sequence[dict[str, Any]]], None]
 
 
 @contextlib.contextmanager
-def growing_coco(out: Path, anew: bool, again: Collection[str]) -> Iterator[Write]:
+def growing_coco(out: Path, anew: bool, again: Collection[tuple[str, int | None]]) -> Iterator[Write]:
     """Yield what adds an image (path, width, height) and its annotations to regions.coco.json in the folder `out`.
 
     A document has an end, so its two lists grow in hidden files beside it, line by line. At the end, also when
@@ -30,7 +31,7 @@ def growing_coco(out: Path, anew: bool, again: Collection[str]) -> Iterator[Writ
     Args:
         out: the folder.
         anew: forget what previous runs wrote.
-        again: paths of images whose previous entries are dropped.
+        again: path and page of images whose previous entries are dropped.
 
     Raises:
         OutputError: if nothing can be written, or there is a document of somebody else.
@@ -42,14 +43,16 @@ def growing_coco(out: Path, anew: bool, again: Collection[str]) -> Iterator[Writ
         stack.callback(_finish, file, parts)  # last, and whatever happens
         write = {name: stack.enter_context(growing(part, anew=False)) for name, part in parts.items()}
 
-        def add(path: str, width: int, height: int, annotations: Sequence[dict[str, Any]]) -> None:
+        def add(path: Path, width: int, height: int, annotations: Sequence[dict[str, Any]]) -> None:
             last["images"] += 1
             lines = []
             for annotation in annotations:
                 last["annotations"] += 1
                 lines.append(_line({"id": last["annotations"], "image_id": last["images"], **annotation}))
             write["annotations"](b"".join(lines))
-            image = {"id": last["images"], "file_name": path, "width": width, "height": height}
+            named = entry_of(path)
+            size = {"width": width, "height": height}
+            image = {"id": last["images"], "file_name": named.pop("path"), **named, **size}
             write["images"](_line(image))  # after its annotations: those without an image do not count
 
         yield add
@@ -59,7 +62,7 @@ def _line(entry: dict[str, Any]) -> bytes:
     return (json.dumps(entry) + "\n").encode("ascii")
 
 
-def _begin(file: Path, parts: dict[str, Path], anew: bool, again: Collection[str]) -> dict[str, int]:
+def _begin(file: Path, parts: dict[str, Path], anew: bool, again: Collection[tuple[str, int | None]]) -> dict[str, int]:
     """Write the parts with what previous runs left; the highest number in each."""
     crashed = all(os.path.isfile(part) for part in parts.values())
     last, kept = dict.fromkeys(_LISTS, 0), set[int]()
@@ -68,7 +71,8 @@ def _begin(file: Path, parts: dict[str, Path], anew: bool, again: Collection[str
             if anew:
                 continue
             for entry in _of_part(part) if crashed else _of_document(file, name):
-                if entry["file_name"] not in again if name == "images" else entry["image_id"] in kept:
+                image = (entry["file_name"], entry.get("page")) if name == "images" else None
+                if entry["image_id"] in kept if image is None else image not in again:
                     kept.update([entry["id"]] if name == "images" else [])
                     last[name] = max(last[name], entry["id"])
                     target.write(_line(entry))

@@ -12,14 +12,14 @@ import torch
 from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.images import read_image
 from stadx.data.roi import Roi
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
+from stadx.data.value_range import read_in_range
 from stadx.metrics.image_score import HighestValues
 
 from .looked_at import region_for, roi_argument
-from .measured_detector import stride_of, top_share_of
+from .measured_detector import range_of, stride_of, top_share_of
 from .prediction import Failure
 from .prediction_strips import BandScorer, check_finite, mask_for_strips, pixels_of_strips
 
@@ -71,9 +71,9 @@ def score_files(
 
 
 def _score_file(detector: ImageScorer, path: Path, stride: int, roi: Roi | None) -> float:
-    huge = open_rows(path) if detector.image_size is None else None
+    huge = open_rows(path, range_of(detector)) if detector.image_size is None else None
     if huge is None:
-        pixels = torch.from_numpy(read_image(path)).permute(2, 0, 1).unsqueeze(0)
+        pixels = torch.from_numpy(read_in_range(path, range_of(detector))).permute(2, 0, 1).unsqueeze(0)
         inside = None if roi is None else roi.of(path, (pixels.shape[2], pixels.shape[3]))
         whole = detector.score(pixels, stride=stride, **roi_argument(inside))
         bands: Iterable[torch.Tensor] = [whole]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stadx.data.layouts.category import TestImage
-from stadx.data.masks import IGNORED, BoolArray, read_truth
+from stadx.data.masks import IGNORED, BoolArray, Doubts, read_truth
 from stadx.data.roi import Roi
 
 
@@ -26,12 +26,16 @@ def roi_argument(mask: BoolArray | None) -> dict[str, Any]:
 
 
 def truth_of_image(
-    item: TestImage, size: tuple[int, int], inside: BoolArray | None, ignore_value: int | None
+    item: TestImage,
+    size: tuple[int, int],
+    inside: BoolArray | None,
+    ignore_value: int | None,
+    doubts: Doubts | None = None,
 ) -> NDArray[np.uint8]:
     """Of a test image uint8 [H, W]: 1 at a defect, `IGNORED` outside and at `ignore_value`, else 0."""
     truth = np.zeros(size, np.uint8)
     if item.mask is not None:
-        truth = read_truth(item.mask, size, item.path, ignore_value)
+        truth = read_truth(item.mask, size, item.path, ignore_value, doubts)
     if inside is not None:
         truth[~inside] = IGNORED
     return truth

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stadx.core.errors import DataError
 from stadx.data.masks import BoolArray
 from stadx.data.tensors import resize
+from stadx.data.value_range import ValueRange, read_in_range
 
 from .looked_at import roi_argument
 
@@ -47,13 +48,13 @@ def top_share_of(detector: object) -> float:
 
 def map_of(
     detector: MeasuredDetector,
-    pixels: NDArray[np.uint8],
+    pixels: NDArray[np.uint8] | NDArray[np.float32],
     path: Path,
     stride: int,
     at: At,
     inside: BoolArray | None = None,
 ) -> NDArray[np.float32]:
-    """The map of an image uint8 [H, W, 3], float32 [H, W] of the size that `at` says."""
+    """The map of an image [H, W, 3] as `read_in_range` reads it, float32 [H, W] of the size that `at` says."""
     tensor = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
     if at != "original":
         tensor = resize(tensor, detector.settings.get("image_size"))
@@ -64,3 +65,14 @@ def map_of(
     if not np.isfinite(anomaly_map).all():
         raise DataError(f"{path}: the model's score is not a finite number here; train the model again")
     return anomaly_map
+
+
+def range_of(detector: object) -> ValueRange | None:
+    """Which values of image files are black and white to a detector; None of one that does not say: those of 8 bits."""
+    found: ValueRange | None = getattr(detector, "value_range_", None)
+    return found
+
+
+def map_of_file(detector: MeasuredDetector, path: Path, stride: int, at: At) -> NDArray[np.float32]:
+    """The same of an image file."""
+    return map_of(detector, read_in_range(path, range_of(detector)), path, stride, at)

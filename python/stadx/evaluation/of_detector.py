@@ -15,10 +15,11 @@ from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
-from stadx.data.images import read_image
 from stadx.data.layouts.category import Category
-from stadx.data.masks import IGNORED
+from stadx.data.masks import IGNORED, Doubts
+from stadx.data.pages import entry_of
 from stadx.data.roi import Roi, nearest
+from stadx.data.value_range import ValueRange, read_in_range
 from stadx.metrics import FPR_LIMIT, ProCurve, auroc
 from stadx.metrics.image_score import image_scores
 from stadx.metrics.intervals import clopper_pearson, percent
@@ -27,7 +28,7 @@ from stadx.metrics.pixel_metrics import check_limit
 from .fixed_threshold import FixedF1, f1_at, f1_of_model, validation_threshold
 from .looked_at import notes_of, region_for, truth_of_image
 from .measured_detector import At as At
-from .measured_detector import MeasuredDetector, map_of, stride_of, top_share_of
+from .measured_detector import MeasuredDetector, map_of, map_of_file, range_of, stride_of, top_share_of
 from .scored_images import DefectResult as DefectResult
 from .scored_images import TestScore as TestScore
 from .scored_images import measure, notes
@@ -59,6 +60,7 @@ class Evaluation:
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    value_range: ValueRange | None = None  # of the images, as the detector sees them
 
     @property
     def image_scores(self) -> NDArray[np.float64]:
@@ -114,7 +116,7 @@ class Evaluation:
             "per_defect": {name: asdict(result) for name, result in self.per_defect.items()},
             "images": [
                 {
-                    "path": str(image.path),
+                    **entry_of(image.path),
                     "defect": image.defect,
                     "score": image.score,
                     "pixel_auroc": image.pixel_auroc,
@@ -161,21 +163,22 @@ def evaluate(
     Raises:
         DataError: the category has no test images, an image or mask cannot be read, or a score is not finite.
     """
-    stride, top_share = stride_of(detector, stride), top_share_of(detector)
+    stride, top_share, value_range = stride_of(detector, stride), top_share_of(detector), range_of(detector)
     fpr_limit = fpr_limit if fpr_limit is not None else category.fpr_limit or FPR_LIMIT
     check_limit(fpr_limit)
     images: list[TestScore] = []
     left_out: list[Path] = []
+    doubts = Doubts()
     roi = region_for(detector, roi)
     total = len(category.test)
     if not total:
         raise DataError(f"{category.name}: no test images to evaluate; put some into test/good and test/DEFECT")
     progress("Test images", 0, total, {})
     for done, item in enumerate(category.test, start=1):
-        pixels = read_image(item.path)
+        pixels = read_in_range(item.path, value_range)
         size: tuple[int, int] = pixels.shape[:2]
         inside = None if roi is None else roi.of(item.path, size)
-        truth = truth_of_image(item, size, inside, ignore_value)
+        truth = truth_of_image(item, size, inside, ignore_value, doubts)
         if item.mask is not None and not (truth == 1).any():
             left_out.append(item.path)
             continue
@@ -229,7 +232,9 @@ def evaluate(
             *notes(category.name, images),
             *why,
             *notes_of(roi, left_out, sum(not item.is_good for item in category.test)),
+            *doubts.sentences(),
         ],
+        value_range=value_range,
     )
 
 
@@ -237,7 +242,7 @@ def _validation_maps(
     detector: MeasuredDetector, paths: Sequence[Path], stride: int, at: At, progress: Progress
 ) -> Iterator[NDArray[np.float32]]:
     for done, path in enumerate(paths, 1):
-        yield map_of(detector, read_image(path), path, stride, at)
+        yield map_of_file(detector, path, stride, at)
         progress("Validation images", done, len(paths), {})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class MapEvaluation:
         per_defect: AU-PRO at the first limit of the regions of each folder, against the background of the whole set.
         regions: what became of every region at the best threshold.
         image_names: what the regions' `image` counts.
+        notes: what is odd about the masks.
     """
 
     counts: dict[str, int]
@@ -47,6 +48,7 @@ class MapEvaluation:
     per_defect: dict[str, float]
     regions: list[Region]
     image_names: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the regions as values that `json.dumps` takes."""
@@ -139,6 +141,7 @@ def evaluate_map_files(
         per_defect=metrics.per_defect(first),
         regions=metrics.regions(fpr_limit=first),
         image_names=list(found.names),
+        notes=found.doubts.sentences(),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,14 +17,18 @@ from stadx.core.files import check_writable, growing
 from stadx.core.files import write_bytes as write_bytes
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.images import list_images, read_image
+from stadx.data.folders import list_images, pages_of
+from stadx.data.globbing import is_pattern, literal
+from stadx.data.layouts.patterns import matching_images
+from stadx.data.pages import entry_of, page_of
 from stadx.data.roi import Roi
 from stadx.data.strips import open_rows
 from stadx.data.tensors import ImageSize
+from stadx.data.value_range import read_in_range, shown
 from stadx.metrics.image_score import image_scores
 
 from .looked_at import region_for, roi_argument
-from .measured_detector import MeasuredDetector, stride_of, top_share_of
+from .measured_detector import MeasuredDetector, range_of, stride_of, top_share_of
 from .output_names import check_no_image_is_replaced, file_names, longest_name
 from .output_names import output_names as output_names
 from .output_settings import OutputSettings
@@ -69,22 +73,30 @@ class Failure:
     message: str
 
 
-def collect_images(inputs: Iterable[Path]) -> list[Path]:
-    """List the images that `inputs` name, none twice: files, and the images directly in folders.
+def collect_images(inputs: Iterable[Path], *, recursive: bool = False, without: Collection[Path] = ()) -> list[Path]:
+    """List the images that `inputs` name, none twice: files, the images in folders, and those that patterns match.
+
+    Args:
+        inputs: files, folders and patterns. A file with several pages stands for as many images.
+        recursive: also the images in sub-folders.
+        without: folders that are passed over, such as that of the outputs.
 
     Raises:
-        DataError: a path does not exist, or a folder holds no images.
+        DataError: a path does not exist, a pattern matches nothing, or a folder holds no images.
     """
-    found: dict[Path, Path] = {}
+    found: dict[tuple[Path, int | None], Path] = {}
     for path in inputs:
-        if os.path.isdir(path):
-            files = list_images(path)
-        elif os.path.exists(path):
-            files = [path]
+        place = literal(path)
+        if os.path.isdir(place):
+            files = list_images(place, recursive=recursive, without=without)
+        elif os.path.exists(place):
+            files = pages_of(place)
+        elif is_pattern(os.fspath(path)):
+            files = matching_images(os.fspath(path))
         else:
             raise DataError(f"{path}: no such file or folder; check the name")
         for file in files:
-            found.setdefault(file.resolve(), file)
+            found.setdefault((file.resolve(), page_of(file)), file)
     return list(found.values())
 
 
@@ -150,7 +162,7 @@ def predict_files(
     scale = scale_for(detector.threshold_)
     anomalous = failed = 0
     file = out / SCORES_FILE
-    place = Place(out, outputs.overwrite, frozenset(os.fspath(path) for path, _ in named))
+    place = Place(out, outputs.overwrite, frozenset((os.fspath(path), page_of(path)) for path, _ in named))
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(growing(file, anew=outputs.overwrite, is_whole=is_line))
         start = _size(file)
@@ -170,7 +182,7 @@ def predict_files(
                 anomalous += line["is_anomalous"]
             except DataError as error:
                 failed += 1
-                line = {"path": os.fspath(path), "error": str(error)}
+                line = {**entry_of(path), "error": str(error)}
             for add in adders:
                 add(line)
             write(as_line(line))
@@ -226,14 +238,14 @@ def _predict_file(
     def is_wanted(score: float) -> bool:
         return not outputs.only_anomalous or score > threshold
 
-    huge = open_rows(path) if detector.image_size is None else None
+    huge = open_rows(path, range_of(detector)) if detector.image_size is None else None
     if huge is not None:
         files = file_names(name, outputs.pictures, huge=True)
         with huge:
             settings: dict[str, Any] = {"stride": stride, "min_pixels": min_pixels, "roi": roi, "progress": progress}
             found = predict_rows(detector, huge, path, out, files, scale, **settings, is_wanted=is_wanted)
         return found, files if is_wanted(found.score) else {}
-    pixels = read_image(path)
+    pixels = read_in_range(path, range_of(detector))
     inside = None if roi is None else roi.of(path, pixels.shape[:2])
     image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
     prediction = detector.predict(image, stride=stride, **roi_argument(inside))
@@ -247,7 +259,7 @@ def _predict_file(
     looked_at = None if inside is None else torch.from_numpy(inside)[None]
     score = float(image_scores(prediction.maps[:1].float().cpu(), top_share_of(detector), looked_at))
     pictures = outputs.pictures if is_wanted(score) else ()
-    return Found(score, regions), write_pictures(out, name, pixels, scores, mask, scale, boxes, inside, pictures)
+    return Found(score, regions), write_pictures(out, name, shown(pixels), scores, mask, scale, boxes, inside, pictures)
 
 
 def _line(
@@ -262,7 +274,7 @@ def _line(
     threshold = float(detector.image_threshold(stride))
     regions = found.regions
     return {
-        "path": os.fspath(path),
+        **entry_of(path),
         "image_score": found.score,
         "image_threshold": threshold,
         "is_anomalous": found.score > threshold,

@@ -89,7 +89,7 @@ def predict_rows(
             if maps is not None:
                 maps.write(scores)
             finder.add(scores > detector.threshold_, scores)
-            small.add(image.rows(done, done + len(scores)).numpy(), scores)
+            small.add(image.shown(done, done + len(scores)), scores)
             highest.add(band.cpu())
             done += len(scores)
             progress("Rows", done, height, {})

@@ -41,12 +41,12 @@ class Place:
     Attributes:
         out: the folder.
         anew: whether files that grow begin anew, or go on after what previous runs wrote.
-        again: the images to score, in whose stead COCO's document has only what this run finds.
+        again: the images to score, each its path and page, in whose stead COCO's document has only what this run finds.
     """
 
     out: Path
     anew: bool = False
-    again: Collection[str] = ()
+    again: Collection[tuple[str, int | None]] = ()
 
 
 @contextlib.contextmanager
@@ -60,7 +60,7 @@ def csv_export(place: Place, settings: RegionSettings) -> Iterator[Add]:
             lines = []
             for number, region in enumerate(image.regions.found, start=1):
                 told = settings.line(region)
-                lines.append(csv_row(os.fspath(image.path), number, *told.pop("box"), *told.values()))
+                lines.append(csv_row(str(image.path), number, *told.pop("box"), *told.values()))
             write(b"".join(lines))
 
         yield add
@@ -116,7 +116,7 @@ def coco_export(place: Place, settings: RegionSettings) -> Iterator[Add]:
                     "score": region.peak,
                 }
                 annotations.append(annotation)
-            write(os.fspath(image.path), regions.width, regions.height, annotations)
+            write(image.path, regions.width, regions.height, annotations)
 
         yield add
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from stadx.core.errors import OutputError
+from stadx.data.pages import page_of
 from stadx.data.roi import Roi
 
 from .output_names import PICTURES, Picture, name_key, name_of
@@ -145,7 +146,7 @@ class Previous:
     owners: dict[str, str] = field(default_factory=dict)
     files: set[str] = field(default_factory=set)
     run: str | None = None
-    _done: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _done: dict[tuple[str, int | None], dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, out: Path, *, resumed: str = "", with_files: bool = False) -> Previous:
@@ -177,11 +178,11 @@ class Previous:
             self.run = str(line.get("run", ""))
         if resumed and line.get("run") == resumed:
             told = ("bytes", "modified_ns", "is_anomalous", *PICTURES)
-            self._done[path] = {key: line[key] for key in told if key in line}
+            self._done[path, line.get("page")] = {key: line[key] for key in told if key in line}
 
     def is_done(self, path: Path, pictures: Sequence[Picture], only_anomalous: bool) -> bool:
         """Whether the run that is resumed has scored this very file and its pictures are there."""
-        line = self._done.get(os.fspath(path))
+        line = self._done.get((os.fspath(path), page_of(path)))
         if line is None or not (stamp := stamp_of(path)) or any(line.get(key) != stamp[key] for key in stamp):
             return False
         if only_anomalous and not line.get("is_anomalous"):

@@ -20,6 +20,7 @@ TableName: TypeAlias = Literal["csv", "parquet"]
 _ROWS = 10_000  # of a Parquet file that are in memory at a time
 _COLUMNS = {
     "path": "string",
+    "page": "int64",  # of a file with several
     "image_score": "float64",
     "image_threshold": "float64",
     "is_anomalous": "bool",

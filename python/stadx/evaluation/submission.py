@@ -19,12 +19,12 @@ from PIL import Image
 from stadx.core.errors import DataError
 from stadx.core.files import replacement, writing_to
 from stadx.core.progress import Progress, silent
-from stadx.data.images import image_size, list_images, read_image, write_image
+from stadx.data.images import image_size, list_images, write_image
 from stadx.data.layouts import categories
 from stadx.data.layouts.mvtec_ad2 import PRIVATE, VALIDATION
 
 from .fixed_threshold import validation_threshold
-from .measured_detector import MeasuredDetector, map_of, stride_of
+from .measured_detector import MeasuredDetector, map_of_file, stride_of
 
 MAPS, MASKS = "anomaly_images", "anomaly_images_thresholded"
 COUNTS = {
@@ -129,7 +129,7 @@ def _write_category(
     category, stride = folder.resolve().name, stride_of(detector, stride)
 
     def score(path: Path) -> NDArray[np.float32]:
-        return map_of(detector, read_image(path), path, stride, "original")
+        return map_of_file(detector, path, stride, "original")
 
     threshold = None
     if thresholded is not None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from stadx.core.errors import DataError
 
-from ..images import list_images, subfolders
+from ..folders import list_images, subfolders
+from ..globbing import literal
 from ..layout_registry import in_words, layout_names, layout_of, layouts
-from .category import GOOD, Category, Listing
+from .category import GOOD, GOOD_NAMES, Category, Listing
 from .patterns import is_pattern, matching_images
 
 
@@ -22,6 +23,11 @@ def __getattr__(name: str) -> frozenset[str]:
 def good_folders() -> frozenset[str]:
     """What folders of good images are called in all layouts."""
     return frozenset(layout.good_folder for layout in layouts())
+
+
+def is_good_folder(name: str) -> bool:
+    """Whether a folder of that name has good images, in some layout or by what such folders usually are called."""
+    return name.casefold() in {*GOOD_NAMES, *(folder.casefold() for folder in good_folders())}
 
 
 def categories(path: str | os.PathLike[str]) -> list[Path]:
@@ -67,7 +73,7 @@ def training_images(path: str | os.PathLike[str]) -> list[Path]:
     """
     if is_pattern(os.fspath(path)):
         return matching_images(os.fspath(path))
-    root = Path(path)
+    root = literal(path)
     layout = layout_of(root)
     try:
         return list_images(root) if layout is None else layout.training_images(root)

@@ -11,8 +11,8 @@ from pathlib import Path
 from stadx.core.errors import DataError
 
 from ..images import IMAGE_SUFFIXES, list_images, subfolders, visible
-from ..masks import MASK_SUFFIXES, mask_pixels
-from .category import GOOD, Category, Layout, Listing, TestImage
+from ..masks import mask_pixels
+from .category import GOOD, MASK_SUFFIXES, Category, Layout, Listing, TestImage
 
 DEFECT = "defect"
 _KOS = re.compile(r"kos\d+", re.IGNORECASE)

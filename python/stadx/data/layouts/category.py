@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stadx.core.errors import DataError
 
-from ..images import natural_key, visible
-from ..masks import MASK_SUFFIXES as MASK_SUFFIXES
+from ..folders import IMAGE_SUFFIXES, LOSSY_SUFFIXES, natural_key, visible, with_pages
+from ..masks import is_black_page
 from ..masks import read_mask as read_mask
 
 GOOD = "good"
+GOOD_NAMES = (GOOD, "ok", "normal", "goods", "io", "pass", "passed")
+"""What folders of good images are called, in small letters."""
+BAD_NAMES = ("bad", "ng", "nok", "ko", "nio", "abnormal", "anomaly", "anomalies", "defect", "defects", "fail")
+"""What folders of images with defects are called, where they have no name of their own; in small letters."""
+MASK_SUFFIXES = IMAGE_SUFFIXES
+LOSSLESS_SUFFIXES = IMAGE_SUFFIXES - LOSSY_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -118,8 +124,16 @@ class Layout:
     mask_folder: str | os.PathLike[str] = "ground_truth"
 
 
-def mask_files(folder: Path) -> list[Path]:
-    """The files of `folder` that can be masks, in natural order; none if there is no such folder."""
+def mask_files(folder: Path, suffixes: Collection[str] = MASK_SUFFIXES) -> list[Path]:
+    """Files of `folder` that can be masks, in natural order, those without loss last; none if there is no folder."""
     if not os.path.isdir(folder):
         return []
-    return sorted((p for p in visible(folder) if p.suffix.lower() in MASK_SUFFIXES), key=natural_key)
+    files = sorted((p for p in visible(folder) if p.suffix.lower() in suffixes), key=natural_key)
+    return with_pages(sorted(files, key=lambda path: path.suffix.lower() not in LOSSY_SUFFIXES))
+
+
+def paired(path: Path, mask: Path | None, defect: str) -> TestImage:
+    """An image with that mask: of a page whose page of the mask is black, a good one."""
+    if mask is not None and is_black_page(mask):
+        return TestImage(path, None, GOOD)
+    return TestImage(path, mask, defect)

@@ -9,7 +9,7 @@ from pathlib import Path
 from stadx.core.errors import DataError
 
 from ..images import list_images, natural_key, subfolders
-from ..masks import MASK_SUFFIXES, region_files
+from ..masks import region_files
 from ..region_files import CONFIG
 from . import mvtec
 from .category import GOOD, Category, Layout, Listing, TestImage
@@ -51,8 +51,7 @@ def _pair_regions(folder: Path, truth: Path, errors: list[str]) -> list[TestImag
     found: list[TestImage] = []
     for image in images:
         if image.stem not in regions:
-            kinds = ", ".join(sorted(MASK_SUFFIXES))
-            errors.append(f"{image}: has no regions; expected {truth / image.stem} with a file ({kinds}) for each")
+            errors.append(f"{image}: has no regions; expected {truth / image.stem} with a PNG file for each")
             continue
         try:
             region_files(regions[image.stem])

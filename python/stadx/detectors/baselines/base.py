@@ -26,7 +26,7 @@ from ..base import Calibrated
 from ..model_files import read_calibrated, write_calibrated
 from ..registry import detector_class
 from ..roi import RoiMask, outside_lowest
-from ..student_teacher.settings import DetectorSettings
+from ..student_teacher.settings import DetectorSettings, check_range
 from ..thresholds import split
 
 BASELINE_VERSION = 1
@@ -53,12 +53,14 @@ class Baseline(Calibrated):
     image_fpr: float = like(DetectorSettings, "image_fpr")
     held_out: float | None = like(DetectorSettings, "held_out")
     seed: int = like(DetectorSettings, "seed")
+    value_range: tuple[float, float] | None = like(DetectorSettings, "value_range")
 
     paper_name: ClassVar[str]  # the paper's tables' column
     before: ClassVar[Mapping[str, Any]] = {}  # settings that files of previous versions lack
 
     def __post_init__(self) -> None:
         check(self)
+        check_range(self.value_range)
         self._checkpoint: Checkpoint | None = None
 
     @abstractmethod
@@ -108,12 +110,13 @@ class Baseline(Calibrated):
         Raises:
             DataError, MissingExtraError, ModelFileError, OutputError: as their messages say.
         """
-        source = ImageSource(data, self.image_size, channels=channels)
+        source = ImageSource(data, self.image_size, channels=channels, value_range=self.value_range)
         held_in, held_out = split(len(source), self.held_out, self.seed, self.image_fpr)
         settings: dict[str, Any] = {"method": self.method, **self.settings, **self._file_hashes()}
         settings["data"] = source.fingerprint()
         size = self.image_size
         settings["image_size"] = list(size) if isinstance(size, tuple) else size  # as JSON returns it
+        settings["value_range"] = self.value_range and list(self.value_range)
         self._checkpoint = Checkpoint(checkpoint, settings, arithmetic("float32", self.device))
         maps = self._scored_before(self._checkpoint)
         if maps is None:
@@ -127,6 +130,7 @@ class Baseline(Calibrated):
                 tensors |= {f"map{i}": scores for i, scores in enumerate(maps)}
                 self._checkpoint.save({"model": header, "maps": len(maps)}, tensors)
         self.calibrate(maps)
+        self.value_range_ = source.value_range
         return self
 
     def _scored_before(self, checkpoint: Checkpoint) -> list[Tensor] | None:
@@ -180,7 +184,7 @@ class Baseline(Calibrated):
             ValueError: for an unknown stride or order.
         """
         self.check_fitted()
-        images = read_batch(images, channels)
+        images = read_batch(images, channels, self.value_range_)
         stride = self._stride(stride)
         check_stride(stride)
         batch, _, height, width = images.shape

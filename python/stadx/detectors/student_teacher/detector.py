@@ -99,7 +99,7 @@ class Detector(DetectorSettings, Calibrated):
             if self.border != "inside":
                 teacher.padding = self.border
         region = roi if roi is None or isinstance(roi, Roi) else Roi(roi)
-        source = ImageSource(data, self.image_size, roi=region, channels=channels)
+        source = ImageSource(data, self.image_size, roi=region, channels=channels, value_range=self.value_range)
         check_region(source, self)
         division = Division.of(self, len(source))
         files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
@@ -125,6 +125,7 @@ class Detector(DetectorSettings, Calibrated):
         self.normalizations_, scores = calibrate(errors, self.terms, self.level, self.smoothing, self.top_share)
         self._calibrate(scores)
         self.roi_ = None if region is None or region.share == 1 else region.mask
+        self.value_range_ = source.value_range
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
 
@@ -159,7 +160,7 @@ class Detector(DetectorSettings, Calibrated):
             ValueError: for an unknown stride, method or order, or one that the device does not have.
         """
         self.check_fitted()
-        images = read_batch(images, channels)
+        images = read_batch(images, channels, self.value_range_)
         scorer = self._scorer_on(images.device if images.is_cuda else self.device, method)
         mask = region_of(self, images, roi)
         maps = score_images(scorer, images, self.image_size, self._stride(stride), self.smoothing, mask)

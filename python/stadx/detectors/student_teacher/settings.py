@@ -134,6 +134,12 @@ class DetectorSettings:
     precision: Precision = setting(
         "auto", "Of training; auto: bfloat16 where the processor has it. On a CPU scoring is always float32."
     )
+    value_range: tuple[float, float] | None = setting(
+        None,
+        "Black and white: the lowest and the highest value of image files, such as (0, 4095); what lies beyond is "
+        "clipped.",
+        none="what the training images' files say, or else their values",
+    )
     teachers: Sequence[str | os.PathLike[str]] = setting(
         (), "Teacher files; scales without one use the teacher that comes with stadx."
     )
@@ -148,8 +154,15 @@ class DetectorSettings:
         check(self)
         if not self.scales or len(set(self.scales)) < len(self.scales):
             raise ValueError(f"scales is {self.scales}; give one or more of {PATCH_SIZES}, none twice")
+        check_range(self.value_range)
         if self.students == 1 and self.terms == "v":
             raise ValueError("terms is 'v', and one student alone has no variance; choose 'e', or two students or more")
+
+
+def check_range(value_range: tuple[float, float] | None) -> None:
+    """Raise `ValueError` unless black is less than white."""
+    if value_range is not None and not value_range[0] < value_range[1]:
+        raise ValueError(f"value_range is {value_range}; the lowest value must be less than the highest")
 
 
 TRAINING = (

@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from PIL import Image
 
-from stadx.data.images import read_image
+from stadx.data.value_range import read_shown
 
 from ..of_detector import DefectResult, Evaluation, TestScore
 from .overlay import COLOURS, PREDICTED, TRUTH, Scale, outline, overlay, resize_map, resize_mask, resize_to, scale_for
@@ -170,7 +170,7 @@ def _key(scale: Scale, threshold: float) -> str:
 
 def _shot(image: TestScore, scale: Scale, evaluation: Evaluation) -> str:
     """One card of the gallery: the image, its map laid over it, and the ground truth."""
-    pixels = resize_to(read_image(image.path), _LONGEST_SIDE)
+    pixels = resize_to(read_shown(image.path, evaluation.value_range), _LONGEST_SIDE)
     shape = (pixels.shape[0], pixels.shape[1])
     scores, truth = resize_map(image.map, shape), resize_mask(image.mask, shape)
     heat = overlay(pixels, scores, scale, predicted=scores > evaluation.threshold)
@@ -180,7 +180,7 @@ def _shot(image: TestScore, scale: Scale, evaluation: Evaluation) -> str:
         (heat, "anomaly map"),
         (outline(pixels, truth, TRUTH, width=2), known),
     )
-    name = f"{image.defect}/{image.path.name}"
+    name = f"{image.defect}/{Path(str(image.path)).name}"  # with the page, if there are several
     tags = "".join(f'<img src="{_inline(p)}" alt="{escape(f"{name}: {what}")}">' for p, what in pictures)
     side = "over" if image.score > evaluation.image_threshold else "under"
     figures = f'score <span class="{side}">{image.score:.3g}</span>'
@@ -205,6 +205,7 @@ def _settings(evaluation: Evaluation) -> str:
         ("test images", Path(folder)),
         ("pixel threshold", f"{evaluation.threshold:.6g}"),
         ("image threshold", f"{evaluation.image_threshold:.6g}"),
+        *([] if evaluation.value_range is None else [("value range", evaluation.value_range.sentence())]),
         ("maps compared at", sizes.get(str(evaluation.at), f"{evaluation.at} pixels a side")),
         *evaluation.settings.items(),
         *evaluation.versions.items(),

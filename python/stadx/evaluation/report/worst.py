@@ -12,7 +12,7 @@ from PIL import Image
 
 from stadx.core.errors import DataError
 from stadx.core.files import write_bytes
-from stadx.data.images import read_image
+from stadx.data.value_range import read_shown
 
 from ..of_detector import Evaluation
 from ..scored_images import pixel_metrics
@@ -47,7 +47,7 @@ def write_worst(path: str | os.PathLike[str], evaluation: Evaluation, count: int
     captions = []
     for place, region in enumerate(worst):
         image = evaluation.images[region.image]
-        pixels = _at_size(read_image(image.path), image.mask.shape)
+        pixels = _at_size(read_shown(image.path, evaluation.value_range), image.mask.shape)
         around = _around(region.row, region.column, image.mask.shape, max(_SIDE, int(2 * region.area**0.5)))
         captions.append(f"{image.defect} {Path(image.path).stem}, {region.area} pixels: {region.au_pro:.2f}")
         left, right = grid[place // 3, place % 3 * 2 : place % 3 * 2 + 2]

@@ -72,6 +72,7 @@ class HeldOut:
             [_first(base.ensembles_[i], students) for i in chosen],
             *calibrate(errors, terms, level, smoothing, base.top_share),
         )
+        changed.value_range_ = base.value_range_
         return changed.to(base.device, base.gpu_precision)
 
 

@@ -137,7 +137,9 @@ def train_detector(
     source, ensembles = ImageSource(images, whole.image_size), [part.ensembles_[0] for part in parts]
     errors = unseen_errors(ensembles, source, Division.of(whole, len(source)), whole.stride, progress, whole.device)
     calibrated = calibrate(errors, whole.terms, whole.level, whole.smoothing, whole.top_share)
-    return Detector.from_parts(whole.settings, ensembles, *calibrated).to(request.device)
+    together = Detector.from_parts(whole.settings, ensembles, *calibrated)
+    together.value_range_ = source.value_range
+    return together.to(request.device)
 
 
 def _train(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stadx.data.tensors import resize, resize_maps
+from stadx.data.value_range import ValueRange
 from stadx.detectors.student_teacher.detector import Detector
 
 
@@ -31,6 +32,10 @@ class OneScale:
     @property
     def stride(self) -> int:
         return self.detector.stride
+
+    @property
+    def value_range_(self) -> ValueRange | None:
+        return self.detector.value_range_
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -63,6 +68,7 @@ class ScalesTogether:
         }
         self.threshold_ = float(np.mean([s.threshold_ for s in scales]))
         self.stride = scales[0].stride
+        self.value_range_ = scales[0].value_range_  # all learned from the same images
 
     def image_threshold(self, stride: int = 1) -> float:
         """As `Detector.image_threshold`."""
