@@ -26,6 +26,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import busy
 import pro
 import pro_peers
+import spro
 from efficientad_shape import EfficientADShape
 from peers import PEERS, laid_out, multiply_adds, patch_by_patch, peak_bytes, phase_split_channels_last
 from run import app
@@ -272,6 +273,14 @@ def test_pro_benchmark_runs(tmp_path: Path, two_threads: None) -> None:
     assert set(figures) == {"machine", "au_pro", "labels"}
     exact = {row["name"]: row["minus_definition"] for row in figures["au_pro"]}
     assert abs(exact["stadx"]) < 1e-9 and abs(exact["torch sort"]) < 1e-9
+
+
+def test_the_benchmark_of_spro_cuts_each_mask_into_parts() -> None:
+    _, masks = pro_peers.make_set(4, 64)
+    regions, saturation = spro.cut_up(masks, 20)
+    assert [len(parts) for parts in regions][3] == 0 and sum(map(len, regions)) > 15
+    for mask, parts, areas in zip(masks, regions, saturation, strict=True):
+        assert np.array_equal(np.sum([mask & False, *parts], 0), mask.astype(int)) and min(areas, default=1) >= 1
 
 
 def test_pro_benchmark_names_bad_sections_and_has_an_example() -> None:

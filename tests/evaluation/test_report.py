@@ -162,7 +162,7 @@ def test_ids_of_two_plots_in_a_page_do_not_meet() -> None:
 def test_thinning_keeps_the_ends_and_the_steep_part_of_a_curve() -> None:
     fpr = np.linspace(0, 1, 100_001)
     pro = np.minimum(1.0, fpr * 1000)
-    x, y = plots._thin(fpr, pro)
+    x, y = plots.thin(fpr, pro)
     assert len(x) <= plots.MOST_POINTS and (x[0], x[-1]) == (0.0, 1.0)
     assert np.abs(np.interp(fpr, x, y) - pro).max() < 0.01
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from stadx.metrics import au_pro, auroc, ranks
+from stadx.metrics import au_pro, auroc, defect_pixels, ranks
 
 # at the end: a module of the tests with the same name wins
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -99,7 +99,7 @@ def test_the_first_image_sets_the_step(first: int, limit: float) -> None:
 
 
 def test_more_images_than_samples(limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranks, "_SAMPLE", 4)
+    monkeypatch.setattr(defect_pixels, "_SAMPLE", 4)
     maps, masks = pro_peers.make_set(20, 16, share=0.1)
     check(maps, masks, limit)
     assert auroc([np.array([x]) for x in range(20)], [np.array([x % 2]) for x in range(20)]) == 0.55

@@ -11,6 +11,7 @@ from stadx.core.version import package_version
 
 from .ablate import ablate
 from .calibrate import calibrate
+from .compare_maps import compare_maps
 from .console import RESUMABLE, SMALLER, STOPPED, reported
 from .data import check
 from .demo import demo
@@ -18,9 +19,11 @@ from .evaluate import evaluate
 from .evaluate_maps import evaluate_maps
 from .info import info
 from .one_class import one_class
+from .plot import plot
 from .predict import predict
 from .pretrain import pretrain
 from .reproduce import reproduce
+from .submit import ad2
 from .train import train
 
 # What a command needs is imported inside it: torch takes seconds, and help should not.
@@ -37,6 +40,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look after data sets.", no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(data_app, name="data")
+submit_app = typer.Typer(help="Make submissions to benchmarks.", no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(submit_app, name="submit")
 
 
 def main() -> None:
@@ -87,9 +92,12 @@ _add(
 )
 _add(evaluate, "stadx evaluate bottle.safetensors mvtec_ad/bottle --report b.html")
 _add(evaluate_maps, "stadx evaluate-maps maps/ mvtec_ad/bottle/ground_truth --compare")
+_add(compare_maps, "stadx compare-maps ours/ theirs/ mvtec_ad/bottle/ground_truth")
+_add(plot, "stadx plot ours/ theirs/ --masks mvtec_ad/bottle/ground_truth --out curves.png")
 _add(
     calibrate,
     "stadx calibrate part.safetensors --good 'new/ok_*' --defects new/scratches --recall 0.95 --out line.safetensors",
 )
 _add(info, "stadx info")
 _add(check, "stadx data check mvtec_ad/bottle", place=data_app)
+_add(ad2, "stadx submit ad2 models/ mvtec_ad_2 --out ad2.tar.gz", place=submit_app)

@@ -24,8 +24,9 @@ from .options import (
     json_option,
     number,
     open_model,
+    refused,
 )
-from .tables import metrics_table
+from .tables import metrics_table, spro_table
 
 
 def evaluate(
@@ -43,6 +44,10 @@ def evaluate(
         Literal["original", "model"],
         typer.Option(help="Size to compare maps and masks at: the images' own, or the model's --image-size."),
     ] = "original",
+    fpr_limit: Annotated[
+        float | None,
+        typer.Option(help="False-positive rate up to which AU-PRO is taken.", show_default="the set's, 0.3 for most"),
+    ] = None,
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
     ignore_value: IgnoreValue = None,
@@ -54,6 +59,8 @@ def evaluate(
     from stadx.data.layouts import open_category
     from stadx.data.layouts.patterns import list_patterns
 
+    if fpr_limit is not None and not 0 < fpr_limit <= 1:
+        raise refused("fpr_limit", f"is {fpr_limit:g}; give a number above 0, at most 1")
     patterns = any(pattern is not None for pattern in (good, defects, masks))
     if patterns == (data is not None):
         raise typer.BadParameter("give either a category, or --good, --defects and --masks", param_hint="DATA")
@@ -63,11 +70,15 @@ def evaluate(
     from stadx.evaluation.of_detector import evaluate
 
     detector = open_model(model, device, target_fpr, image_fpr)
-    given: dict[str, Any] = {"roi": apply_region(detector, roi), "ignore_value": ignore_value}
+    given: dict[str, Any] = {"roi": apply_region(detector, roi), "ignore_value": ignore_value, "fpr_limit": fpr_limit}
     with ShownProgress() as progress:
         evaluation = evaluate(detector, category, stride=number(stride), at=at, **given, progress=progress)
     show(metrics_table([evaluation]))
-    for note in filter(None, (*evaluation.notes, evaluation.flagged_sentence(), evaluation.promise)):
+    if evaluation.spro is not None:
+        show(spro_table(evaluation.spro))
+    of_spro = [] if evaluation.spro is None else evaluation.spro.notes
+    said = (*evaluation.notes, *of_spro, *evaluation.f1_sentences(), evaluation.flagged_sentence(), evaluation.promise)
+    for note in filter(None, said):
         say(note)
     if json_file is not None:
         write_json(json_file, evaluation.to_json())

@@ -14,8 +14,10 @@ from .console import printable
 
 if TYPE_CHECKING:
     from stadx.evaluation.calibration import Calibration, Share
+    from stadx.evaluation.compare_maps import Comparison
     from stadx.evaluation.of_detector import Evaluation
     from stadx.evaluation.of_maps import MapEvaluation
+    from stadx.evaluation.spro import SproEvaluation
     from stadx.experiments.tables.published_tables import Reproduction
 
 _AS_WIDE_AS_NEEDED = 10_000  # columns of a file, which has no width
@@ -25,7 +27,7 @@ def metrics_table(evaluations: Sequence[Evaluation]) -> Table:
     """The metrics of each category and of its defect types; a dash where one is undefined."""
     table = Table()
     table.add_column("category")
-    for heading in ("good", "defect", "image AUROC", "pixel AUROC", "AU-PRO@0.3"):
+    for heading in ("good", "defect", "image AUROC", "pixel AUROC", f"AU-PRO@{evaluations[0].fpr_limit:g}"):
         table.add_column(heading, justify="right")
     for evaluation in evaluations:
         good = str(sum(image.is_good for image in evaluation.images))
@@ -71,6 +73,43 @@ def maps_table(evaluation: MapEvaluation) -> Table:
     table.add_section()
     for name, count in evaluation.counts.items():
         table.add_row(name, f"{count:,}", "")
+    return table
+
+
+def spro_table(evaluation: SproEvaluation) -> Table:
+    """AU-sPRO by limit: a column for each type of anomaly, and one for their mean."""
+    table = Table()
+    table.add_column("metric")
+    for heading in (*evaluation.types, "mean"):
+        table.add_column(Text(printable(heading)), justify="right")
+    types = list(evaluation.types.values())
+    for limit, mean in evaluation.mean.items():
+        areas = (*(result.au_spro[limit] for result in types), mean)
+        table.add_row(f"AU-sPRO@{limit:g}", *map(_figure, areas), style="bold" if limit == 0.05 else None)
+    of_images = (*(result.image_auroc for result in types), evaluation.mean_image_auroc)
+    table.add_row("image AUROC, highest score", *map(_figure, of_images))
+    table.add_section()
+    table.add_row("images", *(str(result.images) for result in types), "")
+    table.add_row("regions", *(str(result.regions) for result in types), "")
+    return table
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """AU-PRO of two sets of maps, their difference and how sure it is, overall and by type of defect."""
+    table = Table()
+    table.add_column(f"AU-PRO@{comparison.fpr_limit:g}")
+    for heading in ("A", "B", "A − B", "95 % CI", "A better"):
+        table.add_column(heading, justify="right")
+    for name, found in {"all regions": comparison.overall, **comparison.per_defect}.items():
+        table.add_row(
+            Text(printable(name)),
+            f"{found.a:.4f}",
+            f"{found.b:.4f}",
+            f"{found.difference:+.4f}",
+            f"{found.low:+.4f} … {found.high:+.4f}",
+            f"{100 * found.a_better:.1f} %",
+            style="bold" if found is comparison.overall else None,
+        )
     return table
 
 

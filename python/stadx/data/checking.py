@@ -24,6 +24,7 @@ from .layouts.category import GOOD, Category, Listing, TestImage
 from .masks import Doubts, read_mask
 from .pages import entry_of, file_of, listed, page_of
 from .pixels import read_pixels
+from .region_files import Config, read_config, read_regions
 from .samples import Pixels
 from .value_range import ValueRange, beyond
 
@@ -81,10 +82,10 @@ def check_set(path: str | os.PathLike[str], *, progress: Progress = silent) -> l
 
     Errors: files that cannot be read, defect images without a mask and masks without an image, masks of another size
     or without a defect, the same picture in train and test or as good and as defect, files that a list of the set
-    names and that are not there. Warnings: the same picture twice, images of several sizes or depths, values beyond the
-    range of the training images, alpha channels that are 0 everywhere, files with several pages, files that are left
-    out, masks that are nearly two-valued, inverted or white all over, no masks, fewer than 10 good
-    images, nothing to train on or to test.
+    names and that are not there, regions that a set's config does not have. Warnings: the same picture twice, images
+    of several sizes or depths, values beyond the range of the training images, alpha channels that are 0 everywhere,
+    files with several pages, files that are left out, masks that are nearly two-valued, inverted or white all over,
+    no masks, fewer than 10 good images, nothing to train on or to test.
 
     Args:
         path: the folder, in any of the layouts of `stadx.data.layouts`.
@@ -115,10 +116,24 @@ def check_listing(listing: Listing | Callable[[], Listing], *, progress: Progres
         checked.warning(message)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        _check_images(checked, category.train, category.test, progress)
+        _check_images(checked, category.train, category.test, _config_of(checked, category), progress)
     for message in left_out_in_one(caught):
         checked.warning(message)
     return checked
+
+
+_Config = tuple[Config, Path] | None
+
+
+def _config_of(checked: CheckedCategory, category: Category) -> _Config:
+    """When regions count as found, where masks are folders of regions."""
+    if category.defects_config is None:
+        return None
+    try:
+        return read_config(category.defects_config), category.defects_config
+    except DataError as error:
+        checked.error(str(error))
+        return None
 
 
 class _Seen(NamedTuple):
@@ -130,7 +145,7 @@ class _Seen(NamedTuple):
 
 
 def _check_images(
-    checked: CheckedCategory, train: Sequence[Path], test: Sequence[TestImage], progress: Progress
+    checked: CheckedCategory, train: Sequence[Path], test: Sequence[TestImage], config: _Config, progress: Progress
 ) -> None:
     items = [*(("train", TestImage(path, None, GOOD)) for path in train), *(("test", image) for image in test)]
     sizes: Counter[tuple[int, int]] = Counter()
@@ -156,6 +171,8 @@ def _check_images(
                 _report_twice(checked, first, here)
             if image.mask is not None:
                 read_mask(image.mask, (height, width), image.path, doubts)
+            if config is not None and image.mask is not None:
+                read_regions(image.mask, (height, width), image.path, *config)
         except DataError as error:
             checked.error(str(error), *filter(None, (image.path, image.mask)))
         progress(f"{checked.name}: images", done, len(items), {})

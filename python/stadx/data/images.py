@@ -14,8 +14,9 @@ from PIL import Image
 from stadx.core.errors import DataError
 from stadx.core.files import write_bytes
 
-from .decode import DEFAULT_MAX_PIXELS, UInt8Array, decode_image, to_rgb
+from .decode import DEFAULT_MAX_PIXELS, UInt8Array, decode_image, is_turned, to_rgb
 from .folders import IMAGE_SUFFIXES, list_images, natural_key, subfolders, visible
+from .opening import damaged, open_file
 from .pages import as_path
 from .tensors import ImageSize
 
@@ -26,6 +27,7 @@ _UNSEEN = 1.03  # change of the aspect ratio that is not worth a word
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "IMAGE_SUFFIXES",
+    "image_size",
     "list_images",
     "natural_key",
     "read_image",
@@ -49,6 +51,16 @@ def read_image(path: str | os.PathLike[str], max_pixels: int | None = None) -> U
     """
     path = as_path(path)
     return to_rgb(decode_image(path, max_pixels), path)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of what `read_image` gives, from the file's header; `DataError` if that cannot be read."""
+    with open_file(path) as file:
+        try:
+            width, height = Image.open(file).size
+        except Exception as error:  # damaged files make Pillow raise nearly anything
+            raise damaged(path, error) from error
+    return (width, height) if is_turned(path) else (height, width)
 
 
 def stretched(path: Path, size: ImageSize) -> str | None:

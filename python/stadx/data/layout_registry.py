@@ -24,6 +24,12 @@ _LAYOUTS = Registry(
         "MPDD": "stadx.data.layouts.mvtec:LAYOUT",
         "BTAD": "stadx.data.layouts.btad:LAYOUT",
         "VisA": "stadx.data.layouts.visa:LAYOUT",
+        "MVTec LOCO AD": "stadx.data.layouts.loco:LAYOUT",
+        "MVTec AD 2": "stadx.data.layouts.mvtec_ad2:LAYOUT",
+        "Real-IAD": "stadx.data.layouts.real_iad:LAYOUT",
+        "KolektorSDD": "stadx.data.layouts.beside:KOLEKTOR",
+        "KolektorSDD2": "stadx.data.layouts.beside:KOLEKTOR2",
+        "DAGM 2007": "stadx.data.layouts.beside:DAGM",
     },
 )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -76,9 +76,17 @@ class MapSet:
     def __iter__(self) -> Iterator[Pair]:
         return self._read(self.items)
 
+    def of(self, which: Sequence[int]) -> MapSet:
+        """Some of the maps of folders, in that order."""
+        return replace(self, items=[self.items[i] for i in which], names=[self.names[i] for i in which])
+
 
 def open_map_set(
-    maps: str | os.PathLike[str], masks: str | os.PathLike[str], ignore_value: int | None = None
+    maps: str | os.PathLike[str],
+    masks: str | os.PathLike[str],
+    ignore_value: int | None = None,
+    *,
+    regions: bool = False,
 ) -> MapSet:
     """Find the maps in `maps` and their masks in `masks`: two folders, or two .npy files [N, H, W] (or [H, W]).
 
@@ -87,6 +95,7 @@ def open_map_set(
     Maps of good images lie in folders named good (ok for BTAD, Normal for VisA); masks there are ignored. Where files
     end in _map.tiff, as `stadx predict` writes them, others in the same folder are no maps. `masks` may be a category:
     then the folder of its masks is meant. In stacks, a mask without a non-zero value stands for a good image.
+    With `regions` the mask of an image is a folder of its name, with a file for each region.
     With an `ignore_value` masks are uint8, `IGNORED` where they have it, 1 at other defect pixels, else 0.
 
     Raises:
@@ -104,15 +113,19 @@ def open_map_set(
     # Where both are what `stadx predict` wrote, its own masks would pass for the truth.
     if os.path.samefile(maps, masks):
         raise DataError(f"{maps}: given both as maps and as masks; give the ground truth as masks")
-    return (_open_folders if os.path.isdir(maps) else _open_stacks)(maps, masks, ignore_value)
+    if os.path.isdir(maps):
+        return _open_folders(maps, masks, ignore_value, regions)
+    if regions:
+        raise DataError(f"{masks}: regions are read from folders, a file for each; give folders of maps and of masks")
+    return _open_stacks(maps, masks, ignore_value)
 
 
-def _open_folders(maps: Path, masks: Path, ignore_value: int | None) -> MapSet:
+def _open_folders(maps: Path, masks: Path, ignore_value: int | None, regions: bool) -> MapSet:
     masks = mask_folder(masks)
     map_files = list(_files_below(maps, MAP_SUFFIXES))
     if not map_files:
         raise DataError(f"{maps}: no maps in this folder or below; name one with .tif, .tiff, .npy or .png files")
-    mask_of = _masks_by_image(masks)
+    mask_of = (_regions_by_image if regions else _masks_by_image)(masks)
     map_of: dict[tuple[Path, str], Path] = {}
     items: list[MapItem] = []
     for path in map_files:
@@ -123,8 +136,11 @@ def _open_folders(maps: Path, masks: Path, ignore_value: int | None) -> MapSet:
             raise DataError(f"{path}: is a second map of the same image, beside {map_of[image]}; remove one of them")
         if image not in mask_of and not is_good_folder(folder.name):
             nested = f"; did you mean the maps in {maps / 'test'}?" if folder.parts[:1] == ("test",) else ""
+            if not regions and os.path.isdir(masks / folder / short):
+                nested = f"; {masks / folder / short} has a file for each region: --spro measures those"
+            expected = masks / folder / (f"{short}/000.png" if regions else f"{short}_mask.png")
             raise DataError(
-                f"{path}: has no mask; expected {masks / folder / f'{short}_mask.png'} "
+                f"{path}: has no mask; expected {expected} "
                 f"(the map of a good image belongs in a folder named {GOOD}){nested}"
             )
         map_of[image] = path
@@ -174,6 +190,25 @@ def _masks_by_image(masks: Path) -> dict[tuple[Path, str], Path]:
     return found
 
 
+def _regions_by_image(masks: Path) -> dict[tuple[Path, str], Path]:
+    """The folders of regions by relative folder and name of the image."""
+    folders = dict.fromkeys(path.parent for path in _files_below(masks, MASK_SUFFIXES))
+    found = {
+        (p.parent.relative_to(masks), p.name): p for p in folders if p != masks and not is_good_folder(p.parent.name)
+    }
+    if not found or masks in folders:
+        raise DataError(f"{masks}: has no folders of regions; give that which has TYPE/NAME/000.png")
+    return found
+
+
+def image_keys(found: MapSet, maps: Path) -> list[tuple[str, str]]:
+    """What tells the images of a set apart, whatever its maps' endings are; for a stack, their numbers."""
+    if not os.path.isdir(maps):
+        return [("", str(i)) for i in range(len(found))]
+    keys = [(str(x.path.parent.relative_to(maps)), _without(x.path.stem, _MAP_ENDINGS)) for x in found.items]
+    return [("", str(x.mask)) if x.mask is not None else key for key, x in zip(keys, found.items, strict=True)]
+
+
 def _without(stem: str, endings: tuple[str, ...]) -> str:
     ending = next((e for e in endings if stem.lower().endswith(e) and len(stem) > len(e)), "")
     return stem[: len(stem) - len(ending)]
@@ -181,9 +216,7 @@ def _without(stem: str, endings: tuple[str, ...]) -> str:
 
 def _read_folders(items: list[MapItem], ignore_value: int | None, doubts: Doubts) -> Iterator[Pair]:
     for item in items:
-        is_array = item.path.suffix.lower() == ".npy"
-        values = open_array(item.path, REAL) if is_array else _read_picture(item.path)
-        scores = copy_of(plane_of(values, item.path))
+        scores = read_scores(item.path)
         shape: tuple[int, int] = scores.shape
         if item.mask is None or is_black_page(item.mask):
             truth = np.zeros(shape, np.uint8)
@@ -192,6 +225,12 @@ def _read_folders(items: list[MapItem], ignore_value: int | None, doubts: Doubts
         else:
             truth = read_truth(item.mask, shape, item.path, ignore_value, doubts)
         yield scores, truth.astype(np.bool_) if ignore_value is None else truth, item.defect
+
+
+def read_scores(path: Path) -> Array:
+    """A map [H, W] as stored, of any real dtype; raises `DataError` naming a file that is none."""
+    values = open_array(path, REAL) if path.suffix.lower() == ".npy" else _read_picture(path)
+    return copy_of(plane_of(values, path))
 
 
 def _read_picture(path: Path) -> Array:

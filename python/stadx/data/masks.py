@@ -15,6 +15,7 @@ from PIL import Image
 from stadx.core.errors import DataError
 
 from .decode import decode_image, is_turned, is_wide_grey, to_rgba
+from .folders import IMAGE_SUFFIXES, natural_key, visible
 from .pages import as_path, listed, page_of
 from .samples import is_unfilled, warn_unfilled
 
@@ -97,6 +98,8 @@ def read_truth(
     That is the grey value, the index into a palette, or the value of all of red, green and blue.
     """
     path = as_path(path)
+    if os.path.isdir(path):
+        return _union_of(path, shape_hw, image_path, ignore_value)
     image = decode_image(path)
     values = _grey_values(image, path)
     check_size(values, path, shape_hw, image_path)
@@ -160,6 +163,9 @@ def is_nearly_two_valued(values: NDArray[Any]) -> bool:
 def mask_pixels(path: str | os.PathLike[str]) -> BoolArray:
     """The pixels of an image file that are set, bool [H, W], see `defect_of`; `DataError` if it cannot be read."""
     path = as_path(path)
+    if os.path.isdir(path):
+        masks = [mask_pixels(file) for file in region_files(path)]
+        return read_mask(path, masks[0].shape, path)
     return defect_of(_grey_values(decode_image(path), path))
 
 
@@ -188,6 +194,26 @@ def _grey_values(image: Image.Image, path: Path) -> NDArray[Any]:
     if opaque.min() < 1:
         values = np.ceil(values * opaque).astype(np.uint8)  # what is there at all stays above 0
     return values
+
+
+def region_files(folder: Path) -> list[Path]:
+    """The files of a folder that each mark one region, in natural order. Raises `DataError` if there are none."""
+    found = [p for p in visible(folder) if p.suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(p)]
+    if not found:
+        raise DataError(f"{folder}: has no PNG files of regions; add some, or put the image among the good ones")
+    return sorted(found, key=natural_key)
+
+
+def _union_of(
+    folder: Path, shape_hw: tuple[int, int], image_path: str | os.PathLike[str], ignore_value: int | None
+) -> NDArray[np.uint8]:
+    """The truth where each file of a folder marks one region."""
+    if ignore_value is not None:
+        raise DataError(f"{folder}: has a file for each region; a value to ignore is for whole masks alone")
+    truth = np.zeros(shape_hw, np.uint8)
+    for path in region_files(folder):
+        truth |= read_mask(path, shape_hw, image_path).astype(np.uint8)
+    return truth
 
 
 def check_size(mask: NDArray[Any], path: Path, shape_hw: tuple[int, int], image_path: str | os.PathLike[str]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,21 +19,20 @@ from stadx.data.layouts.category import Category
 from stadx.data.masks import IGNORED, Doubts
 from stadx.data.pages import entry_of
 from stadx.data.roi import Roi, nearest
-from stadx.data.tensors import resize
 from stadx.data.value_range import ValueRange, read_in_range
 from stadx.metrics import FPR_LIMIT, ProCurve, auroc
 from stadx.metrics.image_score import image_scores
 from stadx.metrics.intervals import clopper_pearson, percent
+from stadx.metrics.pixel_metrics import check_limit
 
-from .looked_at import notes_of, region_for, roi_argument, truth_of_image
-from .measured_detector import MeasuredDetector, range_of, stride_of, top_share_of
+from .fixed_threshold import FixedF1, f1_at, f1_of_model, validation_threshold
+from .looked_at import notes_of, region_for, truth_of_image
+from .measured_detector import At as At
+from .measured_detector import MeasuredDetector, map_of, map_of_file, range_of, stride_of, top_share_of
 from .scored_images import DefectResult as DefectResult
 from .scored_images import TestScore as TestScore
 from .scored_images import measure, notes
-
-At = Literal["original", "model"] | int
-"""The size at which maps and masks are compared: the image's own, what the detector resizes images to, or a square's
-side."""
+from .spro import SproEvaluation, spro_of
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,9 @@ class Evaluation:
     image_threshold: float
     at: At = "original"
     fpr_limit: float = FPR_LIMIT
+    spro: SproEvaluation | None = None  # of a set whose regions are saturated
+    f1: FixedF1 | None = None  # at the model's thresholds
+    f1_validation: FixedF1 | None = None  # at that of a set's validation images
     promise: str = ""  # what the model says of its false alarms
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
@@ -85,6 +88,15 @@ class Evaluation:
             "(in brackets: of all such images, with 95 % confidence)."
         )
 
+    def f1_sentences(self) -> list[str]:
+        """Say what `f1` and `f1_validation` hold."""
+        named = {"the model's thresholds": self.f1, "mean + 3 σ of the validation maps": self.f1_validation}
+        return [
+            f"At {name} (pixels above {f1.threshold:.4g}): SegF1 {f1.seg_f1:.3f}, ClassF1 {f1.class_f1:.3f}."
+            for name, f1 in named.items()
+            if f1 is not None
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Return everything but the maps and the curve as values that `json.dumps` takes."""
         return {
@@ -96,6 +108,9 @@ class Evaluation:
             "fpr_limit": self.fpr_limit,
             "threshold": self.threshold,
             "image_threshold": self.image_threshold,
+            "spro": None if self.spro is None else self.spro.to_json(),
+            "f1": None if self.f1 is None else asdict(self.f1),
+            "f1_validation": None if self.f1_validation is None else asdict(self.f1_validation),
             "flagged": self.flagged,
             "promise": self.promise,
             "per_defect": {name: asdict(result) for name, result in self.per_defect.items()},
@@ -123,12 +138,14 @@ def evaluate(
     at: At = "original",
     roi: Roi | None = None,
     ignore_value: int | None = None,
+    fpr_limit: float | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Score every test image of `category` and compute the metrics.
 
-    The image score is the highest of the map, or the mean of the highest if the detector says so. AU-PRO is exact, up
-    to a false-positive rate of 0.3, overall and per defect type (the images of that type and all good ones).
+    The image score is the highest of the map, or the mean of the highest if the detector says so. AU-PRO is exact,
+    overall and per defect type (the images of that type and all good ones). A set with validation images also has F1 at
+    mean + 3 σ of their maps, one whose regions are saturated AU-sPRO.
 
     Args:
         detector: what scores.
@@ -140,12 +157,15 @@ def evaluate(
         roi: which pixels are looked at; the others cannot alarm, and are neither defect nor background. Images none of
             whose defect is inside are left out. None: the detector's own `roi_`.
         ignore_value: of pixels of masks that are neither defect nor background, see `read_truth`.
+        fpr_limit: of AU-PRO, in (0, 1]; None: the set's own, 0.3 for most.
         progress: told how far it is.
 
     Raises:
         DataError: the category has no test images, an image or mask cannot be read, or a score is not finite.
     """
     stride, top_share, value_range = stride_of(detector, stride), top_share_of(detector), range_of(detector)
+    fpr_limit = fpr_limit if fpr_limit is not None else category.fpr_limit or FPR_LIMIT
+    check_limit(fpr_limit)
     images: list[TestScore] = []
     left_out: list[Path] = []
     doubts = Doubts()
@@ -162,36 +182,34 @@ def evaluate(
         if item.mask is not None and not (truth == 1).any():
             left_out.append(item.path)
             continue
-        tensor = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
+        anomaly_map = map_of(detector, pixels, item.path, stride, at, inside)
         if at != "original":
-            tensor = resize(tensor, detector.settings.get("image_size"))
-        scored = detector.score(tensor, stride=stride, **roi_argument(inside))
-        if isinstance(at, int):
-            scored = resize(scored[:, None].float(), at)[:, 0]
-        if at != "original":
-            truth = nearest(torch.from_numpy(truth), (scored.shape[1], scored.shape[2])).numpy()
-        anomaly_map = scored[0].float().cpu().numpy()
-        if not np.isfinite(anomaly_map).all():
-            raise DataError(f"{item.path}: the model's score is not a finite number here; train the model again")
+            truth = nearest(torch.from_numpy(truth), anomaly_map.shape).numpy()
         mask, counts = truth == 1, truth != IGNORED
         within = auroc(anomaly_map[counts], mask[counts]) if mask.any() and not mask[counts].all() else None
         marked = item.is_good or item.mask is not None
         looked_at = None if inside is None else nearest(torch.from_numpy(inside)[None], anomaly_map.shape)
         score = float(image_scores(torch.from_numpy(anomaly_map)[None], top_share, looked_at))
         ignored = None if counts.all() else ~counts
-        images.append(TestScore(item.path, item.defect, score, within, anomaly_map, mask, marked, ignored))
+        images.append(TestScore(item.path, item.defect, score, within, anomaly_map, mask, marked, ignored, item.mask))
         progress("Test images", done, total, {})
 
     defects = list(dict.fromkeys(image.defect for image in images if not image.is_good))
     good = [image for image in images if image.is_good]
     progress("Metrics", 0, 1 + len(defects), {})
-    overall, pixels_of_all = measure(images)
+    overall, pixels_of_all = measure(images, fpr_limit)
     per_defect: dict[str, DefectResult] = {}
     for done, defect in enumerate(defects, start=1):
         progress("Metrics", done, 1 + len(defects), {})
-        per_defect[defect], _ = measure([image for image in images if image.defect == defect] + good)
+        per_defect[defect], _ = measure([image for image in images if image.defect == defect] + good, fpr_limit)
     progress("Metrics", 1 + len(defects), 1 + len(defects), {})
 
+    threshold, image_threshold = float(detector.threshold_), float(detector.image_threshold(stride))
+    validation = None
+    if category.validation and roi is None:
+        validation = validation_threshold(_validation_maps(detector, category.validation, stride, at, progress))
+    whole = at == "original" and roi is None and ignore_value is None
+    why = [] if category.defects_config is None or whole else ["AU-sPRO is of whole images at their own size alone."]
     return Evaluation(
         name=category.name,
         image_auroc=overall.image_auroc,
@@ -200,19 +218,32 @@ def evaluate(
         per_defect=per_defect,
         images=images,
         curve=None if pixels_of_all is None else pixels_of_all.pro_curve(),
-        threshold=float(detector.threshold_),
-        image_threshold=float(detector.image_threshold(stride)),
+        threshold=threshold,
+        image_threshold=image_threshold,
         at=at,
+        fpr_limit=fpr_limit,
+        spro=spro_of(images, category.defects_config, progress) if category.defects_config and whole else None,
+        f1=f1_of_model(images, threshold, image_threshold),
+        f1_validation=None if validation is None else f1_at(images, validation),
         promise=detector.false_alarms(stride).sentence() if hasattr(detector, "false_alarms") else "",
         settings={name: _plain(value) for name, value in detector.settings.items()},
         versions=versions(),
         notes=[
             *notes(category.name, images),
+            *why,
             *notes_of(roi, left_out, sum(not item.is_good for item in category.test)),
             *doubts.sentences(),
         ],
         value_range=value_range,
     )
+
+
+def _validation_maps(
+    detector: MeasuredDetector, paths: Sequence[Path], stride: int, at: At, progress: Progress
+) -> Iterator[NDArray[np.float32]]:
+    for done, path in enumerate(paths, 1):
+        yield map_of_file(detector, path, stride, at)
+        progress("Validation images", done, len(paths), {})
 
 
 def _of_all(count: int, images: int) -> str:

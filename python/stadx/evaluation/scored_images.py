@@ -38,6 +38,7 @@ class TestScore:
     mask: NDArray[np.bool_]
     marked: bool = True  # whether it is known which of its pixels are defective
     ignored: NDArray[np.bool_] | None = None  # neither defect nor background; None: no pixel
+    truth_path: Path | None = None  # of the mask, or the folder of regions
 
     @property
     def truth(self) -> NDArray[np.uint8] | NDArray[np.bool_]:
@@ -54,15 +55,15 @@ class TestScore:
         return self.defect == GOOD
 
 
-def measure(images: Sequence[TestScore]) -> tuple[DefectResult, PixelMetrics | None]:
-    """Compute the three metrics over `images`, each None where it is undefined."""
+def measure(images: Sequence[TestScore], fpr_limit: float = FPR_LIMIT) -> tuple[DefectResult, PixelMetrics | None]:
+    """Compute the three metrics over `images`, each None where it is undefined; AU-PRO up to `fpr_limit`."""
     labels = np.array([not image.is_good for image in images])
     scores = np.array([image.score for image in images])
     image_auroc = auroc(scores, labels) if labels.any() and not labels.all() else None
     pixels = None
     if _has_both_kinds_of_pixels(images):
         pixels = pixel_metrics(images)
-    pixel_auroc, area = (None, None) if pixels is None else (pixels.auroc, pixels.au_pro(FPR_LIMIT))
+    pixel_auroc, area = (None, None) if pixels is None else (pixels.auroc, pixels.au_pro(fpr_limit))
     return DefectResult(int(labels.sum()), image_auroc, pixel_auroc, area), pixels
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from stadx import ops
 from stadx.core.errors import DataError
 
+from .defect_pixels import DefectPixels
 from .inputs import GROUP_PIXELS, Maps, Pair, Pairs, check_are_images, groups
-from .ranks import DefectPixels, NameOf, Rescan, nan_error
+from .ranks import NameOf, Rescan, nan_error
 
 FPR_BOUNDS = (1e-5, 1e-4)
 
@@ -37,10 +38,10 @@ def aupimo(maps: Maps, masks: Maps, *, fpr_bounds: tuple[float, float] = FPR_BOU
     """
     check_bounds(fpr_bounds)
     check_are_images(maps)
-    pairs = [(scores.cpu(), truth.cpu()) for scores, truth in Pairs(maps, masks)]
+    pairs = [(scores.cpu(), truth.cpu()) for scores, truth in Pairs(maps, masks).of_masks()]
     found = DefectPixels()
     for scores, truth in groups(pairs):
-        found.add(scores, truth, 8)
+        found.add(scores, [*truth], 8)
     regions = torch.cat([torch.zeros(0, dtype=torch.int32), *found.regions]).numpy()
     images = np.concatenate([np.zeros(0, np.int64), *found.images])
     defects = torch.cat([torch.empty(0), *found.scores]).to(found.dtype())

@@ -14,9 +14,23 @@ from torch import Tensor
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 
-from .inputs import GROUP_PIXELS, Maps, Pair, Pairs, check_are_images, check_pair, differs, groups, on_gpu
+from .defect_pixels import DefectPixels
+from .inputs import (
+    GROUP_PIXELS,
+    Maps,
+    Pair,
+    Pairs,
+    Regions,
+    TruePair,
+    Truth,
+    check_are_images,
+    check_image,
+    differs,
+    groups,
+    on_gpu,
+)
 from .pixel_metrics import PixelMetrics, check_limit
-from .ranks import IN_MEMORY_PIXELS, DefectPixels, nan_error, rank
+from .ranks import IN_MEMORY_PIXELS, nan_error, rank
 from .spill import Place, Spill, array_at
 
 Source = Iterable["tuple[Any, Any] | tuple[Any, Any, str]"]
@@ -35,7 +49,8 @@ def evaluate_maps(
 
     Args:
         source: gives (map, mask) or (map, mask, defect type) of every image, [H, W] each as in `au_pro`, and the same
-            again when iterated again: a list, or an object whose `__iter__` reads files.
+            again when iterated again: a list, or an object whose `__iter__` reads files. In the place of a mask may be
+            `Regions`.
         fpr_limit: count up to this false-positive rate: with 0.3, AU-PRO up to 0.3 costs less and nothing else is
             known.
         connectivity: 8 or 4, what makes defect pixels one region.
@@ -57,7 +72,7 @@ def evaluate_maps(
     def name_of(i: int) -> str:
         return names[i] if names is not None else f"image {i}"
 
-    def read(stage: str) -> Iterator[tuple[Pair, Tensor | None, str]]:
+    def read(stage: str) -> Iterator[tuple[TruePair, Tensor | None, str]]:
         for i, item in enumerate(source):
             if names is not None and i == len(names):
                 raise DataError(f"there are {len(names)} names but more images; give a name for each")
@@ -65,21 +80,30 @@ def evaluate_maps(
                 raise DataError(f"{name_of(i)}: the source gives {len(item)} values; give a map and its mask")
             if (item[0].ndim if on_gpu(item[0]) else np.ndim(item[0])) != 2:
                 raise DataError(f"{name_of(i)}: its map has shape {tuple(np.shape(item[0]))}; every map must be [H, W]")
-            pair = check_pair(item[0], item[1], name_of(i))
-            counts = None if ignore_value is None else differs(item[1], ignore_value).to(pair[0].device)
+            pair = check_image(item[0], item[1], name_of(i))
+            counts = None
+            if ignore_value is not None:
+                if not isinstance(pair[1], Tensor):
+                    raise DataError(f"{name_of(i)}: has Regions, but ignore_value is for masks; give one or the other")
+                counts = differs(item[1], ignore_value).to(pair[0].device)
             yield pair, counts, item[2] if len(item) > 2 else ""
             progress(stage, i + 1, max(total, i + 1), {})
 
-    def first() -> Iterator[Pair]:
+    def first() -> Iterator[TruePair]:
         for (scores, truth), counts, defect in read("Defects"):
             widths.append(scores.shape[1])
             defects.append(defect)
             sizes.append(scores.numel() if counts is None else int(counts.sum()))
-            yield (scores, truth) if counts is None else (scores.masked_fill(~counts, -torch.inf), truth * counts)
+            if counts is None or not isinstance(truth, Tensor):
+                yield scores, truth
+            else:
+                yield scores.masked_fill(~counts, -torch.inf), truth * counts
 
     def again(stage: str) -> Iterator[Pair]:
-        for (scores, truth), counts, _ in read(stage):
-            yield (scores, truth) if counts is None else (scores[counts], truth[counts])
+        """What is counted; the truth is known by now."""
+        for (scores, _), counts, _ in read(stage):
+            counted = scores if counts is None else scores[counts]
+            yield counted, counted
 
     for group in groups(first()):
         found.add(*group, connectivity)
@@ -89,7 +113,7 @@ def evaluate_maps(
     in_memory = isinstance(source, (list, tuple, Pairs))
     at_once = IN_MEMORY_PIXELS if in_memory else GROUP_PIXELS
     ranks = rank(found, lambda: again("Background"), fpr_limit, name_of, at_once)
-    return PixelMetrics(ranks, widths, defects, lambda: ((s.cpu(), t.cpu()) for s, t in again("Images")), name_of)
+    return PixelMetrics(ranks, widths, defects, lambda: ((s.cpu(), s.cpu()) for s, _ in again("Images")), name_of)
 
 
 class ProEvaluator:
@@ -129,11 +153,13 @@ class ProEvaluator:
     def __len__(self) -> int:
         return len(self._maps)
 
-    def update(self, maps: Maps, masks: Maps, defects: Sequence[str] | str = "") -> ProEvaluator:
+    def update(
+        self, maps: Maps, masks: Maps | Regions | Sequence[Regions], defects: Sequence[str] | str = ""
+    ) -> ProEvaluator:
         """Take further images.
 
         Args:
-            maps, masks: as in `au_pro`, one image or many, of any sizes.
+            maps, masks: as in `au_pro`, one image or many, of any sizes. `Regions` may be in the place of masks.
             defects: type of the defect, one for all or one each; only for `per_defect` and `regions`.
 
         Raises:
@@ -141,16 +167,18 @@ class ProEvaluator:
             OutputError: the temporary file cannot be written.
         """
         check_are_images(maps)
-        pairs = [(scores.cpu(), truth.cpu()) for scores, truth in Pairs(maps, masks)]
+        pairs = [(scores.cpu(), _on_cpu(truth)) for scores, truth in Pairs(maps, masks)]
         types = [defects] * len(pairs) if isinstance(defects, str) else list(defects)
         if len(types) != len(pairs):
             raise DataError(f"{len(types)} defect types but {len(pairs)} maps; give one for each")
         for i, (scores, _) in enumerate(pairs):
             if bool(scores.isnan().any()):
                 raise nan_error(f"image {len(self) + i}")
-        kept = self._keep([scores for scores, _ in pairs])
+        found = DefectPixels()
         for group in groups(pairs):
-            self._found.add(*group, self.connectivity)
+            found.add(*group, self.connectivity)
+        kept = self._keep([scores for scores, _ in pairs])
+        self._found.merge(found)
         self._maps += kept
         self._widths += [scores.shape[1] for scores, _ in pairs]
         self._defects += types
@@ -218,6 +246,10 @@ class ProEvaluator:
         maps = [x.numpy().copy() for x in self._arrays()]
         held = {"_maps": maps, "_spill": Spill(self.folder), "_in_memory": sum(x.nbytes for x in maps)}
         return {**self.__dict__, **held}
+
+
+def _on_cpu(truth: Truth) -> Truth:
+    return truth.cpu() if isinstance(truth, Tensor) else truth._replace(masks=[mask.cpu() for mask in truth.masks])
 
 
 def check_connectivity(connectivity: int) -> None:

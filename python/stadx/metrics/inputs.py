@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -14,8 +15,36 @@ from stadx.core.errors import DataError
 
 Maps: TypeAlias = "NDArray[Any] | Tensor | Sequence[NDArray[Any] | Tensor]"
 Pair: TypeAlias = "tuple[Tensor, Tensor]"  # scores, float32 or float64, and truth, bool or integer: [H, W]
+T = TypeVar("T")
+Truth: TypeAlias = "Tensor | RegionMasks"
+TruePair: TypeAlias = "tuple[Tensor, Truth]"
 
 GROUP_PIXELS = 2**23  # that one call of an operator takes: bounds the memory for its working state
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """The ground truth of one image as regions each of its own: they may touch, overlap, and be in several parts.
+
+    Given in the place of a mask, its regions are these and no connected ones.
+
+    Args:
+        masks: [R, H, W], or a sequence of [H, W], of the map's size: bool or integer, non-zero = inside. Empty for a
+            good image.
+        saturation: pixels with which each region counts as found, [R], above 0; what exceeds a region's area becomes
+            its area. None: the areas, so that sPRO is PRO.
+    """
+
+    masks: NDArray[Any] | Tensor | Sequence[NDArray[Any] | Tensor]
+    saturation: Sequence[float] | NDArray[Any] | None = None
+
+
+class RegionMasks(NamedTuple):
+    """`Regions` that were checked: masks [H, W], saturation float64 [R], and what errors call the image."""
+
+    masks: list[Tensor]
+    saturation: NDArray[np.float64] | None
+    name: str
 
 
 class Pairs:
@@ -32,7 +61,7 @@ class Pairs:
     def __init__(
         self,
         maps: Maps | Sequence[float],
-        masks: Maps | Sequence[int],
+        masks: Maps | Sequence[int] | Regions | Sequence[Regions],
         names: tuple[str, str] = ("maps", "masks"),
     ) -> None:
         self._scores, self._truth, self._names = _as_list(maps), _as_list(masks), names
@@ -44,9 +73,47 @@ class Pairs:
     def __len__(self) -> int:
         return len(self._scores)
 
-    def __iter__(self) -> Iterator[Pair]:
+    def __iter__(self) -> Iterator[TruePair]:
         for i, (scores, truth) in enumerate(zip(self._scores, self._truth, strict=True)):
-            yield check_pair(scores, truth, f"image {i}", self._names)
+            yield check_image(scores, truth, f"image {i}", self._names)
+
+    def of_masks(self) -> Iterator[Pair]:
+        """The images, none of which may have `Regions`."""
+        for i, (scores, truth) in enumerate(self):
+            if not isinstance(truth, Tensor):
+                raise DataError(f"image {i}: {self._names[1]} are Regions, but this metric takes masks alone")
+            yield scores, truth
+
+
+def check_image(scores: Any, truth: Any, image: str, names: tuple[str, str] = ("maps", "masks")) -> TruePair:
+    """As `check_pair`; the truth may also be `Regions`, which become `RegionMasks`."""
+    if isinstance(truth, Regions):
+        return check_regions(scores, truth, image)
+    return (scores, truth) if isinstance(truth, RegionMasks) else check_pair(scores, truth, image, names)
+
+
+def check_regions(scores: Any, truth: Regions, image: str) -> tuple[Tensor, RegionMasks]:
+    """One image's scores [H, W] and the masks of its regions, as tensors on the scores' device.
+
+    Raises:
+        DataError: naming `image`, if shapes or dtypes do not fit, or a saturation is not above 0.
+    """
+    gpu = on_gpu(scores)
+    shape = tuple(scores.shape)  # NumPy's zeros touch no memory that nobody reads
+    empty = torch.zeros(shape, dtype=torch.bool, device=scores.device) if gpu else np.zeros(shape, np.bool_)
+    pixels, _ = check_pair(scores, empty, image)
+    masks = []
+    for k, mask in enumerate(truth.masks):
+        mask = torch.as_tensor(_as_array(mask)).to(pixels.device) if gpu and not on_gpu(mask) else mask
+        masks.append(check_pair(pixels, mask, f"{image}, region {k}")[1])
+    if truth.saturation is None:
+        return pixels, RegionMasks(masks, None, image)
+    saturation = np.array([float(x) for x in truth.saturation], dtype=np.float64)
+    if len(saturation) != len(masks):
+        raise DataError(f"{image}: {len(masks)} regions but {len(saturation)} saturation areas; give one for each")
+    if not (saturation > 0).all() or np.isnan(saturation).any():
+        raise DataError(f"{image}: the saturation areas are {saturation.tolist()}; each must be above 0")
+    return pixels, RegionMasks(masks, saturation, image)
 
 
 def check_pair(scores: Any, truth: Any, image: str, names: tuple[str, str] = ("maps", "masks")) -> Pair:
@@ -110,7 +177,7 @@ def check_are_images(maps: Maps) -> None:
             raise DataError(f"map {i} has shape {tuple(item.shape)}; every map must be [H, W]")
 
 
-def groups(pairs: Iterable[Pair], most: int = GROUP_PIXELS) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+def groups(pairs: Iterable[tuple[Tensor, T]], most: int = GROUP_PIXELS) -> Iterator[tuple[list[Tensor], list[T]]]:
     """Images together that one call of an operator takes: of one dtype, and at most so many pixels (or one image).
 
     Raises:
@@ -118,7 +185,7 @@ def groups(pairs: Iterable[Pair], most: int = GROUP_PIXELS) -> Iterator[tuple[li
     """
     first: torch.device | None = None
     scores: list[Tensor] = []
-    truth: list[Tensor] = []
+    truth: list[T] = []
     pixels = 0
     for s, t in pairs:
         first = first or s.device
@@ -147,11 +214,13 @@ def _tensor(array: NDArray[Any]) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else np.asarray(_Writeable(array)))
 
 
-def _as_list(items: Maps | Sequence[float] | Sequence[int]) -> list[Any]:
+def _as_list(items: Maps | Sequence[float] | Sequence[int] | Regions | Sequence[Regions]) -> list[Any]:
     """The set image by image (or the one array that plain numbers make)."""
+    if isinstance(items, Regions):
+        return [items]
     if isinstance(items, (np.ndarray, Tensor)):
         return list(items) if items.ndim == 3 else [items]
-    if any(isinstance(x, (np.ndarray, Tensor)) and x.ndim > 0 for x in items):
+    if any(isinstance(x, Regions) or (isinstance(x, (np.ndarray, Tensor)) and x.ndim > 0) for x in items):
         return list(items)
     if any(isinstance(x, Tensor) for x in items):
         items = [_as_array(x) for x in items]

@@ -2,70 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, partial
+from typing import Any, NoReturn
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from stadx.core.errors import DataError
 
 from .aupimo import FPR_BOUNDS, check_bounds, image_overlap
-from .bootstrap import Interval, bootstrap_au_pro
+from .bootstrap import Bands, Interval, au_pro_replicates, bootstrap_au_pro, curve_bands
+from .curve import area_by_region
 from .ranks import NameOf, Ranks, Rescan
+from .results import Float64Array
+from .results import ProCurve as ProCurve
+from .results import Region as Region
+from .saturation import HighestPixels, highest_pixels
 from .shortcuts import score_range, shortcut_au_pros
 
-Float64Array = NDArray[np.float64]
 FPR_LIMIT = 0.3
-
-
-class ProCurve(NamedTuple):
-    """The corners of a PRO curve, float64, from (0, 0) to (1, 1): straight lines between them are the exact curve.
-
-    Attributes:
-        fpr: share of all background pixels with a score ≥ threshold.
-        pro: mean over all ground-truth regions of the region's share with a score ≥ threshold.
-        thresholds: falling; +inf at the first point stands for "no pixel", −inf at the last for "every pixel".
-    """
-
-    fpr: Float64Array
-    pro: Float64Array
-    thresholds: Float64Array
-
-
-@dataclass(frozen=True)
-class Region:
-    """One ground-truth region.
-
-    Attributes:
-        image: index of its image.
-        row, column: its first pixel in raster order.
-        area: pixels.
-        highest: its highest score.
-        overlap: share of its pixels with a score ≥ the threshold asked for.
-        au_pro: its own area under the overlap curve, divided by the limit; the mean over regions is AU-PRO.
-        defect: type of the defect, as given with the image.
-    """
-
-    image: int
-    row: int
-    column: int
-    area: int
-    highest: float
-    overlap: float
-    au_pro: float
-    defect: str
 
 
 class PixelMetrics:
     """Exact metrics of a set of anomaly maps, all from one count; made by `evaluate_maps` and `ProEvaluator.compute`.
 
     Equal scores pass a threshold together; −0 equals +0. None of the values changes under a strictly increasing
-    transform of the scores.
+    transform of the scores. It can be pickled; the maps stay behind, so that the copy refuses `bootstrap`, `aupimo` and
+    `shortcuts`, which read them again.
 
     Attributes:
         num_images, num_regions, num_background, num_defect: counts of images, regions and pixels.
@@ -82,7 +46,7 @@ class PixelMetrics:
         self.num_images = len(ranks.sizes)
         self.num_regions = len(ranks.areas)
         self.num_background = ranks.num_background
-        self.num_defect = int(ranks.areas.sum())
+        self.num_defect = int(ranks.sizes.sum()) - ranks.num_background
 
     def au_pro(self, fpr_limit: float = FPR_LIMIT) -> float:
         """Area under the PRO curve up to a false-positive rate, divided by that rate: 1 is perfect.
@@ -97,32 +61,53 @@ class PixelMetrics:
 
     def region_au_pro(self, fpr_limit: float = FPR_LIMIT) -> Float64Array:
         """Every region's own area under its overlap curve, divided by the limit, float64 [R]. Raises as `au_pro`."""
-        check_limit(fpr_limit)
-        r = self._ranks
-        if fpr_limit > r.fpr_limit:
-            raise DataError(f"fpr_limit is {fpr_limit}, but scores were only counted up to {r.fpr_limit}")
-        # A pixel is a step from 0 to 1 between the background counts `above` and `above + equal`; its area up to
-        # `end` is end − (above + equal / 2) where the step is over by then. Whole numbers are summed exactly.
+        r = self._up_to(fpr_limit)
         end = fpr_limit * r.num_background
-        whole = int(end)
-        above, equal = r.counts.above, r.counts.equal
-        over = above + equal <= whole
-        sums = r.sum_by_region(torch.where(over, 2 * whole - 2 * above - equal, 0)) / 2
-        sums += (end - whole) * r.sum_by_region(over.long())
-        last = math.ceil(end)
-        for k in ((above < last) & ~over).nonzero().flatten():  # at most one value: the limit lies within its ties
-            steep = (end - int(above[k])) ** 2 / (2 * int(equal[k]))
-            here = torch.zeros_like(above)
-            here[k] = 1
-            sums += steep * r.sum_by_region(here)
-        area: Float64Array = sums / (r.areas * end)
+        area: Float64Array = area_by_region(r.counts.above, r.counts.equal, r.sum_by_region, end) / (r.areas * end)
+        return area
+
+    def au_spro(self, fpr_limit: float = FPR_LIMIT) -> float:
+        """Area under the saturated PRO curve up to a false-positive rate, divided by that rate: 1 is perfect.
+
+        As `au_pro`, but a region whose saturation area is reached counts as found. Raises as `au_pro`.
+        """
+        return float(np.mean(self.region_au_spro(fpr_limit)))
+
+    def region_au_spro(self, fpr_limit: float = FPR_LIMIT) -> Float64Array:
+        """Every region's own area under its saturated overlap curve, divided by the limit, float64 [R]."""
+        r, highest = self._up_to(fpr_limit), self._highest
+        end = fpr_limit * r.num_background
+        add = partial(highest.sum_by_region, regions=self.num_regions)
+        sums = area_by_region(r.counts.above, r.counts.equal, add, end)
+        area: Float64Array = sums / (r.saturation * end)
         return area
 
     def pro_curve(self) -> ProCurve:
         """The PRO curve as its corners: where a region's pixel passes the threshold, before and after its ties."""
         r = self._counted()
-        weight = np.bincount(r.at, 1.0 / r.areas[r.region], len(r.values))[::-1]  # from the highest score on
-        after = np.cumsum(weight, dtype=np.longdouble) / self.num_regions
+        return self._curve(np.bincount(r.at, 1.0 / r.areas[r.region], len(r.values)) / self.num_regions)
+
+    def spro_curve(self) -> ProCurve:
+        """The saturated PRO curve as its corners; its `pro` is the mean over all regions of the saturated overlap."""
+        r, highest = self._counted(), self._highest
+        gain = np.bincount(highest.at, highest.weight / r.saturation[highest.region], len(r.values))
+        return self._curve(gain / self.num_regions)
+
+    def roc_curve(self) -> tuple[Float64Array, Float64Array]:
+        """False-positive rate and recall of all pixels, float64 [n] each: the corners of the exact curve."""
+        curve = self._curve(self._counted().multiplicity / self.num_defect)
+        return curve.fpr, curve.pro
+
+    def pr_curve(self) -> tuple[Float64Array, Float64Array]:
+        """Recall and precision of all pixels at every distinct score of a defect pixel, from the highest on."""
+        r = self._counted()
+        hits = np.cumsum(r.multiplicity[::-1])
+        return hits / self.num_defect, hits / (hits + (r.above + r.equal)[::-1])
+
+    def _curve(self, gain: NDArray[Any]) -> ProCurve:
+        """The curve that rises by `gain` [E] at the values; in all by 1."""
+        r = self._ranks
+        after = np.cumsum(gain[::-1], dtype=np.longdouble)
         after[-1] = 1.0  # rounding aside, this is where it ends
         pro_after = np.minimum(after, 1.0).astype(np.float64)
         pro_before = np.concatenate([[0.0], pro_after[:-1]])
@@ -207,15 +192,48 @@ class PixelMetrics:
         Raises:
             DataError: settings out of range.
         """
-        self._counted()
+        self._apart("the bootstrap")
         check_limit(fpr_limit)
         return bootstrap_au_pro(
             self._ranks, self._images, self._name_of, fpr_limit, replicates=replicates, confidence=confidence, seed=seed
         )
 
+    def au_pro_replicates(
+        self,
+        fpr_limit: float = FPR_LIMIT,
+        *,
+        replicates: int = 1000,
+        seed: int = 0,
+        groups: Sequence[NDArray[np.bool_]] | None = None,
+    ) -> list[Float64Array]:
+        """The replicates of `bootstrap`, float64 [replicates] for each of `groups` of regions, bool [R]; None: all.
+
+        Metrics of the same images and masks draw the same images with the same seed: their replicates are pairs.
+        """
+        r = self._apart("the bootstrap")
+        check_limit(fpr_limit)
+        given = (r, self._images, self._name_of, fpr_limit)
+        return au_pro_replicates(*given, replicates=replicates, seed=seed, groups=groups)[0]
+
+    def bands(self, at: Float64Array, *, replicates: int = 200, confidence: float = 0.95, seed: int = 0) -> Bands:
+        """Where the PRO, ROC and precision-recall curves lie if images are drawn with replacement, point by point.
+
+        Args:
+            at: false-positive rates, and recalls, in [0, 1].
+            replicates, confidence, seed: as in `bootstrap`.
+        """
+        given = (self._apart("the bootstrap"), self._images, self._name_of, at)
+        return curve_bands(*given, replicates=replicates, confidence=confidence, seed=seed)
+
+    def threshold_at(self, fpr: float) -> float:
+        """The lowest score of a defect pixel with at most this false-positive rate; +inf if there is none."""
+        r = self._counted()
+        within = np.flatnonzero(r.above + r.equal <= fpr * self.num_background)
+        return float(r.values[within[0]]) if len(within) else float("inf")
+
     def aupimo(self, fpr_bounds: tuple[float, float] = FPR_BOUNDS) -> Float64Array:
         """`stadx.metrics.aupimo` of these images, float64 [N]; reads the maps once more."""
-        r = self._counted()
+        r = self._apart("AUPIMO")
         check_bounds(fpr_bounds)
         image = r.images[r.region]
         return image_overlap(r.values, r.at, image, self.num_images, self._images, self._name_of, fpr_bounds)
@@ -225,6 +243,27 @@ class PixelMetrics:
         exact = self.region_au_pro(fpr_limit)
         span = score_range(self._images)
         return shortcut_au_pros(self._counted(), exact, self._images, self._name_of, span, fpr_limit)
+
+    @cached_property
+    def _highest(self) -> HighestPixels:
+        return highest_pixels(self._ranks)
+
+    def _up_to(self, fpr_limit: float) -> Ranks:
+        """The ranks, if they are known up to this limit."""
+        check_limit(fpr_limit)
+        if fpr_limit > self._ranks.fpr_limit:
+            raise DataError(f"fpr_limit is {fpr_limit}, but scores were only counted up to {self._ranks.fpr_limit}")
+        return self._ranks
+
+    def _apart(self, metric: str) -> Ranks:
+        """The ranks, if they are known for every pixel and no pixel lies in two regions."""
+        if self._ranks.overlapping:
+            raise DataError(f"{metric} is of masks, but regions here overlap; give the masks of whole images")
+        return self._counted()
+
+    def __getstate__(self) -> dict[str, Any]:
+        names = [self._name_of(i) for i in range(self.num_images)]
+        return {**self.__dict__, "_images": _left_behind, "_name_of": names.__getitem__}
 
     def _counted(self) -> Ranks:
         """The ranks, if they are known for every pixel."""
@@ -237,6 +276,10 @@ class PixelMetrics:
         hits = np.cumsum(r.multiplicity[::-1])[::-1]
         f1: Float64Array = 2 * hits / (self.num_defect + hits + r.above + r.equal)
         return f1
+
+
+def _left_behind() -> NoReturn:
+    raise DataError("the maps were not pickled with their metrics; ask for this before, where the maps are")
 
 
 def check_limit(fpr_limit: float) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,96 +20,11 @@ from torch import Tensor
 from stadx import ops
 from stadx.core.errors import DataError
 
+from .defect_pixels import DefectPixels as DefectPixels
 from .inputs import GROUP_PIXELS, Pair, groups
 
 Int64Array = NDArray[np.int64]
-_SAMPLE = 2**15  # scores, at least, from which the cut is estimated if the set is large
 IN_MEMORY_PIXELS = 2**26  # counted at once: more of them share the cost of the tables
-_FROM_IMAGE = 2**11  # of them from one image, at first
-
-
-@dataclass
-class DefectPixels:
-    """What the first pass over a set leaves: its defect pixels, its regions, and a sample of all its scores.
-
-    Attributes:
-        scores: per group of images, of their defect pixels.
-        regions: likewise int32 [n], region of each pixel, through the whole set, on the scores' device.
-        areas, firsts, images: per region: pixels, index of the first pixel in its image, index of that image.
-        sizes: pixels of every image.
-    """
-
-    scores: list[Tensor] = field(default_factory=list)
-    regions: list[Tensor] = field(default_factory=list)
-    areas: list[Int64Array] = field(default_factory=list)
-    firsts: list[Int64Array] = field(default_factory=list)
-    images: list[Int64Array] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
-    num_regions: int = 0
-    _sample: list[Tensor] = field(default_factory=list)
-    _step: int = 0  # every how many-th score of an image is in the sample
-    _held: int = 0  # scores in the sample
-
-    def add(self, scores: list[Tensor], truth: list[Tensor], connectivity: int) -> None:
-        """Take further images, all of one dtype."""
-        values, regions, areas, firsts, counts = ops.defect_pixels(scores, truth, connectivity)
-        self.scores.append(values)
-        self.regions.append(regions + self.num_regions)
-        self.areas.append(areas.cpu().numpy())
-        self.firsts.append(firsts.cpu().numpy())
-        self.images.append(np.repeat(np.arange(len(scores)) + len(self.sizes), counts.cpu().numpy()))
-        self.sizes += [s.numel() for s in scores]
-        self.num_regions += int(counts.sum())
-        self._step = self._step or max(scores[0].numel() // _FROM_IMAGE, 1)
-        parts = [s.flatten()[:: self._step].clone() for s in scores]
-        self._sample += parts
-        self._held += sum(map(len, parts))
-        self._thin()
-
-    def merge(self, other: DefectPixels) -> None:
-        """Take another set's images after one's own."""
-        self.regions += [r + self.num_regions for r in other.regions]
-        self.images += [i + len(self.sizes) for i in other.images]
-        self.scores += other.scores
-        self.areas += other.areas
-        self.firsts += other.firsts
-        self.sizes += other.sizes
-        self.num_regions += other.num_regions
-        step = max(self._step, other._step, 1)
-        parts = [(part, step // max(self._step, 1)) for part in self._sample]
-        parts += [(part, step // max(other._step, 1)) for part in other._sample]
-        self._sample, self._step = [part[::skip] for part, skip in parts], step
-        self._held = sum(map(len, self._sample))
-        self._thin()
-
-    def _thin(self) -> None:
-        while self._held > 2 * _SAMPLE:
-            self._step *= 2
-            self._sample = [torch.cat(self._sample)[::2].clone()]
-            self._held = len(self._sample[0])
-
-    @property
-    def num_defect(self) -> int:
-        """Defect pixels."""
-        return sum(map(len, self.scores))
-
-    @property
-    def num_background(self) -> int:
-        """All other pixels."""
-        return sum(self.sizes) - self.num_defect
-
-    def dtype(self) -> torch.dtype:
-        """float64 if any image has it, else float32."""
-        return torch.float64 if any(s.dtype == torch.float64 for s in self.scores) else torch.float32
-
-    def cut(self, share: float) -> float | None:
-        """A score above which surely enough lie `share` of all pixels; None if that may be all of them."""
-        if not self._sample:
-            return None
-        sample = torch.cat([part.to(self.dtype()) for part in self._sample]).cpu().numpy()
-        margin = 5 * np.sqrt(share * max(1 - share, 0) / len(sample)) + 8 / len(sample)
-        rank = int((1 - share - margin) * len(sample))  # of the score, counted from the lowest
-        return None if rank < 1 else float(np.partition(sample, rank)[rank])
 
 
 class Counts(NamedTuple):
@@ -117,9 +32,10 @@ class Counts(NamedTuple):
 
     Attributes:
         values: distinct scores of defect pixels [E], ascending.
-        multiplicity: defect pixels with each of them, int64 [E].
+        multiplicity: defect pixels with each of them, int64 [E]; one that lies in several regions is one.
         above, equal: background pixels above and equal to each, int64 [E].
-        at: index into `values` of defect pixel k, int32 [n]; pixels below the cut are left out.
+        at: index into `values` of defect pixel k, int32 [n]; pixels below the cut are left out, and one that lies in
+            several regions is there for each.
         region: its region, int32 [n].
     """
 
@@ -138,8 +54,10 @@ class Ranks:
     Attributes:
         counts: the ranks.
         areas, firsts, images: as in `DefectPixels`, int64 [R].
+        saturation: as in `DefectPixels`, float64 [R].
         sizes: pixels of every image, int64 [N].
         num_background: background pixels.
+        overlapping: whether some pixel lies in several regions.
         fpr_limit: up to this false-positive rate the ranks are known.
         on_gpu: whether the GPU's operators sum.
     """
@@ -148,8 +66,10 @@ class Ranks:
     areas: Int64Array
     firsts: Int64Array
     images: Int64Array
+    saturation: NDArray[np.float64]
     sizes: Int64Array
     num_background: int
+    overlapping: bool
     fpr_limit: float
     on_gpu: bool
 
@@ -227,6 +147,7 @@ def rank(
     while True:
         kept = slice(None) if cut is None else scores >= cut
         values, at, multiplicity = ops.distinct_scores(scores[kept])
+        multiplicity = _once_each(found, values, multiplicity, cut)
         extra = cut is not None and (not len(values) or float(values[0]) != cut)
         thresholds = torch.cat([values.new_tensor([cut]), values]) if extra else values
         above, equal = _count(images, thresholds, found.sizes, name_of, at_once)
@@ -245,11 +166,22 @@ def rank(
         np.concatenate(found.areas),
         np.concatenate(found.firsts),
         np.concatenate(found.images),
+        np.concatenate(found.saturation),
         np.array(found.sizes, dtype=np.int64),
         background,
+        bool(found.repeated),
         fpr_limit,
         on_gpu,
     )
+
+
+def _once_each(found: DefectPixels, values: Tensor, multiplicity: Tensor, cut: float | None) -> Tensor:
+    """How many pixels have each value, where a pixel of several regions was counted for each of them."""
+    if not found.repeated or not len(values):
+        return multiplicity
+    again = torch.cat([s.to(values.dtype) for s in found.repeated])
+    at = torch.searchsorted(values, again if cut is None else again[again >= cut])
+    return multiplicity - torch.bincount(at.clamp(max=len(values) - 1), minlength=len(values))
 
 
 def count_all(

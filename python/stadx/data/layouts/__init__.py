@@ -1,4 +1,4 @@
-"""Open a category, or a set of them, in whichever layout it is: MVTec AD, MPDD, BTAD, VisA or another package's."""
+"""Open a category, or a set of them, in whichever layout it is, stadx's own or another package's."""
 
 from __future__ import annotations
 

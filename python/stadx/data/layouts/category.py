@@ -25,7 +25,10 @@ LOSSLESS_SUFFIXES = IMAGE_SUFFIXES - LOSSY_SUFFIXES
 
 @dataclass(frozen=True)
 class TestImage:
-    """One test image; `defect` is "good" where it has none, `mask` is None there and where nobody marked the defect."""
+    """One test image; `defect` is "good" where it has none, `mask` is None there and where nobody marked the defect.
+
+    A mask may be a folder, each of whose files marks one region.
+    """
 
     __test__ = False  # the name is the field's own; pytest must not collect it
 
@@ -40,11 +43,20 @@ class TestImage:
 
 @dataclass(frozen=True)
 class Category:
-    """One category: its folder, and its images in natural order, the good test images first."""
+    """One category: its folder, and its images in natural order, the good test images first.
+
+    Attributes:
+        validation: good images that are neither trained on nor tested.
+        defects_config: where masks are folders of regions, the file that says when a region is found.
+        fpr_limit: up to which the set's authors take AU-PRO, where that is not 0.3.
+    """
 
     root: Path
     train: Sequence[Path]
     test: Sequence[TestImage]
+    validation: Sequence[Path] = ()
+    defects_config: Path | None = None
+    fpr_limit: float | None = None
 
     @property
     def name(self) -> str:

@@ -85,7 +85,7 @@ def list_category(root: Path, good: str = GOOD, mask_ending: str = "_mask") -> L
             elif not os.path.isdir(truth):
                 test += [TestImage(path, None, folder.name) for path in list_images(folder)]
             else:
-                test += _pair_masks(folder, child(truth, folder.name), good, mask_ending, found.errors)
+                test += pair_masks(folder, child(truth, folder.name), good, mask_ending, found.errors)
     test.sort(key=lambda image: not image.is_good)  # pages of a file with defects may be good
     if os.path.isdir(child(root, "train")) or _is_flat(root):
         with found.noting():
@@ -116,7 +116,7 @@ def _look_for_bad_training(root: Path, warnings: list[str]) -> None:
     ]
 
 
-def _pair_masks(folder: Path, mask_folder: Path, good: str, mask_ending: str, errors: list[str]) -> list[TestImage]:
+def pair_masks(folder: Path, mask_folder: Path, good: str, mask_ending: str, errors: list[str]) -> list[TestImage]:
     """The images of test/DEFECT, each with its mask from ground_truth/DEFECT; `errors` gets the others."""
     masks = {_key(mask): mask for mask in mask_files(mask_folder)}
     unused = set(masks)

@@ -89,7 +89,7 @@ def pixel_histogram(
 
 def pro_plot(curve: ProCurve, area: float, fpr_limit: float, *, name: str = "pro") -> str:
     """Plot the PRO curve and shade the area up to `fpr_limit` that AU-PRO measures; SVG."""
-    fpr, pro = _thin(curve.fpr, curve.pro)
+    fpr, pro = thin(curve.fpr, curve.pro)
     with matplotlib.rc_context(STYLE):
         figure, axes = new_figure()
         at_limit = float(np.interp(fpr_limit, fpr, pro))
@@ -173,7 +173,7 @@ def _ticks(low: float, high: float, width: float) -> list[float]:
     return sorted(ticks)
 
 
-def _thin(fpr: NDArray[np.float64], pro: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def thin(fpr: NDArray[np.float64], pro: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Keep at most MOST_POINTS points, evenly along the length of the curve so that steep parts stay."""
     if len(fpr) <= MOST_POINTS:
         return fpr, pro
