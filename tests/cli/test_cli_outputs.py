@@ -50,8 +50,8 @@ def test_files_that_are_left_out(predict: Any, tmp_path: Path) -> None:
 
 def test_the_summary_as_json(predict: Any, tmp_path: Path) -> None:
     (tmp_path / "in/broken.png").write_bytes(b"")
-    result = predict("--json")
-    told = json.loads(result.stdout)
+    result = predict("--json", tmp_path / "s.json")
+    told = json.loads((tmp_path / "s.json").read_text())
     run = told.pop("run")
     assert result.exit_code == 2 and len(run) == 12
     assert told == {
@@ -59,7 +59,8 @@ def test_the_summary_as_json(predict: Any, tmp_path: Path) -> None:
         **{"out": str(tmp_path / "out"), "scores": str(tmp_path / "out/scores.jsonl")},
     }
     (tmp_path / "in/broken.png").unlink()
-    assert json.loads(predict("--json", "--resume").stdout)["skipped"] == 2
+    predict("--json", tmp_path / "s.json", "--resume")
+    assert json.loads((tmp_path / "s.json").read_text())["skipped"] == 2
 
 
 def test_another_model_into_the_same_folder_is_told(predict: Any, tmp_path: Path) -> None:

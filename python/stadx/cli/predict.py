@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import BAD_INPUT, ShownProgress, fail, listing, say
+from .console import BAD_INPUT, ShownProgress, check_outputs, fail, listing, say, write_json
 from .options import (
     ModelFile,
     OtherImageFpr,
@@ -19,6 +18,7 @@ from .options import (
     Stride,
     apply_region,
     built,
+    json_option,
     number,
     open_model,
 )
@@ -73,7 +73,9 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin scores.jsonl and exported files anew, instead of adding to them.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")] = False,
+    json_file: Annotated[
+        Path | None, json_option("how many images were scored and are anomalous")
+    ] = None,
     device: ScoringDevice = "cpu",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each.
@@ -81,12 +83,13 @@ def predict(
     The line lists the connected regions of the mask, the largest peak first. Lines of previous runs stay.
     """
     from stadx.evaluation.output_settings import OutputSettings
-    from stadx.evaluation.prediction import collect_images, predict_files
+    from stadx.evaluation.prediction import SCORES_FILE, collect_images, predict_files
     from stadx.evaluation.regions import RegionSettings
 
     chosen = {"min_area": min_area, "pixel_size": pixel_size, "exports": tuple(filter(None, export.split(",")))}
     regions = built(RegionSettings, chosen)
     written = {"overlay": overlay, "map": map_file, "mask": mask}
+    check_outputs(json_file)
     outputs = built(
         OutputSettings,
         {
@@ -106,7 +109,9 @@ def predict(
         lines, failures = predict_files(
             detector, paths, out, **given, regions=regions, outputs=outputs, progress=progress
         )
-    _tell(lines.counts, out, as_json)
+    _tell(lines.counts, out / SCORES_FILE)
+    if json_file is not None:
+        write_json(json_file, {**asdict(lines.counts), "out": str(out), "scores": str(out / SCORES_FILE)})
     if failures:
         for failure in failures:
             fail(failure.message)
@@ -125,13 +130,8 @@ def _hash(model: Path) -> str:
         return "unknown"
 
 
-def _tell(counts: Counts, out: Path, as_json: bool) -> None:
+def _tell(counts: Counts, file: Path) -> None:
     """What was done."""
-    from stadx.evaluation.score_lines import SCORES_FILE
-
-    file = out / SCORES_FILE
-    if as_json:
-        typer.echo(json.dumps({**asdict(counts), "out": str(out), "scores": str(file)}))
     say(f"{counts.anomalous} of {counts.scored} images are anomalous.")
     if counts.skipped:
         say(f"{counts.skipped} more were scored by a previous run and left out.")
