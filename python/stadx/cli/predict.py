@@ -73,9 +73,7 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin scores.jsonl and exported files anew, instead of adding to them.")
     ] = False,
-    json_file: Annotated[
-        Path | None, json_option("how many images were scored and are anomalous")
-    ] = None,
+    json_file: Annotated[Path | None, json_option("how many images were scored and are anomalous")] = None,
     device: ScoringDevice = "cpu",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each.
