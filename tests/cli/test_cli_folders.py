@@ -86,7 +86,8 @@ def test_pages_are_scored_trained_on_and_measured(model: Path, category: Path, t
         (f"{tmp_path}/in/stack.tif", i) for i in (1, 2, 3)
     ]
     rows = (out / "regions.csv").read_text().splitlines()[1:]
-    assert all(row.startswith(f'"{tmp_path}/in/stack.tif, page ') for row in rows)
+    pages = [row.removeprefix(f"{tmp_path}/in/stack.tif,").split(",")[0] for row in rows]
+    assert pages and set(pages) <= {"1", "2", "3"}
     found = lines(out)
     assert [(line["path"], line["page"]) for line in found] == [(f"{tmp_path}/in/stack.tif", i) for i in (1, 2, 3)]
     assert [line["map"] for line in found] == [f"stack_p{i}_map.tiff" for i in (1, 2, 3)]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from data_sets import draw_image, draw_mask
 from PIL import Image
+from tifffile import imwrite
 
 from stadx import DataError
 from stadx.core.errors import DataWarning
@@ -216,3 +217,8 @@ def test_a_mask_with_loss_gives_way_to_one_without(tmp_path: Path) -> None:
 def test_stretched(tmp_path: Path, size: int | tuple[int, int] | None, words: str) -> None:
     said = stretched(draw_image(tmp_path / "x.png", (150, 100)), size)
     assert words in (said or "") and (said is None) == (not words)
+
+
+def test_stretched_images_of_any_depth(tmp_path: Path) -> None:
+    imwrite(tmp_path / "x.tif", np.full((32, 48), 1900, np.float32))
+    assert "is 48x32" in (stretched(tmp_path / "x.tif", 64) or "")

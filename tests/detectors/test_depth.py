@@ -200,6 +200,18 @@ def test_images_in_memory(place: Path, twelve: Detector) -> None:
     assert torch.equal(of_stream.maps, twelve.predict(path).maps) and torch.equal(of_stream.maps, twelve.score([path]))
 
 
+def test_frames_of_12_bits_are_as_their_files(twelve: Detector, tmp_path: Path) -> None:
+    grey = camera(300)
+    frame = np.stack([grey, grey // 2, grey // 4], 2).astype(np.uint16)
+    imwrite(tmp_path / "x.tif", frame, photometric="rgb")
+    expected = twelve.score(tmp_path / "x.tif")
+    bgr = frame[:, :, ::-1]
+    assert torch.equal(twelve.predict(tmp_path / "x.tif").maps, expected)
+    assert torch.equal(twelve.predict(bgr.astype(">u2"), channels="bgr").maps, expected)
+    streamed = list(twelve.predict_stream(iter([bgr, bgr]), channels="bgr"))
+    assert len(streamed) == 2 and all(torch.equal(one.maps, expected) for one in streamed)
+
+
 def test_models_without_a_range_see_8_bits(place: Path, twelve: Detector, tmp_path: Path) -> None:
     """As of stadx 0.1."""
     path = place / "16/test/stain/1.png"

@@ -13,6 +13,7 @@ from brightness import Brightness
 
 from stadx.core.errors import OutputError
 from stadx.data.images import write_image
+from stadx.data.pages import Page
 from stadx.evaluation import prediction
 from stadx.evaluation.output_names import name_key, output_names
 from stadx.evaluation.prediction import predict_files
@@ -57,6 +58,18 @@ def test_names_of_a_previous_run_stay_with_their_images() -> None:
     assert output_names([Path("a/x.png")], owners) == ["x"]
     assert output_names([Path("b/x.png")], owners) == ["b_x"]
     assert output_names([Path("c/a/x.png")], owners) == ["a_x_2"]
+
+
+def test_images_that_come_later_take_no_names() -> None:
+    first = [Path("cam/a.jpg"), Path("cam/a.png"), Path("cam/b.png")]
+    names = output_names(first)
+    assert names == ["cam_a", "cam_a_2", "b"]
+    owners = {name: str(path) for name, path in zip(names, first, strict=True)}
+    later = [Path("cam/a.bmp"), *first[:2], Path("cam/b.jpg"), first[2]]
+    assert output_names(later, owners) == ["cam_a_3", "cam_a", "cam_a_2", "cam_b", "b"]
+    pages = [Page(Path("cam/a.tif"), number) for number in (1, 2, 12)]
+    owners = {"a_p1": "cam/a.tif", "cam_a_p2": "cam/a.tif", "cam_a_p12_2": "cam/a.tif"}
+    assert output_names([Path("cam/a_p1.png"), *pages], owners) == ["cam_a_p1", "a_p1", "cam_a_p2", "cam_a_p12_2"]
 
 
 def test_many_images_of_one_name_are_named_in_linear_time() -> None:

@@ -142,7 +142,7 @@ def test_a_table_of_all_images(huge: Path, tmp_path: Path) -> None:
         predict(odd, tmp_path / "out", exports=("csv",))
     predict(odd, tmp_path / "pixels", exports=("csv",))
     header = (tmp_path / "pixels/regions.csv").read_text().splitlines()[0]
-    assert header == "path,region,x,y,width,height,area,peak,mean"
+    assert header == "path,page,region,x,y,width,height,area,peak,mean"
 
 
 def test_images_without_regions_and_broken_ones(tmp_path: Path) -> None:

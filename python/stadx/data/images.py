@@ -18,6 +18,7 @@ from .decode import DEFAULT_MAX_PIXELS, UInt8Array, decode_image, is_turned, to_
 from .folders import IMAGE_SUFFIXES, list_images, natural_key, subfolders, visible
 from .opening import damaged, open_file
 from .pages import as_path
+from .pixels import read_pixels
 from .tensors import ImageSize
 
 Float32Array = npt.NDArray[np.float32]
@@ -66,11 +67,11 @@ def image_size(path: Path) -> tuple[int, int]:
 def stretched(path: Path, size: ImageSize) -> str | None:
     """What to say if resizing an image to `size` changes its shape by more than a few percent.
 
-    Raises `DataError` as `read_image` does.
+    Raises `DataError` as `read_pixels` does.
     """
     if size is None:
         return None
-    height, width = read_image(path).shape[:2]
+    height, width = read_pixels(path).values.shape[:2]
     new_height, new_width = size if isinstance(size, tuple | list) else (size, size)
     change = (new_width / new_height) / (width / height)
     if max(change, 1 / change) <= _UNSEEN:

@@ -58,7 +58,7 @@ def output_names(
 
     The name is the file's own without its ending; where several share it, or an image of a previous run has it, the
     folder's name goes before it, and where that is not enough a number after it. A name that is too long is cut, and
-    ends in a digest of the whole.
+    ends in a digest of the whole. An image of a previous run keeps its name, whatever others there are now.
 
     Args:
         paths: of the images.
@@ -72,13 +72,21 @@ def output_names(
     def is_free(key: str, path: Path) -> bool:
         return key not in _RESERVED and owners.get(key) in (None, os.fspath(path))
 
-    alone = [shared[key] == 1 and is_free(key, path) for key, path in zip(keys, paths, strict=True)]
-    taken = {key for key, own in zip(keys, alone, strict=True) if own}
+    bases = [
+        _shortened(f"{p.resolve().parent.name}_{s}", longest - _FOR_NUMBER) for p, s in zip(paths, stems, strict=True)
+    ]
+    kept = _kept_names(paths, stems, bases, owners)
+    held = {name_key(name) for name in kept if name is not None}
+    given = [
+        name or (stem if shared[key] == 1 and key not in held and is_free(key, path) else None)
+        for path, stem, key, name in zip(paths, stems, keys, kept, strict=True)
+    ]
+    taken = {name_key(name) for name in given if name is not None}
     last: dict[str, int] = {}  # number given to a name: counting anew each time would take ever longer
     names: list[str] = []
-    for path, name, own in zip(paths, stems, alone, strict=True):
-        if not own:
-            base = name = _shortened(f"{path.resolve().parent.name}_{name}", longest - _FOR_NUMBER)
+    for path, base, name in zip(paths, bases, given, strict=True):
+        if name is None:
+            name = base
             number = last.get(name_key(base), 1)
             if number > 1:
                 name = f"{base}_{number}"
@@ -89,6 +97,27 @@ def output_names(
             taken.add(key)
         names.append(name)
     return names
+
+
+def _kept_names(
+    paths: Sequence[Path], stems: Sequence[str], bases: Sequence[str], owners: Mapping[str, str]
+) -> list[str | None]:
+    """The names of a previous run, or None: an image's stem, or its base with or without a number."""
+    keys: dict[str, set[str]] = {}
+    for key, owner in owners.items():
+        keys.setdefault(owner, set()).add(key)
+    kept: list[str | None] = []
+    for path, stem, base in zip(paths, stems, bases, strict=True):
+        own, start = keys.get(os.fspath(path), set()), name_key(base)
+        numbers = (key.removeprefix(f"{start}_") for key in own if key.startswith(f"{start}_"))
+        number = min((int(text) for text in numbers if text.isascii() and text.isdecimal()), default=None)
+        if name_key(stem) in own - _RESERVED:
+            kept.append(stem)
+        elif start in own:
+            kept.append(base)
+        else:
+            kept.append(None if number is None else f"{base}_{number}")
+    return kept
 
 
 def check_no_image_is_replaced(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from stadx.core.files import write_bytes
+from stadx.data.pages import page_of
 
 from .coco_document import LABEL, growing_coco
 from .region_shapes import outlines, run_lengths
@@ -53,14 +54,14 @@ class Place:
 def csv_export(place: Place, settings: RegionSettings) -> Iterator[Add]:
     """Write regions.csv: a line for each region, image by image."""
     areas = ["area"] if settings.pixel_size is None else ["area", "area_mm2"]
-    header = csv_row("path", "region", "x", "y", "width", "height", *areas, "peak", "mean")
+    header = csv_row("path", "page", "region", "x", "y", "width", "height", *areas, "peak", "mean")
     with growing_csv(place.out / CSV_FILE, header, place.anew) as write:
 
         def add(image: ScoredImage) -> None:
-            lines = []
+            lines, page = [], page_of(image.path)
             for number, region in enumerate(image.regions.found, start=1):
                 told = settings.line(region)
-                lines.append(csv_row(str(image.path), number, *told.pop("box"), *told.values()))
+                lines.append(csv_row(image.path.__fspath__(), page, number, *told.pop("box"), *told.values()))
             write(b"".join(lines))
 
         yield add

@@ -242,7 +242,7 @@ class Detector(DetectorSettings, Calibrated):
             DataError: if an image is none or cannot be read, or they differ in size.
         """
         told = roi_argument(self, roi)  # a subclass of one's own may have a `score` of 0.1.0
-        scores = self.score(read_batch(images, channels), stride=stride, method=method, **told)
+        scores = self.score(read_batch(images, channels, self.value_range_), stride=stride, method=method, **told)
         return self._predicted(scores, roi)
 
     def save(self, path: str | os.PathLike[str]) -> None:
