@@ -15,7 +15,7 @@ from PIL import Image
 from stadx import DataError
 from stadx.data.checking import check_set
 from stadx.data.folders import list_images, pages_of
-from stadx.data.images import read_image
+from stadx.data.images import image_size, read_image
 from stadx.data.layouts import list_category
 from stadx.data.layouts.patterns import list_patterns, matching_images, named_images
 from stadx.data.maps import open_map_set
@@ -181,6 +181,14 @@ def test_regions_of_interest_page_by_page(tmp_path: Path) -> None:
     roi = Roi(tmp_path / "roi")
     assert roi.of(pages_of(path)[2], (10, 14)).all()
     assert roi.of(Page(tmp_path / "y.tif", 3), (10, 14)).sum() == 6
+
+
+def test_the_size_of_a_page(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(np.zeros((10, 14), np.uint8))
+        tiff.write(np.zeros((6, 8), np.uint8))
+    assert [image_size(page) for page in pages_of(path)] == [(10, 14), (6, 8)]
 
 
 def test_maps_of_pages(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 import warnings
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from stadx.data.images import read_image
 from stadx.data.source import ImageSource, read_batch
 from stadx.data.strips import LARGE_IMAGE_PIXELS, open_rows
 from stadx.data.value_range import BYTES, ValueRange, read_in_range, read_shown, to_range
+from stadx.evaluation.report.check_page import write_check
 
 TWELVE = ValueRange(0, 4095, 4095, "uint16", "values")
 RNG = np.random.default_rng(11)
@@ -228,6 +232,16 @@ class TestCheck:
         bright = save(root / "test/good/x.png", words(9000))
         (message,) = self.findings(root)
         assert message.startswith(f"{bright}: has values outside") and "1 of 3 test images" in message
+
+    def test_its_page_shows_all_levels(self, tmp_path: Path) -> None:
+        root = self.draw(tmp_path / "a")
+        save(root / "train/good/x.png", words(1000)).with_name("y.png").write_bytes(
+            (root / "train/good/x.png").read_bytes()
+        )
+        write_check(tmp_path / "c.html", check_set(root))
+        pictures = re.findall(r"base64,([^\"]*)", (tmp_path / "c.html").read_text())
+        shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in pictures]
+        assert len(shown) == 2 and all(picture.max() > 200 for picture in shown)  # as 16 bits: 4
 
     def test_unfilled_alpha(self, tmp_path: Path) -> None:
         root = self.draw(tmp_path / "a", 200)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import logging
 import os
 import re
 import struct
@@ -21,6 +20,7 @@ from stadx.core.errors import DataError, DataWarning
 from .decode import FORMAT_NAMES
 from .opening import open_header
 from .pages import Page, is_lesser, page_kind, page_of
+from .tiff import is_tiff
 
 IMAGE_SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"}
@@ -45,12 +45,8 @@ _LEFTOVERS: tuple[str, ...] = (
 )
 _LEFTOVERS += ("@recently-snapshot", "$recycle.bin", "system volume information", "lost+found")
 _TEXTS = frozenset({".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".log", ".ini", ".html"})
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FRAMES = (b"GIF8", b"RIFF", b"\x89PNG")
 _BROKEN = "broken link"
-
-# It logs oddities of files that are readable all the same; without a handler they would go to the terminal.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 class LeftOut(DataWarning):
@@ -184,7 +180,7 @@ def pages_of(path: Path) -> list[Path]:
 def _full_pages(file: BinaryIO) -> list[int]:
     start = file.read(12)
     file.seek(0)
-    if start[:4] in _TIFF:
+    if is_tiff(start):
         tiff: Any = TiffFile(file)
         kinds = [page_kind(page) for page in tiff.pages] if len(tiff.pages) > 1 else []
         numbers = [number for number, kind in enumerate(kinds, 1) if not is_lesser(*kind)]

@@ -16,7 +16,7 @@ from stadx.core.files import write_bytes
 
 from .decode import DEFAULT_MAX_PIXELS, UInt8Array, decode_image, is_turned, to_rgb
 from .folders import IMAGE_SUFFIXES, list_images, natural_key, subfolders, visible
-from .opening import damaged, open_file
+from .opening import damaged, open_file, open_header
 from .pages import as_path
 from .pixels import read_pixels
 from .tensors import ImageSize
@@ -58,7 +58,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """Height and width of what `read_image` gives, from the file's header; `DataError` if that cannot be read."""
     with open_file(path) as file:
         try:
-            width, height = Image.open(file).size
+            width, height = open_header(file, path).size
         except Exception as error:  # damaged files make Pillow raise nearly anything
             raise damaged(path, error) from error
     return (width, height) if is_turned(path) else (height, width)

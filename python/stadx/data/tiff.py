@@ -18,9 +18,7 @@ from stadx.core.errors import DataError
 
 from .opening import check_pixels, damaged, open_header
 from .pages import tiff_page
-from .samples import Samples, is_unfilled
-
-Array = npt.NDArray[Any]
+from .samples import Array, Samples, is_unfilled
 
 IMAGECODECS = "which needs imagecodecs (pip install 'stadx[images]')"
 SAVE_AS = "save it as grey or RGB TIFF of 8 or 16 bits, uncompressed, or as PNG"

@@ -12,7 +12,8 @@ from PIL import Image
 
 from stadx.core.errors import DataError
 from stadx.data.checking import CheckedCategory, Finding
-from stadx.data.images import read_image
+from stadx.data.depths import range_of_files
+from stadx.data.value_range import read_shown
 
 from .overlay import resize_to
 from .page import data_uri, write_page
@@ -64,7 +65,7 @@ def _pictures(files: Sequence[Path], left: list[int]) -> Iterator[str]:
         if left[0] < 1:
             return
         try:
-            pixels = resize_to(read_image(file), _SIDE)
+            pixels = resize_to(read_shown(file, range_of_files([file])), _SIDE)
         except DataError:  # the message says why
             continue
         left[0] -= 1
