@@ -15,6 +15,7 @@ from PIL import Image
 from stadx import DataError
 from stadx.data.checking import check_set
 from stadx.data.folders import list_images, pages_of
+from stadx.data.frames import one_frame
 from stadx.data.images import image_size, read_image
 from stadx.data.layouts import list_category
 from stadx.data.layouts.patterns import list_patterns, matching_images, named_images
@@ -133,6 +134,15 @@ def test_pages_wherever_images_are_named(tmp_path: Path) -> None:
     assert [np.array_equal(source[i].permute(1, 2, 0), FRAMES[i]) for i in range(3)] == [True] * 3
     assert source.name_of(2) == f"{path}, page 3"
     assert source.fingerprint() != ImageSource([pages[0], pages[2], pages[1]], None).fingerprint()
+
+
+def test_a_stream_takes_pages_one_by_one(tmp_path: Path) -> None:
+    path = save_all(tmp_path / "x.tif")
+    for name in (path, str(path)):
+        with pytest.raises(DataError, match=r"x\.tif: has 3 pages, each an image of its own; give them one by one"):
+            one_frame(name)
+    frames = [one_frame(page)[0].permute(1, 2, 0).numpy() for page in pages_of(path)]
+    assert all(map(np.array_equal, frames, FRAMES))
 
 
 def category(root: Path) -> Path:

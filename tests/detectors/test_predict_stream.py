@@ -106,7 +106,7 @@ def test_bad_frames_are_named_by_their_number() -> None:
     for bad, message in (
         (None, "frame 2: the image is None, which cameras give where there is no image"),
         ((True, good), "frame 2: the image is a tuple, as VideoCapture.read gives"),
-        (good.astype(np.uint16), "frame 2: the image: an array of uint16"),
+        (good.astype(np.int16), "frame 2: the image: an array of int16"),
         ("missing.png", r"frame 2: missing\.png: no such file"),
         (np.stack([good] * 3), "frame 2: the image is a batch of 3"),
         (np.zeros((3, 5, 6), np.uint8), r"frame 2: .* transpose\(1, 2, 0\)"),

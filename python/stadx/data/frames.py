@@ -16,6 +16,8 @@ from torch import Tensor
 from stadx.core.errors import DataError
 
 from .decode import is_wide_grey, to_rgb, upright_picture
+from .folders import pages_of
+from .pages import as_path
 from .samples import Samples, pixels_of
 from .tensors import check_images
 from .value_range import BYTES, ValueRange, in_range, read_in_range
@@ -65,6 +67,11 @@ def one_frame(frame: Any, channels: Channels = "rgb", value_range: ValueRange | 
         DataError: saying what it is instead, and what to give.
     """
     if isinstance(frame, str | os.PathLike):
+        if (count := len(pages_of(as_path(frame)))) > 1:
+            raise DataError(
+                f"{os.fspath(frame)}: has {count} pages, each an image of its own; give them one by one, as "
+                "stadx.data.folders.pages_of lists them, or use predict"
+            )
         return torch.from_numpy(read_in_range(frame, value_range)).permute(2, 0, 1)[None].contiguous()
     if not _has_pixels(frame):
         raise DataError(f"the image is {_described(frame)}; {_GOOD}")
