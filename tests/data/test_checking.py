@@ -175,3 +175,13 @@ def test_the_command(category: Path, tmp_path: Path) -> None:
 def test_real_sets_are_sound(shared_data: Path, name: str) -> None:
     for category in check_set(shared_data / name):
         assert not category.count("error"), category.findings
+
+
+def test_what_is_odd_about_many_images_is_one_finding(tmp_path: Path) -> None:
+    for number in range(12):
+        save(tmp_path / f"{number}.png", number)
+        image = Image.open(tmp_path / f"{number}.png").convert("RGBA")
+        image.putalpha(0)
+        image.save(tmp_path / f"{number}.png")
+    message = finding(tmp_path, "warning")
+    assert message.startswith(str(tmp_path / "0.png")) and "and 9 more: its alpha channel is 0 everywhere" in message

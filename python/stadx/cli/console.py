@@ -6,10 +6,11 @@ import contextlib
 import functools
 import json
 import os
+import re
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -40,7 +41,7 @@ SMALLER = "use smaller images or fewer scales"
 # Of progress where the output is a file, in which bars make no sense.
 _SECONDS_TO_FIRST_LINE = 2.0
 _SECONDS_BETWEEN_LINES = 30.0
-_MOST_WARNINGS = 10
+_MOST_WARNINGS, _MOST_OF_A_KIND = 10, 3
 _MOST_BARS = 16  # a terminal shows no more than fit into it, and the first ones
 
 Parameters = ParamSpec("Parameters")
@@ -105,20 +106,25 @@ def _errors() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _shown_warnings() -> Iterator[None]:
-    """Have warnings about images said in a line each, the first of them; others look as ever."""
-    count = 0
+    """Have warnings about images said in a line each, the first of each kind; others look as ever."""
+    count = left = 0
+    kinds: Counter[str] = Counter()  # of sentences, whatever their file and figures
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
         def shown(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            nonlocal count
+            nonlocal count, left
             if not issubclass(category, DataWarning):
                 usual(message, category, *where, **more)
                 return
-            count += 1
-            if count <= _MOST_WARNINGS:
+            kind = re.sub(r"[0-9.]+", "0", str(message).partition(": ")[2])
+            kinds[kind] += 1
+            if kinds[kind] > _MOST_OF_A_KIND or count == _MOST_WARNINGS:
+                left += 1
+            else:
+                count += 1
                 text = Text.assemble(("Warning: ", "yellow"), printable(str(message)))
                 _errors().print(text, soft_wrap=True)
 
@@ -127,8 +133,8 @@ def _shown_warnings() -> Iterator[None]:
         try:
             yield
         finally:
-            if count > _MOST_WARNINGS:
-                say(f"{count - _MOST_WARNINGS} more warnings; `stadx data check` lists what is wrong with a data set.")
+            if left:
+                say(f"{left} more warnings; `stadx data check` lists what is wrong with a data set.")
 
 
 def reported(

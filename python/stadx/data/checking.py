@@ -153,10 +153,11 @@ def _check_images(
     depths, learned = Depths(), Depths()
     ends: dict[Path, Pixels] = {}  # the lowest and the highest value of each test image
     doubts = Doubts()
+    odd: dict[str, list[Path]] = {}
     _check_pages(checked, [image.path for _, image in items])
     for done, (part, image) in enumerate(items, 1):
         try:
-            found = _read(checked, image.path)
+            found = _read(image.path, odd)
             pixels = found.values
             depths.add(found)
             if part == "train":
@@ -176,6 +177,8 @@ def _check_images(
         except DataError as error:
             checked.error(str(error), *filter(None, (image.path, image.mask)))
         progress(f"{checked.name}: images", done, len(items), {})
+    for message, images in odd.items():
+        checked.warning(f"{listed(images)}: {message}", *images)
     for message, masks in doubts.found():
         checked.warning(message, *masks)
     if len(sizes) > 1:
@@ -191,14 +194,14 @@ def _check_images(
         checked.warning(f"{checked.name}: has few images to train on ({len(train)}); give {_FEW} or more")
 
 
-def _read(checked: CheckedCategory, path: Path) -> Pixels:
-    """An image; what reading it warns of is noted."""
+def _read(path: Path, odd: dict[str, list[Path]]) -> Pixels:
+    """An image; what reading it warns of goes into `odd`, with all images of which the same is said."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", DataWarning)
         pixels = read_pixels(path)
     for warning in told:
         if issubclass(warning.category, DataWarning):
-            checked.warning(str(warning.message), path)
+            odd.setdefault(str(warning.message).removeprefix(f"{path}: "), []).append(path)
     return pixels
 
 
