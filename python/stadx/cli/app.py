@@ -25,6 +25,7 @@ from .pretrain import pretrain
 from .reproduce import reproduce
 from .submit import ad2
 from .train import train
+from .update import update
 
 # What a command needs is imported inside it: torch takes seconds, and help should not.
 
@@ -85,6 +86,7 @@ _add(one_class, "stadx one-class mnist/ --normal 3 --out three.json", RESUMABLE)
 _add(reproduce, "stadx reproduce table3 --data mvtec_ad --row Bottle --budget quick", RESUMABLE)
 _add(ablate, "stadx ablate scales mvtec_ad/bottle --out ablations", RESUMABLE)
 _add(train, "stadx train mvtec_ad/bottle --out bottle.safetensors", RESUMABLE)
+_add(update, "stadx update bottle.safetensors new/ok --old mvtec_ad/bottle --out bottle2.safetensors", RESUMABLE)
 _add(
     predict,
     "stadx predict bottle.safetensors photos/ new.png --out found --min-area 20 --export csv",
