@@ -121,7 +121,7 @@ def joined_scores(first: HeldOutScores, second: HeldOutScores) -> HeldOutScores:
 
     Of a threshold between two levels the higher share is taken, so that none is promised that does not hold.
     """
-    scores = np.unique(np.concatenate([first.scores, second.scores]))[::-1]
+    scores = np.unique(np.concatenate([first.scores, second.scores]))[::-1].copy()
     if len(scores) > _LEVELS:
         scores = scores[np.unique(np.geomspace(1, len(scores), _LEVELS).astype(np.int64)) - 1]
     shares = []
