@@ -23,7 +23,8 @@ from stadx.detectors.student_teacher.settings import DetectorSettings
 
 HOOKS = Path(__file__).resolve().parents[2] / "docs" / "hooks.py"
 NAMES = [field.name for field in fields(DetectorSettings)]
-OTHER_OPTIONS = {"teachers": "teacher", "value_range": "range", "memory_bytes": "memory"}  # by setting, where the option has another name
+# by setting, where the option has another name
+OTHER_OPTIONS = {"teachers": "teacher", "value_range": "range", "memory_bytes": "memory"}
 KEY_OF_0_1_0 = {
     "students": 1,
     "steps": 2,
