@@ -11,6 +11,7 @@ from stadx.core.version import package_version
 
 from .ablate import ablate
 from .calibrate import calibrate
+from .compare import compare
 from .compare_maps import compare_maps
 from .console import RESUMABLE, SMALLER, STOPPED, reported
 from .data import check
@@ -93,6 +94,7 @@ _add(
     "stopped; the images scored so far are in the output folder",
 )
 _add(evaluate, "stadx evaluate bottle.safetensors mvtec_ad/bottle --report b.html")
+_add(compare, "stadx compare bottle.safetensors bottle2.safetensors mvtec_ad/bottle --html changes.html")
 _add(evaluate_maps, "stadx evaluate-maps maps/ mvtec_ad/bottle/ground_truth --compare")
 _add(compare_maps, "stadx compare-maps ours/ theirs/ mvtec_ad/bottle/ground_truth")
 _add(plot, "stadx plot ours/ theirs/ --masks mvtec_ad/bottle/ground_truth --out curves.png")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import ShownProgress, say
+from .console import ShownProgress, listing, say
 from .options import (
     MEMORY,
     Device,
@@ -54,22 +54,21 @@ def update(
 
     Without old images, given or kept, the thresholds alone are set anew.
     """
-    from stadx.core.errors import OutputError
+    from stadx.core.errors import DataError, OutputError
     from stadx.core.files import check_writable, is_written_through
     from stadx.data.layouts import training_images
     from stadx.detectors.registry import load_model
     from stadx.detectors.student_teacher.detector import Detector
 
-    new, replayed = training_images(images), None if old is None else training_images(old)
+    with listing():
+        new, replayed = training_images(images), None if old is None else training_images(old)
     check_writable(out)
     through = is_written_through(out)
     if not through and out.resolve() == model.resolve():
         raise OutputError(f"{out}: is the model that is updated, which stays; choose another name")
     detector = load_model(model)
     if not isinstance(detector, Detector):
-        raise typer.BadParameter(
-            f"{model}: a {detector.method} model cannot learn further images; train it anew", param_hint="MODEL"
-        )
+        raise DataError(f"{model}: a {detector.method} model cannot learn further images; train it anew")
     if memory is not None:
         detector.memory_bytes = byte_count(memory)
     move(detector, device)
