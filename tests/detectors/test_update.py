@@ -165,6 +165,7 @@ def test_a_killed_update_resumes_and_changes_nothing_before(
 
 def test_without_old_images_it_says_so_and_sets_thresholds(trained: Path, tmp_path: Path) -> None:
     detector, before = Detector.load(trained), Detector.load(trained)
+    detector.memory_bytes = 10**6  # of images to come
     with pytest.warns(DataWarning, match=r"keeps no image.*stay as they are.*these 6 images.*--old.*--memory 16MB"):
         detector.update(NEW)
     assert torch.equal(detector.score(OLD), before.score(OLD))
@@ -181,6 +182,8 @@ def test_without_old_images_it_says_so_and_sets_thresholds(trained: Path, tmp_pa
     detector.save(tmp_path / "m")
     found = Detector.load(tmp_path / "m")
     assert found.known_ == detector.known_ and found.lineage_ == detector.lineage_
+    with pytest.warns(DataWarning, match="these 3 images"):  # the memory has none that was learned
+        assert Detector.load(tmp_path / "m").update(brighter(3, 5)).false_alarms().images == 12 + 6 + 3
     found.update(brighter(2, 4), old=torch.cat([OLD, NEW]))  # learned now
     assert set(found.known_.left_out) == {0, 1} and len(found.known_.hashes) == 20
     assert found.lineage_[-1]["parent"] == detector.model_hash()

@@ -28,7 +28,7 @@ from .settings import DetectorSettings
 from .students import train_students
 
 FORGETFUL = (
-    "the model keeps no image of its training, and no old ones are given: its students would forget them, so they stay "
+    "the model keeps no image that its students learned from, and none are given: they would forget them, so they stay "
     "as they are. Thresholds follow anew, from the old images' scores, which it has, and from these {images} images. "
     "To have them learned give the old images (old=, --old), or train with a memory (memory_bytes=, --memory 16MB)."
 )
@@ -238,12 +238,12 @@ def updated(
     after = settings.terms, settings.level, settings.smoothing, settings.top_share
     where = stride, progress, device, precision
     if all(student == UNLEARNED for student in gathered.left_out):
-        division = Division([], list(range(len(source))), [])
+        division = Division([], list(range(gathered.old, len(source))), [])  # of the others scores are kept
         errors = unseen_errors(ensembles, source, division, *where)
         found = calibrate(errors, *after, known=normalizations)[1]
         judged = [index for _, index in judges(source, division, stride)]
         joined = joined_scores(scores, found)
-        note = FORGETFUL.format(images=len(source))
+        note = FORGETFUL.format(images=gathered.new)
         return Updated([*ensembles], [*normalizations], joined, [], gathered.left_out, judged, False, [note])
     division = division_of(gathered, settings)
     repeats = repeats_of(division.learned, gathered)
