@@ -47,16 +47,11 @@ def main() -> None:
     parser.add_argument("--update-steps", help="of an update, several after commas; default: the detector's own")
     parser.add_argument("--memory", type=int, default=0, help="bytes that the model keeps; 0: all old images are given")
     parser.add_argument("--most", type=int, help="good training images in all")
+    parser.add_argument("--device", default="cpu", help="where models train and score")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ShownProgress() as progress:
         lines = study(given, Path(folder), progress)
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(given).items()}
-    versions = {"stadx": stadx.__version__, "torch": torch.__version__, "threads": torch.get_num_threads()}
-    if given.out is not None:
-        with given.out.open("a") as file:
-            for line in lines:
-                file.write(json.dumps({**line, "settings": settings, "versions": versions}) + "\n")
     shift = f"values x {given.brightness:g}, turned by up to {given.degrees:g} degrees"
     print(f"{given.category.name}, new images: {shift}; {given.image_size} px, p = {given.scale}\n\n{table(lines)}")
 
@@ -78,40 +73,44 @@ def study(given: argparse.Namespace, folder: Path, progress: Progress) -> list[d
         "memory_bytes": given.memory,
         "seed": given.seed,
     }
+    said = {name: str(value) if isinstance(value, Path) else value for name, value in vars(given).items()}
+    versions = {"stadx": stadx.__version__, "torch": torch.__version__, "threads": torch.get_num_threads()}
     lines: list[dict[str, Any]] = []
 
     def measured(name: str, detector: Detector, seconds: float, steps: int) -> None:
         evaluation = evaluate(detector, category, progress=_named(name, progress))
         threshold = detector.image_threshold()
         flagged = sum(float(detector.predict(path).image_scores) > threshold for path in map(str, shifted))
-        lines.append(
-            {
-                "model": name,
-                "AU-PRO": evaluation.au_pro,
-                "image AUROC": evaluation.image_auroc,
-                "old flagged": f"{evaluation.flagged['good']}/{len(good)}",
-                "new flagged": f"{flagged}/{len(shifted)}",
-                "defects found": f"{evaluation.flagged['defect']}/{int(evaluation.labels.sum())}",
-                "steps": steps,
-                "seconds": round(seconds, 1),
-            }
-        )
+        line = {
+            "model": name,
+            "AU-PRO": evaluation.au_pro,
+            "image AUROC": evaluation.image_auroc,
+            "old flagged": f"{evaluation.flagged['good']}/{len(good)}",
+            "new flagged": f"{flagged}/{len(shifted)}",
+            "defects found": f"{evaluation.flagged['defect']}/{int(evaluation.labels.sum())}",
+            "steps": steps,
+            "seconds": round(seconds, 1),
+        }
+        lines.append(line)
+        if given.out is not None:
+            with given.out.open("a") as file:
+                file.write(json.dumps({**line, "settings": said, "versions": versions}) + "\n")
 
     begun = time.perf_counter()
-    first = Detector(**settings).fit(old, progress=_named("old", progress))
+    first = Detector(**settings).to(given.device).fit(old, progress=_named("old", progress))
     measured("old alone", first, time.perf_counter() - begun, given.steps)
     first.save(folder / "first.safetensors")
     begun = time.perf_counter()
-    anew = Detector(**settings).fit([*old, *new], progress=_named("anew", progress))
+    anew = Detector(**settings).to(given.device).fit([*old, *new], progress=_named("anew", progress))
     measured("anew on all", anew, time.perf_counter() - begun, given.steps)
-    first = Detector.load(folder / "first.safetensors")
+    first = Detector.load(folder / "first.safetensors").to(given.device)
     begun = time.perf_counter()
     first.memory_ = type(first.memory_)()
     first.update(new)
     measured("thresholds alone", first, time.perf_counter() - begun, 0)
     for steps in [int(n) for n in given.update_steps.split(",")] if given.update_steps else [None]:
         for portions in map(int, given.portions.split(",")):
-            detector = Detector.load(folder / "first.safetensors")
+            detector = Detector.load(folder / "first.safetensors").to(given.device)
             begun, known = time.perf_counter(), list(old)
             for part in np.array_split(np.arange(len(new)), portions):
                 portion = [new[i] for i in part]
