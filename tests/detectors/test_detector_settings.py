@@ -23,7 +23,8 @@ from stadx.detectors.student_teacher.settings import DetectorSettings
 
 HOOKS = Path(__file__).resolve().parents[2] / "docs" / "hooks.py"
 NAMES = [field.name for field in fields(DetectorSettings)]
-OTHER_OPTIONS = {"teachers": "teacher", "value_range": "range"}  # by setting, where the option has another name
+# by setting, where the option has another name
+OTHER_OPTIONS = {"teachers": "teacher", "value_range": "range", "memory_bytes": "memory"}
 KEY_OF_0_1_0 = {
     "students": 1,
     "steps": 2,
@@ -88,10 +89,10 @@ def test_every_setting_is_in_files_and_those_of_training_in_checkpoints(
     loaded = Detector.load(tmp_path / "m.safetensors").settings
     assert keys[0]["border"] == "inside"
     assert loaded == {**detector.settings, "teachers": (teachers[0].name,)}
-    assert (
-        keys[0]["roi"] is None and keys[0]["value_range"] is None
+    assert all(
+        keys[0][name] is None for name in ("roi", "value_range", "start", "repeats")
     )  # as if it were not there: checkpoints of before go on
-    of_data = {"images", "held_in", "teacher", "border", "folds", "roi", "value_range"}
+    of_data = {"images", "held_in", "teacher", "border", "folds", "roi", "value_range", "start", "repeats"}
     assert {name: value for name, value in keys[0].items() if name not in of_data} == KEY_OF_0_1_0
 
 

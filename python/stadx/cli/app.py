@@ -11,6 +11,7 @@ from stadx.core.version import package_version
 
 from .ablate import ablate
 from .calibrate import calibrate
+from .compare import compare
 from .compare_maps import compare_maps
 from .console import RESUMABLE, SMALLER, STOPPED, reported
 from .data import check
@@ -25,6 +26,7 @@ from .pretrain import pretrain
 from .reproduce import reproduce
 from .submit import ad2
 from .train import train
+from .update import update
 
 # What a command needs is imported inside it: torch takes seconds, and help should not.
 
@@ -85,12 +87,14 @@ _add(one_class, "stadx one-class mnist/ --normal 3 --out three.json", RESUMABLE)
 _add(reproduce, "stadx reproduce table3 --data mvtec_ad --row Bottle --budget quick", RESUMABLE)
 _add(ablate, "stadx ablate scales mvtec_ad/bottle --out ablations", RESUMABLE)
 _add(train, "stadx train mvtec_ad/bottle --out bottle.safetensors", RESUMABLE)
+_add(update, "stadx update bottle.safetensors new/ok --old mvtec_ad/bottle --out bottle2.safetensors", RESUMABLE)
 _add(
     predict,
     "stadx predict bottle.safetensors photos/ new.png --out found --min-area 20 --export csv",
     "stopped; the images scored so far are in the output folder",
 )
 _add(evaluate, "stadx evaluate bottle.safetensors mvtec_ad/bottle --report b.html")
+_add(compare, "stadx compare bottle.safetensors bottle2.safetensors mvtec_ad/bottle --html changes.html")
 _add(evaluate_maps, "stadx evaluate-maps maps/ mvtec_ad/bottle/ground_truth --compare")
 _add(compare_maps, "stadx compare-maps ours/ theirs/ mvtec_ad/bottle/ground_truth")
 _add(plot, "stadx plot ours/ theirs/ --masks mvtec_ad/bottle/ground_truth --out curves.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,6 +255,26 @@ def value_range(text: str) -> tuple[float, float]:
     return low, high
 
 
+_BYTES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def byte_count(text: str) -> int:
+    """Read "16MB" as a number of bytes."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]B|)", text.strip().upper())
+    if found is None:
+        hint = f"{text!r} is not like 16MB or 500KB; 0 for none"
+        raise typer.BadParameter(hint, param_hint="--memory")
+    return int(float(found[1]) * _BYTES[found[2]])
+
+
+MEMORY = Written(
+    name="memory",
+    kind=str,
+    default="0",
+    read=byte_count,
+    help="How much of the model file may keep training images, such as 16MB: a random sample, as the model sees them, "
+    "which stadx update goes on from. 0: the file has no image.",
+)
 RANGE = Written(name="range", kind=str, read=value_range)
 TEACHERS = Written(
     name="teacher",

@@ -15,6 +15,7 @@ from .console import printable
 if TYPE_CHECKING:
     from stadx.evaluation.calibration import Calibration, Share
     from stadx.evaluation.compare_maps import Comparison
+    from stadx.evaluation.compare_models import ModelComparison
     from stadx.evaluation.of_detector import Evaluation
     from stadx.evaluation.of_maps import MapEvaluation
     from stadx.evaluation.spro import SproEvaluation
@@ -110,6 +111,44 @@ def comparison_table(comparison: Comparison) -> Table:
             f"{100 * found.a_better:.1f} %",
             style="bold" if found is comparison.overall else None,
         )
+    return table
+
+
+def models_table(comparison: ModelComparison) -> Table:
+    """The metrics of two models, their difference and how sure it is."""
+    table = Table()
+    table.add_column("")
+    for heading in ("A", "B", "A − B", "95 % CI", "A better"):
+        table.add_column(heading, justify="right")
+    names = {"AU-PRO": f"AU-PRO@{comparison.a.fpr_limit:g}"}
+    for name, found in comparison.differences.items():
+        cells = ["–"] * 5
+        if found is not None:
+            interval = f"{found.low:+.4f} … {found.high:+.4f}"
+            better = f"{100 * found.a_better:.1f} %"
+            cells = [f"{found.a:.4f}", f"{found.b:.4f}", f"{found.difference:+.4f}", interval, better]
+        table.add_row(names.get(name, name), *cells)
+    pixel = [_figure(evaluation.pixel_auroc) for evaluation in (comparison.a, comparison.b)]
+    table.add_row("pixel AUROC", *pixel)
+    for kind, name in (("good", "good images flagged"), ("defect", "defect images flagged")):
+        table.add_row(name, *(str(evaluation.flagged[kind]) for evaluation in (comparison.a, comparison.b)))
+    return table
+
+
+def changes_table(comparison: ModelComparison, most: int) -> Table:
+    """Images whose verdict changes, each with both scores and thresholds."""
+    table = Table()
+    table.add_column("image", overflow="fold")
+    for heading in ("A", "B", "what"):
+        table.add_column(heading, justify="right" if heading != "what" else "left")
+    thresholds = comparison.a.image_threshold, comparison.b.image_threshold
+    for change in comparison.changes[:most]:
+        scores = [
+            f"{score:.3g} {'>' if score > threshold else '≤'} {threshold:.3g}"
+            for score, threshold in zip((change.a.score, change.b.score), thresholds, strict=True)
+        ]
+        style = None if change.b_is_right else "red"
+        table.add_row(Text(printable(f"{change.a.defect}/{change.path.name}")), *scores, change.what(), style=style)
     return table
 
 

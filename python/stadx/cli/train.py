@@ -16,6 +16,7 @@ from stadx.detectors.student_teacher.settings import PRESETS, DetectorSettings, 
 from .console import ShownProgress, listing, say
 from .options import (
     KNOWN_SETS,
+    MEMORY,
     RANGE,
     SCALES,
     TEACHERS,
@@ -62,6 +63,7 @@ def known_method(name: str) -> str:
     held_out=Written(at_least=0.01, at_most=0.99),
     teachers=TEACHERS,
     value_range=RANGE,
+    memory_bytes=MEMORY,
 )
 def train(
     *,

@@ -35,7 +35,7 @@ class ImageSource:
         cache_bytes: memory for images; beyond it they are read again each time.
         roi: where they are looked at; None: everywhere.
         channels: order of the colours in arrays and tensors.
-        value_range: the values that are black and white; None: found in the images.
+        value_range: the values that are black and white, or the range of a detector; None: found in the images.
 
     Attributes:
         name: what messages call them: the folder, or the first file and how many more.
@@ -53,7 +53,7 @@ class ImageSource:
         cache_bytes: int = 4 << 30,
         roi: Roi | None = None,
         channels: Channels = "rgb",
-        value_range: Sequence[float] | None = None,
+        value_range: Sequence[float] | ValueRange | None = None,
     ) -> None:
         self.size = size
         self.roi = roi
@@ -63,6 +63,7 @@ class ImageSource:
         self._tensor: Tensor | None = None
         self._items: list[Path | Tensor] = []
         self._sizes: dict[int, tuple[int, int]] = {}  # of those that are resized already
+        self._hashes: dict[int, str] = {}
         self.name = "images in memory"
         if isinstance(data, Tensor):
             self._tensor = rgb_batch(data, channels).cpu()
@@ -79,7 +80,9 @@ class ImageSource:
         paths = [item for item in self._items if isinstance(item, Path)]
         pixels = [item for item in self._items if isinstance(item, Tensor)]
         deep = [image for image in pixels if image.dtype == torch.uint16]
-        if paths or deep:
+        if isinstance(value_range, ValueRange):
+            self.value_range = value_range
+        elif paths or deep:
             self.value_range = range_of_files(paths, value_range, deep)
         else:
             self.value_range = range_of_tensors(pixels, value_range)
@@ -90,6 +93,7 @@ class ImageSource:
             if isinstance(item, Tensor):
                 if passing and item.dtype != torch.uint16:  # those only when the range of all is known
                     self._sizes[len(self)] = item.shape[1], item.shape[2]
+                    self._hashes[len(self)] = _image_hash(item)
                     item = resize(item[None], self.size)[0]
                 self._items.append(item.cpu())
             elif os.path.isdir(item):
@@ -111,6 +115,11 @@ class ImageSource:
         """
         return None if self.roi is None else self._item(index)[1]
 
+    def hash_of(self, index: int) -> str:
+        """SHA-256 of an image's pixels before they are resized: the same for a file, its copies and an array of it."""
+        self._item(index)
+        return self._hashes[index]
+
     def name_of(self, index: int) -> str:
         """What messages call one image."""
         item = self._items[index]
@@ -127,6 +136,8 @@ class ImageSource:
             else:
                 image = _read(image, self.value_range)
             size = self._sizes.get(index, (image.shape[1], image.shape[2]))
+            if index not in self._hashes:
+                self._hashes[index] = _image_hash(image)
             image = resize(image[None], self.size)[0]
             item = image, self._inside(index, size, (image.shape[1], image.shape[2]))
             used = image.nbytes + (0 if item[1] is None else item[1].nbytes)
@@ -170,6 +181,12 @@ class ImageSource:
             return hashlib.sha256(f"{self.size} {fingerprint(paths)}{values}".encode()).hexdigest()
         each = (_pixels_hash(i, self.size) if isinstance(i, Tensor) else fingerprint([i]) for i in self._items)
         return hashlib.sha256(("".join(each) + values).encode()).hexdigest()
+
+
+def _image_hash(image: Tensor) -> str:
+    digest = hashlib.sha256(f"{image.dtype} {list(image.shape)}".encode())
+    digest.update(image.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _pixels_hash(images: Tensor, size: ImageSize) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .lineage import sentence
+
 
 def facts_of(detector: Any) -> dict[str, str]:
     """What a `Calibrated` is, its thresholds and what they promise, in words."""
@@ -16,6 +18,7 @@ def facts_of(detector: Any) -> dict[str, str]:
         if detector.value_range_ is None
         else detector.value_range_.sentence(),
         "false alarms": detector.false_alarms().sentence(),
+        **_origin(detector),
     }
 
 
@@ -29,4 +32,16 @@ def figures_of(detector: Any) -> dict[str, Any]:
         "stride": detector.stride,
         "false_alarms": detector.false_alarms()._asdict(),
         "value_range": None if detector.value_range_ is None else detector.value_range_.to_json(),
+        **(detector.origin() if hasattr(detector, "origin") else {}),
     }
+
+
+def _origin(detector: Any) -> dict[str, str]:
+    """Where a detector that says so comes from, in words."""
+    if not hasattr(detector, "origin"):
+        return {}
+    origin = detector.origin()
+    kept, images = origin["memory"], f"{len(detector.known_.hashes)} images known by their hashes"
+    lines = [sentence(entry) for entry in origin["lineage"]] or ["not in the file, as in previous versions"]
+    memory = f"{kept['images']} of them kept, {kept['bytes']:,} bytes" if kept["images"] else "none of them kept"
+    return {"model": origin["model"], "lineage": "\n".join(lines), "images": f"{images}, {memory}"}

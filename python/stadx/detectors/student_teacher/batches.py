@@ -38,7 +38,8 @@ class Batch(NamedTuple):
 class Batches:
     """The crops of every step, what the teacher says of them, and the loss.
 
-    `folds`, if there are any, are the images that each student does not learn from.
+    `folds`, if there are any, are the images that each student does not learn from. `repeats`, if there are any, say
+    how often each of the targets' images is seen in an epoch; else once.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class Batches:
         mean: Tensor,
         std: Tensor,
         folds: Sequence[Sequence[int]] = (),
+        repeats: Sequence[int] = (),
     ) -> None:
         out = [set(part) for part in folds] or [set[int]()] * settings.students
         self.learns = torch.tensor([[float(index not in part) for index in targets.indices] for part in out])
         self.targets = targets
+        self.epoch = np.repeat(np.arange(len(targets.indices)), repeats or 1)
         self.settings = settings
         self.shift, self.scale = mean[:, None, None], std[:, None, None]
         # p = 65: four phases of the 64 at once cost little more than one, most of which goes into the first layers
@@ -70,9 +73,9 @@ class Batches:
         indices, count, seed = self.targets.indices, self.settings.batch, self.settings.seed
         chosen = []
         for number in range(step * count, (step + 1) * count):
-            epoch, position = divmod(number, len(indices))
-            order = np.random.default_rng([seed, 0, epoch]).permutation(len(indices))
-            chosen.append(int(order[position]))
+            epoch, position = divmod(number, len(self.epoch))
+            order = np.random.default_rng([seed, 0, epoch]).permutation(len(self.epoch))
+            chosen.append(int(self.epoch[order[position]]))
         rng = np.random.default_rng([seed, 1, step])
         crops = self._crops(self.targets, [indices[i] for i in chosen], rng)
         crops = [self.focus.place(image, crop, rng) for image, crop in zip(chosen, crops, strict=True)]

@@ -99,7 +99,7 @@ def unseen_errors(
     over that of e is how much larger e is of images that none has seen. It is measured on up to 60 images and
     multiplies e and v of all, but does not make them smaller.
     """
-    judged = _judged(source, division, stride)
+    judged = judges(source, division, stride)
 
     def scorer(ensemble: Ensemble) -> Scorer:
         return GpuScorer([ensemble], [], device, precision) if device.type == "cuda" else CpuScorer([ensemble])
@@ -131,7 +131,7 @@ def unseen_errors(
         yield found
 
 
-def _judged(source: ImageSource, division: Division, stride: int) -> list[tuple[int, int]]:
+def judges(source: ImageSource, division: Division, stride: int) -> list[tuple[int, int]]:
     """The images that judge, each with the number of the student that left it out; as many as memory has room for."""
     turns = zip_longest(*division.folds) if division.folds else ((index,) for index in division.held_out)
     judged: list[tuple[int, int]] = []
@@ -172,11 +172,13 @@ def calibrate(
     level: float = 0.0,
     smoothing: float = 0.0,
     top_share: float = 0.0,
+    known: Sequence[Normalization] = (),
 ) -> tuple[list[Normalization], HeldOutScores]:
     """Score statistics of every scale, and the judging images' scores (Eqs. 11 and 12), smoothed as a detector's.
 
     Args:
         errors: of every scale, of the same images; the lists are emptied: together they may be gigabytes.
+        known: score statistics of every scale that are kept as they are; none: those of these images.
     """
     normalizations: list[Normalization] = []
     sums: list[Tensor] = []
@@ -185,7 +187,7 @@ def calibrate(
     for scale in errors:
         stride = scale[0].computed.rows.stride
         insides = [maps.inside for maps in scale]
-        normalizations.append(normalization_of(scale, terms, level))
+        normalizations.append(known[len(normalizations)] if known else normalization_of(scale, terms, level))
         for image in range(len(scale)):
             maps = scale.pop(0)
             n = normalizations[-1]

@@ -23,7 +23,7 @@ from stadx.networks.dense import Method
 from stadx.networks.windows import ImageRows
 from stadx.teachers.teacher_files import load_teachers
 
-from ..base import Calibrated, Prediction
+from ..base import Prediction
 from ..model_files import held_out_scores, read_calibrated, write_calibrated
 from ..roi import RoiMask, band_region, bands_outside_lowest, outside_lowest, region_of, roi_argument
 from ..thresholds import HeldOutScores
@@ -31,15 +31,19 @@ from .calibration import Division, calibrate, check_region, unseen_errors
 from .cpu_scorer import CpuScorer
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision, GpuScorer
+from .known_images import KnownImages
+from .memory import Memory
 from .model_file import DETECTOR_VERSION, file_of, parts_of
 from .normalization import Normalization
 from .scoring import Scorer, score_bands, score_images
-from .settings import PRESETS, DetectorSettings
+from .settings import PRESETS
 from .students import train_students
+from .updatable import UpdatableDetector
+from .update import check_memory
 
 
 @documented
-class Detector(DetectorSettings, Calibrated):
+class Detector(UpdatableDetector):
     """Student–teacher anomaly detector (Bergmann et al., CVPR 2020).
 
     The constructor takes what `DetectorSettings` tells of, and keeps it unchanged.
@@ -50,6 +54,7 @@ class Detector(DetectorSettings, Calibrated):
         history_: per scale, the losses in the course of training, see `TrainedStudents`; not kept in the file.
         normalizations_: per scale, mean and deviation of e and v on the good images that judge, and their level.
         threshold_: scores above it are anomalous; see `set_target_fpr`.
+        lineage_, known_, memory_: its training and updates, its images' hashes, and images kept, see `update`.
         heldout_fprs_, heldout_scores_, heldout_image_scores_: what thresholds follow from, see `Calibrated`.
 
     Raises:
@@ -62,8 +67,7 @@ class Detector(DetectorSettings, Calibrated):
 
     def __post_init__(self, padding: Padding | None) -> None:
         super().__post_init__(padding)
-        self._checkpoints: list[Path] = []
-        self.gpu_precision: GpuPrecision = "tf32"
+        self.gpu_precision = "tf32"
         self._gpu_scorer: GpuScorer | None = None
 
     @usual_torch(learns=True)
@@ -101,6 +105,7 @@ class Detector(DetectorSettings, Calibrated):
         region = roi if roi is None or isinstance(roi, Roi) else Roi(roi)
         source = ImageSource(data, self.image_size, roi=region, channels=channels, value_range=self.value_range)
         check_region(source, self)
+        check_memory(region, self.memory_bytes)
         division = Division.of(self, len(source))
         files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
         trained = [
@@ -126,6 +131,7 @@ class Detector(DetectorSettings, Calibrated):
         self._calibrate(scores)
         self.roi_ = None if region is None or region.share == 1 else region.mask
         self.value_range_ = source.value_range
+        self._begin_lineage(source, division, region)
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
 
@@ -183,8 +189,12 @@ class Detector(DetectorSettings, Calibrated):
         """
         if precision not in get_args(GpuPrecision):
             raise ValueError(f"precision {precision!r} is unknown; choose one of {get_args(GpuPrecision)}")
-        self.device, self.gpu_precision, self._gpu_scorer = usable_device(device), precision, None
+        self.device, self.gpu_precision = usable_device(device), precision
+        self._drop_scorer()
         return self
+
+    def _drop_scorer(self) -> None:
+        self._gpu_scorer = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_gpu_scorer": None}  # its graphs belong to this process
@@ -253,6 +263,8 @@ class Detector(DetectorSettings, Calibrated):
         """
         self.check_fitted()
         header, tensors = file_of(self.settings, self.ensembles_, self.normalizations_)
+        header |= {"lineage": self.lineage_}
+        tensors |= {**self.known_.tensors(), **self.memory_.tensors()}
         write_calibrated(self, path, "detector", DETECTOR_VERSION, header, tensors)
         for checkpoint in self._checkpoints:
             checkpoint.unlink(missing_ok=True)
@@ -298,6 +310,9 @@ class Detector(DetectorSettings, Calibrated):
         """
 
         def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Detector:
-            return cls.from_parts(*parts_of(header, tensors), held_out_scores(tensors))
+            detector = cls.from_parts(*parts_of(header, tensors), held_out_scores(tensors))
+            detector.lineage_ = header.get("lineage", [])  # files of previous versions have none
+            detector.known_, detector.memory_ = KnownImages.of_tensors(tensors), Memory.of_tensors(tensors)
+            return detector
 
         return read_calibrated(path, "detector", DETECTOR_VERSION, build, oldest=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +14,7 @@ from torch import Tensor
 from stadx.core.settings import read_from_json
 
 from ..model_files import frozen_network, named
+from ..thresholds import HeldOutScores
 from .ensemble import Ensemble
 from .normalization import Normalization
 
@@ -58,6 +61,20 @@ def parts_of(
         teacher, *students = [frozen_network(network, named(tensors, name)) for name in names]
         ensembles.append(Ensemble(teacher, students, tensors[f"p{p}.mean"], tensors[f"p{p}.std"], inside))
     return settings, ensembles, [Normalization(**n) for n in header["normalizations"]]
+
+
+def model_hash(ensembles: Sequence[Ensemble], normalizations: Sequence[Normalization], scores: HeldOutScores) -> str:
+    """SHA-256 of all that scores and thresholds follow from; the same however often the model is saved."""
+    digest = hashlib.sha256()
+    for ensemble in ensembles:
+        networks = [ensemble.teacher, *ensemble.students]
+        weights = [tensor for network in networks for tensor in network.state_dict().values()]
+        for tensor in (*weights, ensemble.mean, ensemble.std):
+            digest.update(tensor.contiguous().numpy().tobytes())
+    digest.update(json.dumps([asdict(n) for n in normalizations]).encode())
+    for array in scores:
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _names(p: int, students: int) -> list[str]:

@@ -140,6 +140,12 @@ class DetectorSettings:
         "clipped.",
         none="what the training images' files say, or else their values",
     )
+    memory_bytes: int = setting(
+        0,
+        "Bytes that the model file may use to keep a random sample of the training images, at the size they are "
+        "resized to, from which `update` goes on without the old images; 0: no image is kept.",
+        at_least=0,
+    )
     teachers: Sequence[str | os.PathLike[str]] = setting(
         (), "Teacher files; scales without one use the teacher that comes with stadx."
     )

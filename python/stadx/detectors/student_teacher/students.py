@@ -62,6 +62,8 @@ def train_students(
     *,
     held_out: Sequence[int] = (),
     folds: Sequence[Sequence[int]] = (),
+    start: Ensemble | None = None,
+    repeats: Sequence[int] = (),
     progress: Progress = silent,
     checkpoint_path: str | None = None,
     device: torch.device = _CPU,
@@ -78,6 +80,8 @@ def train_students(
         settings: those of `TRAINING` count.
         held_out: images whose loss is watched; needed for `patience`.
         folds: parts of `indices`, of each student the one that it does not learn from, whose loss is watched instead.
+        start: whose students go on learning, with its µ and σ; None: new ones.
+        repeats: how often each of `indices` is seen in an epoch, see `Batches`.
         progress: told "Students, p = 33", the step, the "loss" per student and the "held-out" loss.
         checkpoint_path: file to resume from and save to; kept when training is complete.
         device: where to train; what is returned is on the CPU.
@@ -97,19 +101,26 @@ def train_students(
     inside = settings.border == "inside"
     # other borders are among the teacher's settings; None is what checkpoints of previous versions have
     key |= {"border": "inside" if inside else None, "folds": [list(part) for part in folds] or None}
+    key |= {"start": start and [_weights_hash(s) for s in start.students], "repeats": list(repeats) or None}
     checkpoint = Checkpoint(checkpoint_path, key, arithmetic(settings.precision, device))
     for network in (teacher, *students):
         channels_last(network)
     teacher.to(device)
-    targets = TeacherTargets(teacher, source, indices, inside=inside)
+    # going on takes few crops: describing all of an image would cost more than them
+    targets = TeacherTargets(teacher, source, indices, 0 if start else 4 << 30, inside)
     saved = checkpoint.load()
     if saved is None:
         step, loss_average, best = 0, math.nan, _Best()
         history: list[dict[str, float]] = []
-        mean, std = targets.statistics(progress)
-        patches = _random_patches(source, indices, p, settings)
-        for student in students:
-            student.init_from_data(patches, generator)
+        if start is None:
+            mean, std = targets.statistics(progress)
+            patches = _random_patches(source, indices, p, settings)
+            for student in students:
+                student.init_from_data(patches, generator)
+        else:
+            mean, std = start.mean.to(device), start.std.to(device)
+            for student, learned in zip(students, start.students, strict=True):
+                student.load_state_dict(learned.state_dict())
     for student in students:
         student.to(device)
     weights = [w for s in students for w in s.parameters()]
@@ -121,7 +132,7 @@ def train_students(
         mean, std = tensors["mean"].to(device), tensors["std"].to(device)
         best = _Best.restored(state["best"], tensors)
         restore_training_state(modules, optimizer, tensors)
-    batches = Batches(targets, settings, mean, std, folds)
+    batches = Batches(targets, settings, mean, std, folds, repeats)
     if saved is not None:
         batches.focus.losses = saved[1]["focus"]
 

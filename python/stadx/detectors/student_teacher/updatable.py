@@ -1,0 +1,190 @@
+"""A detector whose students learn further good images, and that knows where it comes from."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from stadx.core.errors import DataWarning
+from stadx.core.progress import Progress, silent
+from stadx.core.settings import check
+from stadx.core.torch_state import usual_torch
+from stadx.data.frames import Channels
+from stadx.data.roi import Roi, RoiInput
+from stadx.data.source import ImageInput, ImageSource
+from stadx.data.value_range import BYTES
+from stadx.networks.choices import Padding
+
+from ..base import Calibrated
+from ..lineage import Entry, new_entry
+from ..thresholds import HeldOutScores
+from .calibration import Division, check_region
+from .ensemble import Ensemble
+from .gpu_scorer import GpuPrecision
+from .known_images import UNLEARNED, KnownImages, left_out_of
+from .memory import Memory
+from .model_file import model_hash
+from .normalization import Normalization
+from .settings import DetectorSettings
+from .update import OWN_THRESHOLD, STEPS, Gathered, Updated, gather, proven, region_for_update, updated
+
+Self = TypeVar("Self", bound="UpdatableDetector")
+
+
+class UpdatableDetector(DetectorSettings, Calibrated):
+    """What `Detector` has beside training and scoring: updates, and where it comes from.
+
+    Attributes:
+        lineage_: its training and each update, oldest first; empty for files of previous versions.
+        known_: the images of all of them, by their hashes.
+        memory_: images that are kept, see `memory_bytes`.
+    """
+
+    ensembles_: list[Ensemble]
+    normalizations_: list[Normalization]
+    history_: list[list[dict[str, float]]]
+    gpu_precision: GpuPrecision
+    lineage_: list[Entry]
+    known_: KnownImages
+    memory_: Memory
+
+    def __post_init__(self, padding: Padding | None) -> None:
+        super().__post_init__(padding)
+        self._checkpoints: list[Path] = []
+        self.lineage_, self.known_, self.memory_ = [], KnownImages(), Memory()
+
+    @usual_torch(learns=True)
+    def update(
+        self: Self,
+        data: ImageInput,
+        *,
+        old: ImageInput | None = None,
+        steps: int | None = None,
+        progress: Progress = silent,
+        checkpoint: str | os.PathLike[str] | None = None,
+        roi: RoiInput | Roi | None = None,
+        channels: Channels = "rgb",
+    ) -> Self:
+        """Learn further good images without forgetting the old ones.
+
+        Students go on from where they are, with new and old images in equal shares; µ and σ stay. Statistics and
+        thresholds follow anew from old and new images, each judged by a student that never learned from it. Without
+        old images students would forget them: then they stay as they are, and thresholds alone follow, from the scores
+        of the old images, which the model has, and of the new ones.
+
+        Args:
+            data: further good images, as in `fit`; those that the model knows count as old.
+            old: those of the training and of previous updates, or some of them, beside those in `memory_`.
+            steps: of the optimiser, per scale; None: a tenth of those of the training.
+            progress, checkpoint, channels: as in `fit`.
+            roi: as in `fit`, but masks of each image come from a folder; None: `roi_`.
+
+        Returns:
+            The detector itself, with another entry in `lineage_`. If it fails, the detector is as it was.
+
+        Raises:
+            DataError, ModelFileError, OutputError: as their messages say.
+            ValueError: for steps that cannot be.
+        """
+        self.check_fitted()
+        settings = copy.copy(self)
+        settings.steps = max(1, round(STEPS * self.steps)) if steps is None else steps
+        settings.seed = (self.seed + len(self.lineage_)) % 2**32
+        check(settings)
+        of_each = bool(self.lineage_) and self.lineage_[-1].get("roi") == "each"
+        region = region_for_update(roi, self.roi_, of_each, self.memory_bytes)
+        gathered = self._gather(data, old, region, channels, progress)
+        check_region(gathered.source, self)
+        files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
+        parts = self.ensembles_, self.normalizations_, self._held_out_scores()
+        result = updated(*parts, gathered, settings, files, progress, self.device, self.gpu_precision)
+        kept = [student != UNLEARNED for student in result.left_out]
+        memory = Memory.of(gathered.source, gathered.hashes, kept, self.memory_bytes)
+        self._take(result, gathered, settings, region, memory)
+        self._checkpoints = [Path(file) for file in files if file is not None]
+        return self
+
+    def _gather(
+        self, data: ImageInput, old: ImageInput | None, region: Roi | None, channels: Channels, progress: Progress
+    ) -> Gathered:
+        read: dict[str, Any] = {"size": self.image_size, "value_range": self.value_range_ or BYTES}
+        new = ImageSource(data, roi=region, channels=channels, **read)
+        known = self.known_.by_hash()
+        sources: list[tuple[ImageSource, Sequence[str]]] = []
+        if old is not None:
+            given = ImageSource(old, roi=region, channels=channels, **read)
+            hashes = [given.hash_of(index) for index in range(len(given))]
+            known = known or proven(self.ensembles_, self, self._held_out_scores(), given, hashes, progress)
+            sources.append((given, hashes))
+        if self.memory_.files:
+            own = None if self.roi_ is None else Roi(self.roi_)
+            sources.append((ImageSource(self.memory_.images(), roi=own, **read), self.memory_.hashes))
+        return gather(sources, new, known)
+
+    def _take(
+        self, result: Updated, gathered: Gathered, settings: DetectorSettings, region: Roi | None, memory: Memory
+    ) -> None:
+        """Become what an update made, and note it."""
+        parent, before = self.model_hash(), {"pixel": self.threshold_, "image": self.image_threshold()}
+        notes = result.notes + ([OWN_THRESHOLD] if self._own_image_threshold is not None else [])
+        self.ensembles_, self.normalizations_, self.memory_ = result.ensembles, result.normalizations, memory
+        self._drop_scorer()
+        self._calibrate(result.scores)
+        self.history_ = result.history
+        self.known_ = self.known_.with_images(gathered.hashes, result.left_out, len(self.lineage_))
+        if region is not None:
+            self.roi_ = None if region.share == 1 else region.mask
+        flagged = self._highest(self.stride) > self.image_threshold()
+        is_new = [False] * (len(flagged) - len(result.judged)) + [index >= gathered.old for index in result.judged]
+        of_kind = {
+            name: [bool(above) for above, fresh in zip(flagged, is_new, strict=True) if fresh == kind]
+            for name, kind in (("old", False), ("new", True))
+        }
+        entry = new_entry(
+            "update" if result.learned else "thresholds",
+            parent,
+            images={"new": gathered.new, "old": gathered.old, "unknown": gathered.unknown},
+            steps=settings.steps if result.learned else 0,
+            seed=settings.seed,
+            roi=_kind(region),
+            judged={name: {"images": len(found), "flagged": sum(found)} for name, found in of_kind.items()},
+            thresholds={"before": before, "after": {"pixel": self.threshold_, "image": self.image_threshold()}},
+            notes=notes,
+        )
+        self.lineage_ = [*self.lineage_, entry]
+        for note in notes:
+            warnings.warn(DataWarning(note), stacklevel=4)
+
+    def _begin_lineage(self, source: ImageSource, division: Division, region: Roi | None) -> None:
+        """Note a training."""
+        hashes, left_out = [source.hash_of(index) for index in range(len(source))], left_out_of(division, len(source))
+        self.known_ = KnownImages().with_images(hashes, left_out, 0)
+        self.memory_ = Memory.of(source, hashes, [student != UNLEARNED for student in left_out], self.memory_bytes)
+        images = {"new": len(source)}
+        self.lineage_ = [new_entry("train", None, images=images, steps=self.steps, seed=self.seed, roi=_kind(region))]
+
+    def model_hash(self) -> str:
+        """SHA-256 of all that scores and thresholds follow from; the same however often the model is saved."""
+        self.check_fitted()
+        return model_hash(self.ensembles_, self.normalizations_, self._held_out_scores())
+
+    def origin(self) -> dict[str, Any]:
+        """Where it comes from, as values that `json.dumps` takes: its hash, its lineage with the images' hashes."""
+        lineage = [{**entry, "sha256": self.known_.of_entry(i)} for i, entry in enumerate(self.lineage_)]
+        memory = {"images": len(self.memory_.files), "bytes": self.memory_.nbytes}
+        return {"model": self.model_hash(), "lineage": lineage, "memory": memory}
+
+    def _held_out_scores(self) -> HeldOutScores:
+        return HeldOutScores(self.heldout_fprs_, self.heldout_scores_, self.heldout_image_scores_)
+
+    def _drop_scorer(self) -> None:
+        """Forget what a GPU holds of previous networks."""
+
+
+def _kind(region: Roi | None) -> str | None:
+    """How many masks there are."""
+    return None if region is None else "each" if region.mask is None else "one"

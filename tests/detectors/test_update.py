@@ -1,0 +1,304 @@
+"""Further good images: fewer false alarms, nothing forgotten, every judge unseen; what the file keeps and says."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small import good_images, teacher_file
+from test_released_files import RELEASED, unpacked
+from torch import Tensor
+
+from stadx import DataError, Detector, ModelFileError
+from stadx.core.errors import DataWarning
+from stadx.core.files import read_model
+from stadx.data.images import write_image
+from stadx.data.source import ImageSource
+from stadx.detectors.student_teacher.batches import Batches
+from stadx.detectors.student_teacher.calibration import Division
+from stadx.detectors.student_teacher.known_images import LEARNED, UNLEARNED, KnownImages
+from stadx.detectors.student_teacher.memory import Memory
+from stadx.networks import patch_network
+from stadx.networks.training import Checkpoint
+
+pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
+
+OLD = good_images(12, (32, 32))
+
+
+def brighter(count: int, seed: int) -> Tensor:
+    """The new kind."""
+    return (good_images(count, (32, 32), seed).float() * 0.6 + 90).to(torch.uint8)
+
+
+NEW = brighter(6, 3)
+DEFECTS = good_images(8, (32, 32), 8)
+DEFECTS[:, :, 10:20, 10:20] = 200
+WIDE = dict(patch_network._LAYERS)  # before networks are narrow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, narrow_networks: None) -> Path:
+    """A model that keeps no image."""
+    folder = tmp_path_factory.mktemp("model")
+    detector = new_detector(folder)
+    detector.fit(OLD).save(folder / "m.safetensors")
+    return folder / "m.safetensors"
+
+
+def new_detector(folder: Path, **settings: Any) -> Detector:
+    given = {"students": 2, "steps": 60, "image_size": None, "image_fpr": 0.1, "precision": "float32", **settings}
+    return Detector((17,), teachers=[teacher_file(folder)], **given)
+
+
+def flagged(detector: Detector, images: Tensor) -> int:
+    return int((detector.predict(images).image_scores > detector.image_threshold()).sum())
+
+
+def same(first: Detector, second: Detector) -> bool:
+    return first.model_hash() == second.model_hash()
+
+
+@pytest.mark.parametrize("way", ["old", "memory"])
+def test_the_new_kind_is_flagged_less_and_defects_are_found(trained: Path, way: str, tmp_path: Path) -> None:
+    if way == "old":
+        detector = Detector.load(trained)
+    else:
+        detector = new_detector(tmp_path, memory_bytes=10**6).fit(OLD)
+        assert len(detector.memory_.files) == 12
+    test = brighter(30, 9)
+    before = flagged(detector, test), flagged(detector, good_images(30, (32, 32), 10)), flagged(detector, DEFECTS)
+    parent, mean = detector.model_hash(), detector.ensembles_[0].mean
+    detector.update(NEW, old=OLD if way == "old" else None)
+    after = flagged(detector, test), flagged(detector, good_images(30, (32, 32), 10)), flagged(detector, DEFECTS)
+    assert before[0] > 25 and after[0] <= 6
+    assert after[1] <= before[1] + 2 and before[2] == after[2] == 8
+    assert torch.equal(detector.ensembles_[0].mean, mean)  # students say what they said, in the same units
+    entry = detector.lineage_[-1]
+    assert (entry["what"], entry["parent"], entry["steps"]) == ("update", parent, 6)
+    assert entry["images"] == {"new": 6, "old": 12, "unknown": 0}
+    assert {kind: found["images"] for kind, found in entry["judged"].items()} == {"old": 12, "new": 6}
+    told = detector.false_alarms()
+    assert told.images == 18 and told.flagged == sum(found["flagged"] for found in entry["judged"].values())
+
+
+def test_judges_are_those_that_their_student_never_learned_from(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old image stays with the student that left it out, also where it comes among the new ones."""
+    divisions: list[Division] = []
+    batches: list[Batches] = []
+    monkeypatch.setattr(
+        "stadx.detectors.student_teacher.update.unseen_errors", recorded("unseen_errors", divisions, place=2)
+    )
+    made = Batches.__init__
+    monkeypatch.setattr(Batches, "__init__", lambda self, *given: (batches.append(self), made(self, *given))[1])
+    detector = Detector.load(trained)
+    before = dict(zip(detector.known_.hashes, detector.known_.left_out, strict=True))
+    detector.update(torch.cat([NEW, OLD[:4], NEW[:1]]), old=OLD[4:])
+    (division,) = divisions
+    hashes = [ImageSource(image[None], None).hash_of(0) for image in torch.cat([OLD[4:], OLD[:4], NEW])]
+    for student, part in enumerate(division.folds):
+        for index in part:
+            assert before.get(hashes[index], student) == student
+    assert sorted(index for part in division.folds for index in part) == list(range(18))
+    learns = batches[0].learns
+    assert all(learns[s, i] == (i not in part) for s, part in enumerate(division.folds) for i in range(18))
+    assert (np.bincount(batches[0].epoch) == [1] * 12 + [2] * 6).all()  # as many new ones as old ones
+    known = dict(zip(detector.known_.hashes, detector.known_.left_out, strict=True))
+    assert known.items() >= before.items() and len(known) == 18 and set(known.values()) == {0, 1}
+    with pytest.raises(DataError, match="the model knows all of these 6 images already"):
+        detector.update(NEW)
+
+
+def recorded(name: str, found: list[Any], place: int) -> Any:
+    from stadx.detectors.student_teacher import update
+
+    function = getattr(update, name)
+
+    def run(*given: Any, **more: Any) -> Iterator[Any]:
+        found.append(given[place])
+        return function(*given, **more)
+
+    return run
+
+
+def test_a_killed_update_resumes_and_changes_nothing_before(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Detector.load(trained).update(NEW, old=OLD)
+    again = Detector.load(trained).update(NEW, old=OLD)
+    assert same(whole, again)
+    other = Detector.load(trained)
+    other.seed = 1
+    assert not same(whole, other.update(NEW, old=OLD))
+
+    class Stop(Exception):
+        pass
+
+    def killed(stage: str, done: int, total: int, figures: object) -> None:
+        if stage.startswith("Students") and done == 3:
+            raise Stop
+
+    monkeypatch.setattr(Checkpoint, "due", lambda self: True)
+    detector, part = Detector.load(trained), tmp_path / "part"
+    before = detector.model_hash()
+    with pytest.raises(Stop):
+        detector.update(NEW, old=OLD, progress=killed, checkpoint=part)
+    assert detector.model_hash() == before and len(detector.lineage_) == 1
+    with pytest.raises(ModelFileError, match="other settings"):
+        detector.update(NEW[:4], old=OLD, checkpoint=part)
+    begun: list[int] = []
+    detector.update(
+        NEW,
+        old=OLD,
+        checkpoint=part,
+        progress=lambda stage, done, *_: begun.append(done) if stage.startswith("Students") else None,
+    )
+    assert begun == [3, 4, 5, 6] and same(detector, whole)
+    detector.save(tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_without_old_images_it_says_so_and_sets_thresholds(trained: Path, tmp_path: Path) -> None:
+    detector, before = Detector.load(trained), Detector.load(trained)
+    detector.memory_bytes = 10**6  # of images to come
+    with pytest.warns(DataWarning, match=r"keeps no image.*stay as they are.*these 6 images.*--old.*--memory 16MB"):
+        detector.update(NEW)
+    assert torch.equal(detector.score(OLD), before.score(OLD))
+    assert detector.threshold_ > before.threshold_
+    assert flagged(detector, brighter(30, 9)) < flagged(before, brighter(30, 9))
+    n = detector.heldout_image_scores_
+    np.testing.assert_array_equal(n[:, :12], before.heldout_image_scores_)
+    new = detector.predict(NEW, stride=4).image_scores  # no student saw them
+    np.testing.assert_allclose(n[2, 12:], new.numpy(), rtol=1e-4)
+    share = np.mean([float((detector.score(images) > detector.threshold_).float().mean()) for images in [NEW]])
+    assert share <= 18 / 6 * detector.target_fpr + 1e-3
+    assert detector.lineage_[-1]["what"] == "thresholds" and detector.lineage_[-1]["steps"] == 0
+    assert detector.known_.left_out[12:] == (UNLEARNED,) * 6
+    detector.save(tmp_path / "m")
+    found = Detector.load(tmp_path / "m")
+    assert found.known_ == detector.known_ and found.lineage_ == detector.lineage_
+    with pytest.warns(DataWarning, match="these 3 images"):  # the memory has none that was learned
+        assert Detector.load(tmp_path / "m").update(brighter(3, 5)).false_alarms().images == 12 + 6 + 3
+    found.update(brighter(2, 4), old=torch.cat([OLD, NEW]))  # learned now
+    assert set(found.known_.left_out) == {0, 1} and len(found.known_.hashes) == 20
+    assert found.lineage_[-1]["parent"] == detector.model_hash()
+
+
+def test_held_out_images_stay_held_out(tmp_path: Path) -> None:
+    detector = new_detector(tmp_path, cross=False, steps=4).fit(OLD)
+    held_out = {h for h, student in detector.known_.by_hash().items() if student == UNLEARNED}
+    assert len(held_out) == 4
+    detector.update(NEW, old=OLD)
+    found = detector.known_.by_hash()
+    assert all(found[h] == UNLEARNED for h in held_out)
+    assert list(found.values()).count(UNLEARNED) == 4 + 2 == detector.false_alarms().images
+    one = new_detector(tmp_path, cross=False, steps=4).fit(OLD)
+    with pytest.raises(DataError, match="one new image alone cannot both teach and judge"):
+        one.update(NEW[:1], old=brighter(2, 20))
+    assert one.update(NEW[:1], old=OLD).false_alarms().images == 4
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_file_without_lineage_is_updated(trained: Path, changed: bool) -> None:
+    """Who left out its images follows from their number and order; it is believed if it reproduces the scores."""
+    detector = Detector.load(trained)
+    expected = detector.known_.left_out
+    detector.known_, detector.lineage_ = KnownImages(), []
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        detector.update(NEW, old=OLD.flip(0) if changed else OLD)
+    assert detector.lineage_[-1]["images"] == {"new": 6, "old": 12, "unknown": 12 if changed else 0}
+    assert detector.known_.left_out[:12] == ((LEARNED,) * 12 if changed else expected)
+    assert detector.false_alarms().images == (6 if changed else 18)
+    assert [str(w.message)[:29] for w in told] == ["12 of the old images are not k"[:29]] * changed
+
+
+def test_a_released_file_is_updated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patch_network, "_LAYERS", WIDE)
+    detector = Detector.load(unpacked(RELEASED / "0.1.0", "detector", tmp_path))
+    assert detector.lineage_ == [] and "previous versions" in detector.facts()["lineage"]
+    with pytest.warns(DataWarning, match="replayed"):
+        detector.update(good_images(2, (9, 10), 1), old=good_images(2, (9, 10)), steps=1)
+    detector.save(tmp_path / "m")
+    assert same(Detector.load(tmp_path / "m"), detector)
+
+
+def test_memory_keeps_to_its_budget_and_is_a_uniform_sample(tmp_path: Path) -> None:
+    source = ImageSource(OLD, None)
+    hashes = [source.hash_of(index) for index in range(12)]
+    everything = Memory.of(source, hashes, [True] * 12, 10**9)
+    for image, key in zip(everything.images(), everything.hashes, strict=True):
+        assert torch.equal(image, OLD[hashes.index(key)])
+    assert list(everything.hashes) == sorted(hashes)
+    budget = everything.nbytes // 2
+    detector = new_detector(tmp_path, memory_bytes=budget, steps=2).fit(OLD)
+    assert 4 <= len(detector.memory_.files) <= 7 and detector.memory_.nbytes <= budget
+    detector.save(tmp_path / "with")
+    detector.memory_ = Memory()
+    detector.save(tmp_path / "without")
+    sizes = [(tmp_path / name).stat().st_size for name in ("with", "without")]
+    assert sizes[0] - sizes[1] <= budget + 1000
+    kept = Detector.load(tmp_path / "with")
+    kept.update(NEW)
+    assert kept.memory_.nbytes <= budget and set(kept.memory_.hashes) & set(kept.known_.of_entry(1))
+    assert list(kept.memory_.hashes) == sorted(kept.memory_.hashes)
+    kept.memory_bytes = 0
+    kept.update(brighter(2, 30))
+    assert kept.memory_ == Memory()
+
+
+def test_memory_keeps_depth_and_both_kinds_of_images() -> None:
+    images = torch.rand(4, 3, 5, 7)
+    images[0] = images[0, :1]
+    source = ImageSource(images, None)
+    memory = Memory.of(source, list("dcba"), [True, True, True, False], 10**6)
+    assert memory.hashes == ("b", "a", "c", "d")  # those that judge take turns
+    for image, key in zip(memory.images(), memory.hashes, strict=True):
+        torch.testing.assert_close(image, images["dcba".index(key)], rtol=0, atol=1e-5)
+
+
+def test_without_memory_the_file_holds_no_pixels(trained: Path) -> None:
+    header, tensors = read_model(trained, "detector", 2)
+    assert header["settings"]["memory_bytes"] == 0
+    assert not any(name.startswith("memory") for name in tensors)
+    assert not any(value.dtype == torch.uint8 for name, value in tensors.items() if name != "images.sha256")
+    content = trained.read_bytes()
+    for image in OLD:
+        for pixels in (image, image.permute(1, 2, 0)):
+            assert pixels.numpy().tobytes()[:24] not in content
+    assert b"PNG" not in content and b"IDAT" not in content
+
+
+def test_a_chosen_image_threshold_is_dropped_and_said(trained: Path) -> None:
+    detector = Detector.load(trained).set_image_threshold(99.0)
+    with pytest.warns(DataWarning, match="belongs to the model before the update"):
+        detector.update(NEW, old=OLD)
+    assert detector.image_threshold() < 99
+
+
+def test_regions_of_interest(tmp_path: Path) -> None:
+    mask = np.ones((32, 32), bool)
+    mask[:, 20:] = False
+    detector = new_detector(tmp_path, memory_bytes=10**6, steps=4).fit(OLD, roi=mask)
+    detector.update(NEW)
+    assert detector.roi_ is not None and (detector.roi_ == mask).all() and detector.lineage_[-1]["roi"] == "one"
+    for index, image in enumerate(OLD[:4]):
+        write_image(tmp_path / "i" / f"{index}.png", image.permute(1, 2, 0).numpy())
+        write_image(tmp_path / "m" / f"{index}.png", mask.astype(np.uint8) * 255)
+    with pytest.raises(DataError, match="which the model's memory does not keep"):
+        new_detector(tmp_path, memory_bytes=10**6).fit(tmp_path / "i", roi=tmp_path / "m")
+    each = new_detector(tmp_path, steps=4).fit(tmp_path / "i", roi=tmp_path / "m")
+    with pytest.raises(DataError, match="a mask for each image"):
+        each.update(NEW)
+    with pytest.raises(DataError, match="a folder of masks"):
+        each.update(NEW, roi=np.stack([mask] * 6))
+
+
+def test_steps_that_cannot_be(trained: Path) -> None:
+    with pytest.raises(ValueError, match="steps is 0"):
+        Detector.load(trained).update(NEW, old=OLD, steps=0)
