@@ -34,7 +34,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def outputs(detector: Detector, of: torch.Tensor) -> tuple[torch.Tensor, ...]:
     limits = [torch.from_numpy(value) for value in Thresholds.of(detector).inputs().values()]
-    found: tuple[torch.Tensor, ...] = ExportedDetector(detector, tuple(of.shape[2:]))(torch.from_numpy(frames(of)), *limits)
+    found: tuple[torch.Tensor, ...] = ExportedDetector(detector, tuple(of.shape[2:]))(
+        torch.from_numpy(frames(of)), *limits
+    )
     return found
 
 
@@ -57,7 +59,9 @@ def test_the_graph_is_the_detector(name: str) -> None:
     [((30, 41), (64, 16)), ((300, 50), (17, 50)), ((20, 1100), (20, 9)), ((1300, 33), (7, 90)), ((64, 64), (64, 64))],
     ids=str,
 )
-def test_resizing_gives_the_detector_s_bytes(size: tuple[int, int], target: tuple[int, int], channels_last: bool) -> None:
+def test_resizing_gives_the_detector_s_bytes(
+    size: tuple[int, int], target: tuple[int, int], channels_last: bool
+) -> None:
     pixels = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
     if channels_last:
         pixels = pixels.contiguous(memory_format=torch.channels_last)

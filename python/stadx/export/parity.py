@@ -15,7 +15,6 @@ from torch import Tensor
 from stadx.core.errors import DataError, StadxError
 from stadx.core.progress import Progress, silent
 from stadx.data.frames import one_frame
-from stadx.detectors.base import Prediction
 from stadx.detectors.student_teacher.detector import Detector
 
 Checked = Sequence[str | os.PathLike[str] | NDArray[np.uint8]]
@@ -28,7 +27,6 @@ Run = Callable[[NDArray[np.uint8]], Outputs]
 """Runs an exported graph on images [B, H, W, 3]."""
 
 MOST_DIFFERENCE = 1e-3  # of a map, in its standard deviations
-MOST_MASK_SHARE = 1e-3  # of an image's pixels whose mask differs: those whose score is the threshold but for rounding
 _LEAST_DEVIATION = 1e-2  # a map that is flat is compared in scores, which are in deviations of good images
 _DRAWN = 4
 
@@ -50,7 +48,9 @@ class Parity:
         engine_difference: the same figure, of the engine's maps.
         score_difference: of the image scores.
         mask_share: of an image's pixels whose mask differs.
+        wrong_share: those of them whose score is not the threshold within the allowed difference.
         verdicts: images of which one says that they are anomalous, and the other does not.
+        wrong_verdicts: those of them whose score is not the threshold within the allowed difference.
     """
 
     images: int
@@ -60,12 +60,17 @@ class Parity:
     engine_difference: float
     score_difference: float
     mask_share: float
+    wrong_share: float
     verdicts: int
+    wrong_verdicts: int
 
     @property
     def holds(self) -> bool:
-        """Whether the graph is the detector; NaN is not."""
-        return self.map_difference < MOST_DIFFERENCE and self.mask_share <= MOST_MASK_SHARE and self.verdicts == 0
+        """Whether the graph is the detector; NaN is not.
+
+        Thresholds are scores of good images, so that a score may be the threshold itself: then rounding decides.
+        """
+        return self.map_difference < MOST_DIFFERENCE and not self.wrong_share and not self.wrong_verdicts
 
     def sentence(self) -> str:
         """The figures in words."""
@@ -74,12 +79,13 @@ class Parity:
             f"of {self.images} {'images' if self.real else 'drawn images (no real ones were given)'} the maps differ "
             f"by at most {self.map_difference:.2g} of a map's standard deviation{with_what} (allowed: less than "
             f"{MOST_DIFFERENCE:g}), the image scores by {self.score_difference:.2g}, masks in {self.mask_share:.2g} of "
-            f"the pixels (allowed: {MOST_MASK_SHARE:g}), verdicts in {self.verdicts} images (allowed: none)"
+            f"the pixels and verdicts in {self.verdicts} images; where the score is not the threshold within that "
+            f"difference, in {self.wrong_share:.2g} and {self.wrong_verdicts} (allowed: none)"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """All figures and limits."""
-        return {**asdict(self), "map_difference_limit": MOST_DIFFERENCE, "mask_share_limit": MOST_MASK_SHARE}
+        """All figures, and the limit."""
+        return {**asdict(self), "map_difference_limit": MOST_DIFFERENCE}
 
 
 def compare(
@@ -91,29 +97,28 @@ def compare(
         DataError: if an image cannot be read or has another size.
         ParityError: if the graph's results are not the detector's.
     """
-    threshold = detector.image_threshold()
-    worst = np.zeros(5)  # of the engine's maps, of PyTorch's, scores, masks; verdicts that differ
     given = _drawn(size) if images is None else images
     if not len(given):
         raise DataError("there are no images to compare the export on; give some, or none at all for drawn ones")
-    for number, image in enumerate(_of_size(given, size), start=1):
-        expected = detector.predict(image)
-        maps, scores, masks, verdicts = run(image.permute(0, 2, 3, 1).contiguous().numpy())
-        engine = direct = _difference(expected, maps)
-        if not engine < MOST_DIFFERENCE:
-            direct = _difference(detector.predict(image, method="direct"), maps)
-        score = np.abs(scores - expected.image_scores.numpy()).max()
-        mask = (masks != expected.masks.numpy()).mean()
-        differing = int((verdicts != (expected.image_scores.double().numpy() > threshold)).sum())
-        # unlike max(), these keep NaN
-        worst[:4] = np.maximum(worst[:4], (engine, direct, score, mask))
-        worst[4] += differing
-        progress("Compared", number, len(given), {})
-    engine, direct, score, mask, differing = worst.tolist()
+    figures = np.zeros((len(given), 7))
+    for number, image in enumerate(_of_size(given, size)):
+        figures[number] = _figures(detector, image, run(image.permute(0, 2, 3, 1).contiguous().numpy()))
+        progress("Compared", number + 1, len(given), {})
+    engine, direct, score, masks, wrong_masks = figures[:, :5].max(0).tolist()  # NaN stays
+    verdicts, wrong_verdicts = figures[:, 5:].sum(0).astype(int).tolist()
     is_engine = engine < MOST_DIFFERENCE
-    compared_with = "engine" if is_engine else "direct"
-    figures = (engine if is_engine else direct), compared_with, engine, score, mask, int(differing)
-    parity = Parity(len(given), images is not None, *figures)
+    parity = Parity(
+        images=len(given),
+        real=images is not None,
+        map_difference=engine if is_engine else direct,
+        compared_with="engine" if is_engine else "direct",
+        engine_difference=engine,
+        score_difference=score,
+        mask_share=masks,
+        wrong_share=wrong_masks,
+        verdicts=verdicts,
+        wrong_verdicts=wrong_verdicts,
+    )
     if not parity.holds:
         raise ParityError(
             f"the exported graph is not the detector: {parity.sentence()}; nothing was written. Please report it with "
@@ -122,10 +127,22 @@ def compare(
     return parity
 
 
-def _difference(expected: Prediction, maps: NDArray[np.float32]) -> float:
-    """The largest difference of a pixel, in standard deviations of the expected map."""
-    reference = expected.maps.numpy()
-    return float(np.abs(maps - reference).max() / max(float(reference.std()), _LEAST_DEVIATION))
+def _figures(detector: Detector, image: Tensor, found: Outputs) -> tuple[float, ...]:
+    """Of one image: difference of the map from the engine's and from PyTorch's; of the score; masks; verdicts."""
+    maps, scores, masks, verdicts = found
+    expected = detector.predict(image)
+    reference, score = expected.maps.numpy(), float(expected.image_scores[0])
+    deviation = max(float(reference.std()), _LEAST_DEVIATION)
+    engine = direct = float(np.abs(maps - reference).max()) / deviation
+    if not engine < MOST_DIFFERENCE:
+        direct = float(np.abs(maps - detector.predict(image, method="direct").maps.numpy()).max()) / deviation
+    allowed, threshold = MOST_DIFFERENCE * deviation, detector.image_threshold()
+    masks_differ = masks != expected.masks.numpy()
+    far = np.abs(reference - detector.threshold_) > allowed
+    verdict_differs = bool(verdicts[0]) != (score > threshold)
+    wrong_verdict = verdict_differs and not abs(score - threshold) <= allowed
+    shares = float(masks_differ.mean()), float((masks_differ & far).mean())
+    return engine, direct, abs(float(scores[0]) - score), *shares, float(verdict_differs), float(wrong_verdict)
 
 
 def _of_size(images: Checked, size: tuple[int, int]) -> Iterator[Tensor]:
