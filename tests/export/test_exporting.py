@@ -35,13 +35,10 @@ def runner(
         found = detector.predict(of)
         maps = found.maps.clone()
         maps[:, 3, 4] += change * maps.std()
-        is_anomalous = found.image_scores.double() > detector.image_threshold()
-        return (
-            maps.numpy(),
-            found.image_scores.numpy(),
-            (found.masks ^ masks).numpy(),
-            (is_anomalous ^ verdicts).numpy(),
-        )
+        scores = found.image_scores.double() + 1e-5 * rounding
+        masks_found = maps + 1e-5 > detector.threshold_ if rounding else found.masks ^ masks
+        is_anomalous = (scores > detector.image_threshold()) ^ verdicts
+        return maps.numpy(), scores.float().numpy(), masks_found.numpy(), is_anomalous.numpy()
 
     return run
 
