@@ -18,12 +18,14 @@ from stadx.detectors.thresholds import HeldOutScores
 SIZE = 72, 80
 
 
-def untrained(scales: Sequence[int] = (33,), roi: np.ndarray | None = None, **settings: Any) -> Detector:
+def untrained(
+    scales: Sequence[int] = (33,), students: int = 2, roi: np.ndarray | None = None, **settings: Any
+) -> Detector:
     """A detector of random networks whose thresholds lie within the scores of `images()`."""
-    detector = Detector(scales, 2, **{"image_size": None, "target_fpr": 0.2, "image_fpr": 0.5, **settings})
+    detector = Detector(scales, students, **{"image_size": None, "target_fpr": 0.2, "image_fpr": 0.5, **settings})
     ensembles, normalizations = [], []
     for p in scales:
-        teacher, *students = [random_teacher(p, seed) for seed in (0, 1, 2)]
+        teacher, *students = [random_teacher(p, seed) for seed in range(students + 1)]
         if detector.border != "inside":
             teacher.padding = detector.border
         mean, std = torch.linspace(-0.2, 0.2, 8), torch.linspace(0.8, 1.2, 8)

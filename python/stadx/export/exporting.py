@@ -60,7 +60,7 @@ def export_detector(
         progress: told how many images are compared.
 
     Raises:
-        DataError: for another detector, no size, or an image of another size.
+        DataError: for another detector, one of images of more than 8 bits, no size, or an image of another size.
         MissingExtraError: if a package for this format is not installed.
         ParityError: if the graph's results are not the detector's; nothing is written.
         OutputError: if the file cannot be written.
@@ -70,6 +70,11 @@ def export_detector(
     if not isinstance(detector, Detector):
         raise DataError(f"{detector.method} cannot be exported; the student-teacher detector alone can")
     detector.check_fitted()
+    if detector.value_range_ is not None and not detector.value_range_.is_plain:
+        raise DataError(
+            f"the model's images have values from {detector.value_range_}, an export takes bytes from 0 to 255; train "
+            "on images of 8 bits, or use stadx predict"
+        )
     size = _size_of(detector, size)
     file = Path(path)
     _check_name(file, to)

@@ -148,7 +148,7 @@ def _figures(detector: Detector, image: Tensor, found: Outputs) -> tuple[float, 
 def _of_size(images: Checked, size: tuple[int, int]) -> Iterator[Tensor]:
     """Images as tensors [1, 3, H, W]."""
     for number, image in enumerate(images):
-        name = f"image {number}" if isinstance(image, np.ndarray) else os.fspath(image)
+        name = f"image {number}" if isinstance(image, np.ndarray) else str(image)
         pixels = one_frame(image)
         height, width = pixels.shape[2:]
         if (height, width) != size:
