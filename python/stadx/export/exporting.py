@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,6 +80,7 @@ def export_detector(
     file = Path(path)
     _check_name(file, to)
     thresholds = Thresholds.of(detector)
+    detector = copy.copy(detector).to("cpu")  # a GPU's own rounding would be compared
     built = FORMATS[to](ExportedDetector(detector, size), size, thresholds)
     parity = compare(detector, built.run, size, check, progress)
     description = {

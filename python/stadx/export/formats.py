@@ -26,6 +26,7 @@ from .thresholds import Thresholds
 FormatName = Literal["onnx", "torch", "openvino"]
 METADATA = "stadx"
 """Key of the description in an export's own metadata."""
+_OPSET = 20  # of ONNX
 _OUTPUTS = ("maps", "image_scores", "masks", "is_anomalous")
 
 
@@ -70,7 +71,8 @@ def as_torch(graph: ExportedDetector, size: tuple[int, int], thresholds: Thresho
 
     def files(description: Mapping[str, Any]) -> dict[str, bytes]:
         buffer = io.BytesIO()
-        torch.export.save(program, buffer, extra_files={f"{METADATA}.json": json.dumps(description, default=str)})
+        with _quiet():
+            torch.export.save(program, buffer, extra_files={f"{METADATA}.json": json.dumps(description, default=str)})
         return {"": buffer.getvalue()}
 
     loaded = torch.export.load(io.BytesIO(files({})[""])).module()
@@ -153,6 +155,7 @@ def _onnx_model(graph: ExportedDetector, size: tuple[int, int]) -> Any:
             output_names=_OUTPUTS,
             dynamic_shapes=({0: "batch"}, None, None),
             external_data=False,
+            opset_version=_OPSET,
             dynamo=True,
             verbose=False,
         )
