@@ -14,7 +14,8 @@ import numpy as np
 from .runtime import ExportFileError, Runtime
 
 _COLD = (
-    "import sys, numpy; from stadx_runtime import Runtime; runtime = Runtime(sys.argv[1]); "
+    "import sys, numpy; from stadx_runtime import Runtime; "
+    "runtime = Runtime(sys.argv[1], threads=int(sys.argv[2]) or None); "
     "runtime.predict(numpy.zeros((runtime.height, runtime.width, 3), numpy.uint8))"
 )
 
@@ -41,7 +42,7 @@ def main() -> None:
         runtime.predict(image)
         times.append(time.perf_counter() - begun)
     begun = time.perf_counter()
-    subprocess.run([sys.executable, "-c", _COLD, options.file], check=True)
+    subprocess.run([sys.executable, "-c", _COLD, options.file, str(options.threads or 0)], check=True)
     seconds = {
         "cold start": time.perf_counter() - begun,  # of a new process, to its first prediction
         "load": load,

@@ -33,10 +33,10 @@ MASKS = {
 }
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "p17, every pixel": {"scales": (17,), "stride": 1, "level": 0.0, "border": "reflect"},
-    "p65, every pixel": {"scales": (65,), "students": 1, "stride": 1, "image_size": 48, "border": "zeros"},
+    "p17, every pixel": {"scales": (17,), "students": 1, "stride": 1, "level": 0.0, "border": "reflect"},
+    "p33, every pixel": {"scales": (33,), "students": 1, "stride": 1, "image_size": 48, "border": "zeros"},
     "several scales, both terms": {"scales": (17, 65), "terms": "both", "stride": 4},
-    "resized, region": {"scales": (33,), "roi": lower_half(), "image_size": (50, 61), "smoothing": 1.0},
+    "resized, region": {"scales": (65,), "students": 1, "roi": lower_half(), "image_size": (50, 61), "smoothing": 1.0},
 }
 
 
