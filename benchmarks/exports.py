@@ -1,6 +1,7 @@
 """Exported graphs beside the engine: `python benchmarks/exports.py`. They take turns, see `timing`.
 
-Each takes its own default of threads. Networks are the real ones in size, with random weights: a prediction's cost does not depend on them.
+Each takes its own default of threads. Networks are the real ones in size, with random weights: a prediction's cost does
+not depend on them.
 """
 
 from __future__ import annotations
