@@ -10,7 +10,7 @@ from .core import aliases, forking
 from .core.version import package_version
 
 if TYPE_CHECKING:
-    from . import metrics, ops
+    from . import export, metrics, ops
     from .core.errors import DataError, DataWarning, MissingExtraError, ModelFileError, OutputError, StadxError
     from .detectors import testing
     from .detectors.base import Prediction
@@ -29,6 +29,7 @@ __all__ = [
     "Prediction",
     "StadxError",
     "dense_features",
+    "export",
     "metrics",
     "normalize_images",
     "ops",
@@ -50,7 +51,7 @@ _HOMES = {
     "core.errors": ("DataError", "DataWarning", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
     "networks.patch_network": ("PatchNetwork", "normalize_images"),
 }
-_MODULES = {"metrics": "metrics", "ops": "ops", "testing": "detectors.testing"}
+_MODULES = {"export": "export", "metrics": "metrics", "ops": "ops", "testing": "detectors.testing"}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ from .data import check
 from .demo import demo
 from .evaluate import evaluate
 from .evaluate_maps import evaluate_maps
+from .export import export
 from .info import info
 from .one_class import one_class
 from .plot import plot
@@ -102,6 +103,7 @@ _add(
     calibrate,
     "stadx calibrate part.safetensors --good 'new/ok_*' --defects new/scratches --recall 0.95 --out line.safetensors",
 )
+_add(export, "stadx export bottle.safetensors --size 700,900 --check photos/good --out bottle.onnx")
 _add(info, "stadx info")
 _add(check, "stadx data check mvtec_ad/bottle", place=data_app)
 _add(ad2, "stadx submit ad2 models/ mvtec_ad_2 --out ad2.tar.gz", place=submit_app)

@@ -1,0 +1,125 @@
+"""Export of a detector: the graph is built, compared with the detector on images, and only then written."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stadx.core.errors import DataError
+from stadx.core.files import check_writable, is_written_through, write_bytes
+from stadx.core.progress import Progress, silent
+from stadx.core.torch_state import usual_torch
+from stadx.core.version import package_version
+from stadx.detectors.base import Calibrated
+from stadx.detectors.student_teacher.detector import Detector
+
+from .formats import FORMATS, FormatName
+from .graph import ExportedDetector
+from .parity import Checked, Parity, compare
+from .sealing import write_sidecar
+from .thresholds import Thresholds
+
+_VERSION = 1  # of the description
+
+
+class Exported(NamedTuple):
+    """What was written.
+
+    Attributes:
+        files: the export, of OpenVINO its two files; then the JSON beside it.
+        parity: how far it is from the detector.
+        description: what the export says of itself.
+    """
+
+    files: list[Path]
+    parity: Parity
+    description: dict[str, Any]
+
+
+@usual_torch()
+def export_detector(
+    detector: Calibrated,
+    path: str | os.PathLike[str],
+    to: FormatName = "onnx",
+    *,
+    size: tuple[int, int] | None = None,
+    check: Checked | None = None,
+    progress: Progress = silent,
+) -> Exported:
+    """Write a detector as one graph, from a camera's bytes to map, score, mask and verdict, if it is the detector.
+
+    Args:
+        detector: a fitted `Detector`.
+        path: the file; OpenVINO's ends in .xml, its weights go into the .bin beside it.
+        to: "onnx", "torch" or "openvino".
+        size: height and width of the images that it will be given; None: the detector's own image size.
+        check: images of that size, files or arrays uint8 [H, W, 3], that the graph is compared on with
+            `Detector.predict`. None: drawn ones, which tell less.
+        progress: told how many images are compared.
+
+    Raises:
+        DataError: for another detector, one of images of more than 8 bits, no size, or an image of another size.
+        MissingExtraError: if a package for this format is not installed.
+        ParityError: if the graph's results are not the detector's; nothing is written.
+        OutputError: if the file cannot be written.
+    """
+    if to not in FORMATS:
+        raise ValueError(f"{to!r} is no format of exports; choose one of {tuple(FORMATS)}")
+    if not isinstance(detector, Detector):
+        raise DataError(f"{detector.method} cannot be exported; the student-teacher detector alone can")
+    detector.check_fitted()
+    if detector.value_range_ is not None and not detector.value_range_.is_plain:
+        raise DataError(
+            f"the model's images have values from {detector.value_range_}, an export takes bytes from 0 to 255; train "
+            "on images of 8 bits, or use stadx predict"
+        )
+    size = _size_of(detector, size)
+    file = Path(path)
+    _check_name(file, to)
+    thresholds = Thresholds.of(detector)
+    detector = copy.copy(detector).to("cpu")  # a GPU's own rounding would be compared
+    built = FORMATS[to](ExportedDetector(detector, size), size, thresholds)
+    parity = compare(detector, built.run, size, check, progress)
+    description = {
+        "kind": "stadx export",
+        "version": _VERSION,
+        "stadx": package_version(),
+        "input": {"height": size[0], "width": size[1], "colours": "rgb", "dtype": "uint8"},
+        "thresholds": thresholds._asdict(),
+        "parity": parity.to_json(),
+        "model": _told_of(detector),
+    }
+    files = {file.with_suffix(end) if end else file: content for end, content in built.files(description).items()}
+    for name, content in files.items():
+        write_bytes(name, content)
+    sidecar = write_sidecar(file, list(files), description)
+    return Exported([*files, sidecar], parity, description)
+
+
+def _size_of(detector: Detector, size: Sequence[int] | None) -> tuple[int, int]:
+    chosen = detector.image_size if size is None else tuple(size)
+    if chosen is None:
+        raise DataError("the model takes images of any size, a graph of one; say which height and width (--size H,W)")
+    height, width = (chosen, chosen) if isinstance(chosen, int) else chosen
+    if height < 1 or width < 1:
+        raise DataError(f"the size is {height},{width}; give a height and a width of at least 1")
+    return int(height), int(width)
+
+
+def _check_name(file: Path, to: FormatName) -> None:
+    """Refuse names that the format, or the file beside, cannot have, before any work."""
+    if is_written_through(file):
+        raise DataError(f"{file}: is no regular file, and an export has another file beside it; name a new file")
+    if to == "openvino" and file.suffix != ".xml":
+        raise DataError(f"{file}: OpenVINO reads the weights from the .bin beside an .xml; name it {file.stem}.xml")
+    check_writable(file)
+
+
+def _told_of(detector: Detector) -> dict[str, Any]:
+    """The detector's figures, without folders of the machine that it was trained on."""
+    figures = detector.figures()
+    teachers = [Path(name).name for name in figures["settings"]["teachers"]]
+    return {**figures, "settings": {**figures["settings"], "teachers": teachers}}
