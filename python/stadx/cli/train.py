@@ -136,7 +136,7 @@ def train(
     else:
         settings = _of_baseline(chosen, settings, preset, epochs, texture)
     detector = built(chosen, settings)
-    if told := stretched(images[0], detector.image_size):
+    if told := stretched(images[0], detector.working_size):
         say(told)
     move(detector, device)
     region = {} if (found := open_region(roi)) is None else {"roi": found}

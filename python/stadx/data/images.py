@@ -19,7 +19,7 @@ from .folders import IMAGE_SUFFIXES, list_images, natural_key, subfolders, visib
 from .opening import damaged, open_file, open_header
 from .pages import as_path
 from .pixels import read_pixels
-from .tensors import ImageSize
+from .tensors import ImageSize, resized
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -69,10 +69,8 @@ def stretched(path: Path, size: ImageSize) -> str | None:
 
     Raises `DataError` as `read_pixels` does.
     """
-    if size is None:
-        return None
     height, width = read_pixels(path).values.shape[:2]
-    new_height, new_width = size if isinstance(size, tuple | list) else (size, size)
+    new_height, new_width = resized(height, width, size)
     change = (new_width / new_height) / (width / height)
     if max(change, 1 / change) <= _UNSEEN:
         return None
@@ -82,7 +80,7 @@ def stretched(path: Path, size: ImageSize) -> str | None:
     return (
         f"{path}: is {width}x{height}, and is resized to {new_width}x{new_height}: {how} in width by "
         f"{100 * (max(change, 1 / change) - 1):.0f} %. An image size of {kept[0]},{kept[1]} (height, width) keeps its "
-        "shape in as many pixels."
+        "shape in as many pixels, --keep-aspect that of every image."
     )
 
 

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stadx.core.errors import DataError
 
-ImageSize = int | tuple[int, int] | None
+
+class Within(NamedTuple):
+    """The largest size with an image's own shape that is not above this one, to rounding."""
+
+    height: int
+    width: int
+
+
+ImageSize = int | tuple[int, int] | Within | None
+
+
+def resized(height: int, width: int, size: ImageSize) -> tuple[int, int]:
+    """Height and width to which an image of this size is brought by `resize`."""
+    if size is None:
+        return height, width
+    most_high, most_wide = size if isinstance(size, tuple | list) else (size, size)
+    target = int(most_high), int(most_wide)  # settings may be NumPy's numbers
+    if not isinstance(size, Within):
+        return target
+    scale = min(target[0] / height, target[1] / width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def resize(images: Tensor, size: ImageSize) -> Tensor:
@@ -16,10 +38,7 @@ def resize(images: Tensor, size: ImageSize) -> Tensor:
 
     None, or the size they have, returns them as they are.
     """
-    if size is None:
-        return images
-    height, width = size if isinstance(size, tuple | list) else (size, size)
-    target = (int(height), int(width))  # settings may be NumPy's numbers
+    target = resized(images.shape[2], images.shape[3], size)
     if tuple(images.shape[2:]) == target:
         return images
     if images.dtype == torch.uint8 and images.device.type != "cpu":  # PyTorch resizes bytes on the CPU alone

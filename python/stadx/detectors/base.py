@@ -328,6 +328,11 @@ class Calibrated:
         return figures_of(self)
 
     @property
+    def working_size(self) -> ImageSize:
+        """What images are resized to before scoring, as `stadx.data.tensors.resize` takes it."""
+        return self.image_size
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stadx.core.errors import DataError
 from stadx.data.masks import BoolArray
-from stadx.data.tensors import resize
+from stadx.data.tensors import ImageSize, resize
 from stadx.data.value_range import ValueRange, read_in_range
 
 from .looked_at import roi_argument
@@ -57,7 +57,7 @@ def map_of(
     """The map of an image [H, W, 3] as `read_in_range` reads it, float32 [H, W] of the size that `at` says."""
     tensor = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
     if at != "original":
-        tensor = resize(tensor, detector.settings.get("image_size"))
+        tensor = resize(tensor, working_size_of(detector))
     scored = detector.score(tensor, stride=stride, **roi_argument(inside))
     if isinstance(at, int):
         scored = resize(scored[:, None].float(), at)[:, 0]
@@ -65,6 +65,12 @@ def map_of(
     if not np.isfinite(anomaly_map).all():
         raise DataError(f"{path}: the model's score is not a finite number here; train the model again")
     return anomaly_map
+
+
+def working_size_of(detector: MeasuredDetector) -> ImageSize:
+    """What images are resized to before scoring; of a detector that does not say, its setting `image_size`."""
+    size: ImageSize = getattr(detector, "working_size", detector.settings.get("image_size"))
+    return size
 
 
 def range_of(detector: object) -> ValueRange | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stadx.core.errors import DataError
 from stadx.data.roi import nearest
-from stadx.data.tensors import resize_maps
+from stadx.data.tensors import resize_maps, resized
 from stadx.detectors.roi import lowest_score
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.ensemble import Ensemble
@@ -40,7 +40,7 @@ class ExportedDetector(nn.Module):
     def __init__(self, detector: Detector, size: tuple[int, int]) -> None:
         super().__init__()
         detector.check_fitted()
-        target = working_size(detector, size)
+        target = resized(*size, detector.working_size)
         roi = None if detector.roi_ is None else torch.from_numpy(detector.roi_) != 0
         self.resize = ByteResize(size, target)
         parts = zip(detector.ensembles_, detector.normalizations_, strict=True)
@@ -117,15 +117,6 @@ class _Scale(nn.Module):
         rows, columns = self._computed
         maps = interleave_phases(phases[:, None], self._phased)[:, 0]
         return maps[:, : rows.count, : columns.count]
-
-
-def working_size(detector: Detector, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width at which the detector looks at images of this size."""
-    own = detector.image_size
-    if own is None:
-        return size
-    height, width = own if isinstance(own, tuple | list) else (own, own)
-    return int(height), int(width)
 
 
 def _interpolation(known: int, wanted: int, stride: int, smoothing: float) -> Tensor:

@@ -18,6 +18,7 @@ from stadx.core.torch_state import each_usual, usual_torch
 from stadx.data.frames import Channels
 from stadx.data.roi import Roi, RoiInput
 from stadx.data.source import ImageInput, ImageSource, read_batch
+from stadx.data.tensors import ImageSize, Within
 from stadx.networks.choices import Padding
 from stadx.networks.dense import Method
 from stadx.networks.windows import ImageRows
@@ -103,7 +104,7 @@ class Detector(UpdatableDetector):
             if self.border != "inside":
                 teacher.padding = self.border
         region = roi if roi is None or isinstance(roi, Roi) else Roi(roi)
-        source = ImageSource(data, self.image_size, roi=region, channels=channels, value_range=self.value_range)
+        source = ImageSource(data, self.working_size, roi=region, channels=channels, value_range=self.value_range)
         check_region(source, self)
         check_memory(region, self.memory_bytes)
         division = Division.of(self, len(source))
@@ -169,7 +170,7 @@ class Detector(UpdatableDetector):
         images = read_batch(images, channels, self.value_range_)
         scorer = self._scorer_on(images.device if images.is_cuda else self.device, method)
         mask = region_of(self, images, roi)
-        maps = score_images(scorer, images, self.image_size, self._stride(stride), self.smoothing, mask)
+        maps = score_images(scorer, images, self.working_size, self._stride(stride), self.smoothing, mask)
         return outside_lowest(self, maps, roi)
 
     def to(self, device: str | torch.device, precision: GpuPrecision = "tf32") -> Detector:
@@ -198,6 +199,14 @@ class Detector(UpdatableDetector):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_gpu_scorer": None}  # its graphs belong to this process
+
+    @property
+    def working_size(self) -> ImageSize:
+        """See `Calibrated.working_size`; with `keep_aspect` it depends on the image."""
+        if not self.keep_aspect or self.image_size is None:
+            return self.image_size
+        height, width = self.image_size if isinstance(self.image_size, tuple | list) else 2 * (self.image_size,)
+        return Within(height, width)
 
     def _scorer_on(self, device: torch.device, method: Method) -> Scorer:
         if device.type != "cuda":

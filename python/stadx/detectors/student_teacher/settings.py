@@ -41,6 +41,11 @@ class DetectorSettings:
         0.001, "Share of the pixels of good images that the threshold may flag.", at_least=0, at_most=1
     )
     _: KW_ONLY
+    keep_aspect: bool = setting(
+        False,
+        "Resize images to the largest size with their own shape that lies within the image size, instead of to just "
+        "that size. Nothing is padded.",
+    )
     image_fpr: float = setting(0.05, "Share of the good images that may count as anomalous.", at_least=0, at_most=1)
     cross: bool = setting(
         True,

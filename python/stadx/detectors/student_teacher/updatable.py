@@ -111,7 +111,7 @@ class UpdatableDetector(DetectorSettings, Calibrated):
     def _gather(
         self, data: ImageInput, old: ImageInput | None, region: Roi | None, channels: Channels, progress: Progress
     ) -> Gathered:
-        read: dict[str, Any] = {"size": self.image_size, "value_range": self.value_range_ or BYTES}
+        read: dict[str, Any] = {"size": self.working_size, "value_range": self.value_range_ or BYTES}
         new = ImageSource(data, roi=region, channels=channels, **read)
         known = self.known_.by_hash()
         sources: list[tuple[ImageSource, Sequence[str]]] = []

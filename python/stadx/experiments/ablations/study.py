@@ -163,7 +163,7 @@ def _evaluations(
         else:
             if held_out is None:
                 trained = base if setup.model else _trained(data, out, setup, Change("base"), told)
-                source = ImageSource(training_images(data.root), trained.image_size, value_range=trained.value_range)
+                source = ImageSource(training_images(data.root), trained.working_size, value_range=trained.value_range)
                 held_out = HeldOut(trained, source, told)
             detector = held_out.variant(**change.variant)
         yield change, evaluate(detector, data, stride=change.stride or setup.stride, progress=told)
