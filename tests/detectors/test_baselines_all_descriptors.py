@@ -28,6 +28,7 @@ ROOM = 2 * 8 * 20 * 24  # bytes of a map of one image
 
 def _made(method: str, folder: Path, **more: object) -> DescriptorBaseline:
     given = {"patch_size": 17, "image_size": (20, 24), "samples": None, "teacher": teacher_file(folder), "seed": 1}
+    given["held_out"] = 0.1
     detector = METHODS[method](**{**given, "epochs": 6, "batch": 64, "learning_rate": 3e-3, **more})
     assert isinstance(detector, DescriptorBaseline)
     return detector

@@ -71,7 +71,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def fitted(request: pytest.FixtureRequest, demo: dict[str, Path]) -> Baseline:
     if request.param == "feature-dictionary":
         pytest.importorskip("sklearn")
-    return METHODS[request.param](seed=1, **SMALL[request.param]).fit(training_images(demo[request.param]))
+    return METHODS[request.param](seed=1, held_out=0.1, **SMALL[request.param]).fit(
+        training_images(demo[request.param])
+    )
 
 
 def test_defects_stand_out(fitted: Baseline, demo: dict[str, Path]) -> None:
@@ -227,7 +229,8 @@ def test_the_dictionary_with_a_real_network(demo: dict[str, Path], monkeypatch: 
 
     monkeypatch.setattr(feature_dictionary, "load_pretrained", load_pretrained)
     weave = demo["feature-dictionary"]
-    detector = METHODS["feature-dictionary"](image_size=64, patch_size=33, step=8, samples=60, input_size=32)
+    sizes = {"image_size": 64, "patch_size": 33, "step": 8, "samples": 60, "input_size": 32}
+    detector = METHODS["feature-dictionary"](**sizes, held_out=0.1)
     evaluation = evaluate(detector.fit(training_images(weave)), open_category(weave))
     found = evaluation.per_defect["cut"].pixel_auroc
     assert found is not None and found > 0.8

@@ -264,6 +264,7 @@ class Detector(UpdatableDetector):
         scores = self.score(read_batch(images, channels, self.value_range_), stride=stride, method=method, **told)
         return self._predicted(scores, roi)
 
+    @usual_torch()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the detector to one safetensors file.
 
