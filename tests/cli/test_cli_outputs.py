@@ -90,6 +90,7 @@ class Trained(Brightness):
     """What `stadx train` gets: keeps a checkpoint while it learns."""
 
     value_range_ = None
+    working_size = None
 
     def to(self, device: str) -> None: ...
 
