@@ -41,12 +41,14 @@ def measure() -> dict[str, int]:
         figures["within"] = faults_of_large_tensors()
         figures["kept"] = resident()
     figures["given back"] = figures["kept"] - resident()
-    figures["after"] = faults_of_large_tensors()
+    # whether blocks are mapped anew afterwards is chance: the heap may have room for them, without its pages
     try:
         with keep_freed_memory():
+            faults_of_large_tensors()
+            kept = resident()
             raise ZeroDivisionError
     except ZeroDivisionError:
-        figures["after an error"] = faults_of_large_tensors()
+        figures["given back after an error"] = kept - resident()
     return figures
 
 
@@ -55,10 +57,8 @@ def test_large_tensors_cost_no_page_faults_within() -> None:
     done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
-    for when in ("outside", "after", "after an error"):
-        assert figures["within"] < figures[when] / 4, figures
-        assert figures[when] > 100, figures
-    assert figures["given back"] > 60 << 20, figures
+    assert figures["within"] < figures["outside"] / 4 and figures["outside"] > 100, figures
+    assert min(figures["given back"], figures["given back after an error"]) > 60 << 20, figures
 
 
 def test_errors_pass_through() -> None:
