@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from stadx import Detector, PatchNetwork, StadxError
+from stadx.detectors.export.formats import FORMATS, FormatName
+from stadx.detectors.export.graph import ExportedDetector
+from stadx.detectors.export.thresholds import Thresholds
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization
 from stadx.detectors.thresholds import HeldOutScores
-from stadx.export.formats import FORMATS, FormatName
-from stadx.export.graph import ExportedDetector
-from stadx.export.thresholds import Thresholds
 from timing import Competitor, interleaved
 
 

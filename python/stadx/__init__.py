@@ -10,9 +10,9 @@ from .core import aliases, forking
 from .core.version import package_version
 
 if TYPE_CHECKING:
-    from . import export, metrics, ops
+    from . import metrics, ops
     from .core.errors import DataError, DataWarning, MissingExtraError, ModelFileError, OutputError, StadxError
-    from .detectors import testing
+    from .detectors import export, testing
     from .detectors.base import Prediction
     from .detectors.student_teacher.detector import Detector
     from .networks.dense import dense_features
@@ -51,7 +51,7 @@ _HOMES = {
     "core.errors": ("DataError", "DataWarning", "MissingExtraError", "ModelFileError", "OutputError", "StadxError"),
     "networks.patch_network": ("PatchNetwork", "normalize_images"),
 }
-_MODULES = {"export": "export", "metrics": "metrics", "ops": "ops", "testing": "detectors.testing"}
+_MODULES = {"export": "detectors.export", "metrics": "metrics", "ops": "ops", "testing": "detectors.testing"}
 
 
 def __getattr__(name: str) -> Any:

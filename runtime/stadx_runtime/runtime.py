@@ -18,7 +18,7 @@ from .regions import find_regions
 
 _KEY = "stadx"  # of the description in the file's metadata
 _VERSION = 1  # of the description
-_SEAL = b"\x72\x50\x0a\x0cstadx.sha256\x12\x40"  # before the digest, see `stadx.export.sealing`
+_SEAL = b"\x72\x50\x0a\x0cstadx.sha256\x12\x40"  # before the digest, see `stadx.detectors.export.sealing`
 _DIGEST = 64  # characters at the file's end
 
 

@@ -20,7 +20,6 @@ FLOORS = [
         "evaluation",
         "teachers",
         "detectors",
-        "export",
         "experiments",
         "cli",
     ),

@@ -44,9 +44,9 @@ def export(
     verdict is another.
     """
     from stadx.core.errors import OutputError
+    from stadx.detectors.export import export_detector
     from stadx.detectors.registry import load_model
     from stadx.evaluation.prediction import collect_images
-    from stadx.export import export_detector
 
     wanted = None if size is None else _size(size)
     check_outputs(out)

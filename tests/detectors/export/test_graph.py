@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from small_exports import SIZE, frames, images, lower_half, untrained
 
 from stadx import DataError, Detector
-from stadx.export.graph import ExportedDetector
-from stadx.export.resizing import ByteResize
-from stadx.export.thresholds import Thresholds
+from stadx.detectors.export.graph import ExportedDetector
+from stadx.detectors.export.resizing import ByteResize
+from stadx.detectors.export.thresholds import Thresholds
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 

@@ -19,10 +19,10 @@ from stadx.cli.app import app
 from stadx.data.images import write_image
 from stadx.data.value_range import ValueRange
 from stadx.detectors.baselines import METHODS
-from stadx.export import Parity, ParityError, check_export, export_detector
-from stadx.export.formats import Built
-from stadx.export.graph import ExportedDetector
-from stadx.export.parity import Outputs, compare
+from stadx.detectors.export import Parity, ParityError, check_export, export_detector
+from stadx.detectors.export.formats import Built
+from stadx.detectors.export.graph import ExportedDetector
+from stadx.detectors.export.parity import Outputs, compare
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 

@@ -16,9 +16,9 @@ from mask_patterns import hard_masks
 from small_exports import SIZE, frames, images, lower_half, untrained
 
 from stadx import Detector
+from stadx.detectors.export import check_export, export_detector
 from stadx.evaluation.prediction import predict_files
 from stadx.evaluation.regions import find_regions
-from stadx.export import check_export, export_detector
 
 for package in ("onnx", "onnxscript"):
     pytest.importorskip(package, reason="needs the extra onnx: pip install 'stadx[onnx]'")
