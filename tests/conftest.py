@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from data_sets import draw_anew
 from gpu_backends import gpu as gpu  # a fixture for all
 
 from stadx import ops
@@ -30,8 +31,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(autouse=True)
 def own_random_numbers() -> None:
-    """Every test draws the same numbers, whichever were run before it in the same process."""
+    """Every test draws the same numbers and pictures, whichever were run before it in the same process."""
     torch.manual_seed(0)
+    draw_anew()
 
 
 @pytest.fixture(scope="session")

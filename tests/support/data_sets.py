@@ -13,6 +13,12 @@ from PIL import Image
 _numbers = count()
 
 
+def draw_anew() -> None:
+    """The next picture is the first one again: a test's pictures don't depend on the tests before it."""
+    global _numbers
+    _numbers = count()
+
+
 def draw_image(path: Path, size: tuple[int, int] = (12, 8)) -> Path:
     """A picture of noise of `size` (width, height), another each time."""
     path.parent.mkdir(parents=True, exist_ok=True)
