@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stadx.networks.patch_network import split_phases
+
 Peer = Callable[[nn.Sequential, int, Tensor], Tensor]
 
 
@@ -73,19 +75,8 @@ def _phase_split(layers: nn.Sequential, p: int, images: Tensor, layout: torch.me
     stride = _stride(layers)
     grid_h, grid_w = -(-height // stride) * stride, -(-width // stride) * stride
     x = F.pad(reflect(images, p // 2), (0, grid_w - width, 0, grid_h - height)).contiguous(memory_format=layout)
-    side, h, w = p, grid_h, grid_w  # of one patch's map; positions per phase
-    n = 0  # phase axes within the batch
-    for layer in layers:
-        if isinstance(layer, nn.MaxPool2d):
-            side, h, w, n = side // 2, h // 2, w // 2, n + 2
-            rows, columns = 2 * (h + side - 1), 2 * (w + side - 1)
-            x = F.max_pool2d(x, 2, stride=1)
-            x = torch.cat([x[:, :, a : a + rows - 1 : 2, b : b + columns - 1 : 2] for a in (0, 1) for b in (0, 1)])
-        else:
-            x = layer(x)
-            if isinstance(layer, nn.Conv2d):
-                side -= layer.kernel_size[0] - 1
-    channels = x.shape[1]
+    x, pools, h, w = split_phases(layers, x, p, grid_h, grid_w)
+    n, channels = 2 * pools, x.shape[1]  # phase axes within the batch
     x = x.reshape(*(2,) * n, batch, channels, h, w)  # phases of the last pool first: row, column, row, column, …
     row_axes, column_axes = (n + 2, *range(0, n, 2)), (n + 3, *range(1, n, 2))
     if layout == torch.channels_last:

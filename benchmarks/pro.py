@@ -25,7 +25,7 @@ from rich.text import Text
 
 from memory import peak_of
 from pro_peers import LABELERS, adeval_binned, definition, label_masks, labelers, make_set, torch_sort
-from run import WIDTH, JsonFile, Rounds, _machine
+from run import WIDTH, JsonFile, Rounds, Threads, _machine, chosen_sections, quick_option, sections_option
 from sections import Case
 from stadx import ops
 from stadx.cli.console import ShownProgress, reported, say
@@ -56,20 +56,16 @@ def main(
     maps: Annotated[int, typer.Option(min=1, help="Maps of the AU-PRO and memory sections.")] = 40,
     side: Annotated[int, typer.Option(min=16, help="Side of every map and mask in pixels.")] = 1024,
     rounds: Rounds = 3,
-    only: Annotated[str, typer.Option(help="Sections: au_pro, labels, memory, growth.")] = ",".join(SECTIONS),
-    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch, stadx and OpenCV.")] = 2,
+    only: Annotated[str, sections_option(SECTIONS)] = ",".join(SECTIONS),
+    quick: Annotated[bool, quick_option("Seconds: 4 maps of 64 x 64, two rounds")] = False,
     out: JsonFile = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Seconds: 4 maps of 64 x 64, two rounds. Only shows that it runs.")
-    ] = False,
+    threads: Threads = 2,
 ) -> None:
     """Compare AU-PRO and region labels with other packages, taking turns.
 
     The peers sort all pixels: 40 maps of 1024 x 1024 take them minutes and 3.5 GB.
     """
-    wanted = tuple(part.strip() for part in only.split(","))
-    if not set(wanted) <= set(SECTIONS):
-        raise typer.BadParameter(f"give one or more of {', '.join(SECTIONS)}", param_hint="--only")
+    wanted = chosen_sections(only, SECTIONS)
     if out is not None:
         check_writable(out)
     maps, side, rounds = (4, 64, 2) if quick else (maps, side, rounds)

@@ -6,10 +6,10 @@ import datetime
 import gc
 import json
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -23,29 +23,44 @@ if TYPE_CHECKING:
 
 SECTIONS = ("dense", "score", "image")
 Rounds = Annotated[int, typer.Option(min=1, help="Runs of every competitor; the median counts.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of PyTorch, stadx and all peers.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the figures and the machine here.")]
 WIDTH = 160  # of the table where no terminal limits it
+
+
+def quick_option(what: str) -> Any:
+    """The option --quick, of a run that takes only so long."""
+    return typer.Option("--quick", help=f"{what}. Only shows that it runs.")
+
+
+def sections_option(sections: Sequence[str]) -> Any:
+    """The option --only, which names sections of a run."""
+    return typer.Option(help=f"Sections: {', '.join(sections)}.")
+
+
+def chosen_sections(only: str, sections: Sequence[str]) -> tuple[str, ...]:
+    """Those that --only names."""
+    wanted = tuple(part.strip() for part in only.split(","))
+    if not set(wanted) <= set(sections):
+        raise typer.BadParameter(f"give one or more of {', '.join(sections)}", param_hint="--only")
+    return wanted
 
 
 def main(
     patch_sizes: Annotated[str, typer.Option(help="Receptive fields, of 17, 33 and 65.")] = "17,33,65",
     sizes: Annotated[str, typer.Option(help="Image sides of the dense section, in pixels.")] = "256,1024",
     rounds: Rounds = 5,
-    only: Annotated[str, typer.Option(help="Sections: dense, score, image.")] = ",".join(SECTIONS),
-    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch and stadx.")] = 2,
+    only: Annotated[str, sections_option(SECTIONS)] = ",".join(SECTIONS),
+    threads: Threads = 2,
     out: JsonFile = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A minute: 32 x 32, two rounds. Only shows that it runs.")
-    ] = False,
+    quick: Annotated[bool, quick_option("A minute: 32 x 32, two rounds")] = False,
 ) -> None:
     """Time stadx beside plain PyTorch, taking turns, and print one table of ratios.
 
     The 1024 x 1024 images take most of the time: for minutes instead of an hour use --sizes 256.
     """
     fields, sides = _numbers(patch_sizes, "--patch-sizes", (17, 33, 65)), _numbers(sizes, "--sizes")
-    wanted = tuple(part.strip() for part in only.split(","))
-    if not set(wanted) <= set(SECTIONS):
-        raise typer.BadParameter(f"give one or more of {', '.join(SECTIONS)}", param_hint="--only")
+    wanted = chosen_sections(only, SECTIONS)
     if out is not None:
         from stadx.core.files import check_writable
 

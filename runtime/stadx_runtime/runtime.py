@@ -42,6 +42,21 @@ class Prediction(NamedTuple):
     is_anomalous: NDArray[np.bool_]
 
 
+class _Threshold:
+    """One of a runtime's thresholds, a finite number."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def __get__(self, runtime: Runtime, owner: type[Runtime]) -> float:
+        return float(runtime._thresholds[self._kind])
+
+    def __set__(self, runtime: Runtime, threshold: float) -> None:
+        if not math.isfinite(threshold):
+            raise ValueError(f"{self._kind}_threshold is {threshold!r}; it must be a finite number")
+        runtime._thresholds[self._kind] = float(threshold)
+
+
 class Runtime:
     """An exported model, ready to predict.
 
@@ -89,23 +104,11 @@ class Runtime:
                 "install the stadx-runtime that belongs to the stadx that exported it"
             )
 
-    @property
-    def pixel_threshold(self) -> float:
-        """Pixels with a higher score are in the mask; may be set."""
-        return float(self._thresholds["pixel"])
+    pixel_threshold = _Threshold("pixel")
+    """Pixels with a higher score are in the mask; may be set."""
 
-    @pixel_threshold.setter
-    def pixel_threshold(self, threshold: float) -> None:
-        self._thresholds["pixel"] = _finite(threshold, "pixel_threshold")
-
-    @property
-    def image_threshold(self) -> float:
-        """Images with a higher score are anomalous; may be set."""
-        return float(self._thresholds["image"])
-
-    @image_threshold.setter
-    def image_threshold(self, threshold: float) -> None:
-        self._thresholds["image"] = _finite(threshold, "image_threshold")
+    image_threshold = _Threshold("image")
+    """Images with a higher score are anomalous; may be set."""
 
     def predict(self, images: NDArray[np.uint8], *, channels: Literal["rgb", "bgr"] = "rgb") -> Prediction:
         """Find defects.
@@ -183,12 +186,6 @@ def _checked(path: Path) -> bytes:
             "again or export it again"
         )
     return content
-
-
-def _finite(threshold: float, name: str) -> float:
-    if not math.isfinite(threshold):
-        raise ValueError(f"{name} is {threshold!r}; it must be a finite number")
-    return float(threshold)
 
 
 def _below(threshold: float) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from small import teacher_file
 from typer.testing import CliRunner
 
 from stadx.cli import app as cli
-from stadx.cli.options import image_size
+from stadx.cli.setting_options import image_size
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.detectors.registry import load_model
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_sets import draw_visa
+from data_sets import draw_mask, draw_visa
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -27,14 +27,6 @@ def save(path: Path, number: int, size: tuple[int, int] = (12, 8)) -> Path:
     return path
 
 
-def save_mask(path: Path, size: tuple[int, int] = (12, 8), box: tuple[int, ...] = (4, 3, 7, 5)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mask = Image.new("L", size)
-    mask.paste(255, box)
-    mask.save(path)
-    return path
-
-
 @pytest.fixture
 def category(tmp_path: Path) -> Path:
     root = tmp_path / "set" / "bolt"
@@ -43,7 +35,7 @@ def category(tmp_path: Path) -> Path:
     save(root / "test/good/0.png", 100)
     for i in range(3):
         save(root / f"test/bent/{i}.png", 200 + i)
-        save_mask(root / f"ground_truth/bent/{i}_mask.png")
+        draw_mask(root / f"ground_truth/bent/{i}_mask.png")
     return root
 
 
@@ -67,11 +59,11 @@ def test_a_sound_category(category: Path) -> None:
 
 def test_faults_are_listed_all_at_once(category: Path) -> None:
     (category / "ground_truth/bent/0_mask.png").unlink()
-    save_mask(category / "ground_truth/bent/9_mask.png")
-    save_mask(category / "ground_truth/cut/0_mask.png")
+    draw_mask(category / "ground_truth/bent/9_mask.png")
+    draw_mask(category / "ground_truth/cut/0_mask.png")
     (category / "train/good/3.png").write_bytes(b"no image")
-    save_mask(category / "ground_truth/bent/1_mask.png", (6, 8))
-    save_mask(category / "ground_truth/bent/2_mask.png", box=(0, 0, 0, 0))
+    draw_mask(category / "ground_truth/bent/1_mask.png", size=(6, 8))
+    draw_mask(category / "ground_truth/bent/2_mask.png", spot=(0, 0, 0, 0))
     (category / "test/empty").mkdir()
     messages = [f.message for f in only(category).findings]
     assert all(f.severity == "error" for f in only(category).findings)
@@ -97,7 +89,7 @@ def test_a_test_picture_that_is_trained_on(category: Path) -> None:
 
 def test_a_bad_mask_hides_no_other_fault(category: Path) -> None:
     shutil.copy(category / "train/good/5.png", category / "test/bent/1.png")
-    save_mask(category / "ground_truth/bent/1_mask.png", (6, 8))
+    draw_mask(category / "ground_truth/bent/1_mask.png", size=(6, 8))
     messages = [f.message for f in only(category).findings]
     assert len(messages) == 2 and "which is trained on" in messages[0] and "the mask is 6x8" in messages[1]
 
@@ -114,7 +106,7 @@ def test_a_picture_that_is_good_and_bad(category: Path) -> None:
 
 def test_warnings(category: Path) -> None:
     save(category / "train/good/3.png", 3, (20, 8))
-    save_mask(category / "ground_truth/bent/1_mask.png", box=(0, 0, 12, 8))
+    draw_mask(category / "ground_truth/bent/1_mask.png", spot=(0, 0, 12, 8))
     (category / "train/good/0.png").unlink()
     findings = only(category).findings
     assert {f.severity for f in findings} == {"warning"} and len(findings) == 3

@@ -12,7 +12,8 @@ from small import good_images, random_teacher
 from stadx import StadxError
 from stadx.core.progress import silent
 from stadx.data.source import ImageSource
-from stadx.detectors.student_teacher.calibration import Division, calibrate, normalization_of, unseen_errors
+from stadx.detectors.student_teacher.calibration import calibrate, normalization_of, unseen_errors
+from stadx.detectors.student_teacher.division import Division
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization, fuse
 from stadx.detectors.student_teacher.settings import DetectorSettings, Terms

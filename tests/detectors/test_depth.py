@@ -88,6 +88,11 @@ def teacher_of(place: Path) -> Path:
     return place / "teacher17.safetensors"
 
 
+def few_steps(place: Path, steps: int) -> dict[str, Any]:
+    """Settings of a training that takes a moment."""
+    return {"students": 1, "image_size": None, "steps": steps, "crop": 24, "teachers": [teacher_of(place)]}
+
+
 def trained(place: Path, bits: str, **settings: Any) -> Detector:
     teachers = [teacher_of(place)]
     detector = Detector((17,), students=1, image_size=None, steps=12, crop=24, teachers=teachers, **settings)
@@ -171,13 +176,7 @@ def test_what_is_given_is_kept(place: Path, tmp_path: Path) -> None:
 
 
 def test_another_range_is_another_training(place: Path, tmp_path: Path) -> None:
-    settings = {
-        "students": 1,
-        "image_size": None,
-        "steps": 2,
-        "crop": 24,
-        "teachers": [teacher_of(place)],
-    }
+    settings = few_steps(place, 2)
     prefix = tmp_path / "part"
     first = Detector((17,), **settings, value_range=(0, 4000)).fit(place / "12", checkpoint=prefix)
     Detector((17,), **settings, value_range=(0, 4000)).fit(place / "12", checkpoint=prefix)
@@ -188,7 +187,7 @@ def test_another_range_is_another_training(place: Path, tmp_path: Path) -> None:
 
 def test_images_in_memory(place: Path, twelve: Detector) -> None:
     images = good_images(4)
-    few = {"students": 1, "image_size": None, "steps": 2, "crop": 16, "teachers": [teacher_of(place)]}
+    few = few_steps(place, 2)
     assert Detector((17,), **few).fit(images).value_range_ == BYTES
     assert Detector((17,), **few).fit(images.float() / 255).value_range_ == UNIT
     stood_for = Detector((17,), **few, value_range=(0, 4095)).fit(images.float() / 255).value_range_
@@ -227,13 +226,7 @@ def test_models_without_a_range_see_8_bits(place: Path, twelve: Detector, tmp_pa
 def test_8_bits_train_to_the_same_bits_from_memory(place: Path) -> None:
     paths = sorted((place / "8/train/good").iterdir())
     images = torch.stack([torch.from_numpy(read_image(path)).permute(2, 0, 1) for path in paths])
-    settings = {
-        "students": 1,
-        "image_size": None,
-        "steps": 4,
-        "crop": 24,
-        "teachers": [teacher_of(place)],
-    }
+    settings = few_steps(place, 4)
     of_files, of_bytes = Detector((17,), **settings).fit(paths), Detector((17,), **settings).fit(images)
     assert torch.equal(of_files.score(images), of_bytes.score(images))
 

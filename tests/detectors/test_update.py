@@ -20,7 +20,7 @@ from stadx.core.files import read_model
 from stadx.data.images import write_image
 from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.batches import Batches
-from stadx.detectors.student_teacher.calibration import Division
+from stadx.detectors.student_teacher.division import Division
 from stadx.detectors.student_teacher.known_images import LEARNED, UNLEARNED, KnownImages
 from stadx.detectors.student_teacher.memory import Memory
 from stadx.networks import patch_network

@@ -27,24 +27,35 @@ def draw_image(path: Path, size: tuple[int, int] = (12, 8)) -> Path:
     return path
 
 
-def draw_mask(path: Path, value: int = 255, size: tuple[int, int] = (12, 8)) -> Path:
-    """A mask with a spot of 3 x 2 pixels."""
+SPOT = (4, 3, 7, 5)
+"""Left, top, right and bottom of a spot of 3 x 2 pixels."""
+
+
+def draw_mask(
+    path: Path, value: int = 255, size: tuple[int, int] = (12, 8), spot: tuple[int, int, int, int] = SPOT
+) -> Path:
+    """A mask with a spot."""
     path.parent.mkdir(parents=True, exist_ok=True)
     mask = Image.new("L", size)
-    mask.paste(value, (4, 3, 7, 5))
+    mask.paste(value, spot)
     mask.save(path)
     return path
 
 
 def draw_mvtec(root: Path, good: str = "good", defect: str = "bent", ending: str = "_mask") -> Path:
     """A category of ten images to train on, two good and two with a defect to test."""
-    for i in range(10):
-        draw_image(root / f"train/{good}/{i:03}.png")
+    draw_good(root / f"train/{good}", 10)
+    draw_good(root / f"test/{good}", 2)
     for i in range(2):
-        draw_image(root / f"test/{good}/{i:03}.png")
         draw_image(root / f"test/{defect}/{i:03}.png")
         draw_mask(root / f"ground_truth/{defect}/{i:03}{ending}.png")
     return root
+
+
+def draw_good(folder: Path, count: int, ending: str = "") -> None:
+    """So many pictures 000.png, … in a folder."""
+    for i in range(count):
+        draw_image(folder / f"{i:03}{ending}.png")
 
 
 def draw_btad(root: Path) -> Path:
@@ -109,11 +120,9 @@ def draw_spot(path: Path, value: object, corner: tuple[int, int], size: tuple[in
 
 def draw_ad2(root: Path, private: int = 2) -> Path:
     """MVTec AD 2, with so many images in each private split."""
-    for i in range(10):
-        draw_image(root / f"train/good/{i:03}_regular.png")
+    for folder, images in (("train", 10), ("validation", 2), ("test_public", 2)):
+        draw_good(root / folder / "good", images, "_regular")
     for i in range(2):
-        draw_image(root / f"validation/good/{i:03}_regular.png")
-        draw_image(root / f"test_public/good/{i:03}_regular.png")
         draw_image(root / f"test_public/bad/{i:03}_regular.png")
         draw_mask(root / f"test_public/ground_truth/bad/{i:03}_regular_mask.png")
     for i in range(private):

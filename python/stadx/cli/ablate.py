@@ -13,20 +13,9 @@ from stadx.experiments.ablations.studies import STUDIES
 from stadx.networks.choices import PATCH_SIZES
 
 from .console import ShownProgress, show_lines
-from .options import (
-    KNOWN_SETS,
-    SCALES,
-    TEACHERS,
-    Device,
-    Given,
-    Stride,
-    Written,
-    check_device,
-    given_options,
-    number,
-    refused,
-    settings_options,
-)
+from .opening import check_device
+from .options import KNOWN_SETS, Device, Stride, number, refused
+from .setting_options import SCALES, TEACHERS, Given, Written, given_options, settings_options
 
 _SETTINGS = (
     *("scales", "students", "image_size", "steps", "batch", "crop", "focus", "optimizer", "seed"),

@@ -10,26 +10,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import BAD_INPUT, ShownProgress, check_outputs, fail, listing, say, show, write_json
+from .opening import apply_region, open_model
 from .options import (
     ModelFile,
     Region,
     ScoringDevice,
     Stride,
-    apply_region,
-    built,
     category_argument,
+    images_option,
     json_option,
     number,
-    open_model,
     refused,
     share_option,
 )
+from .setting_options import built
 from .tables import calibration_table
 
 if TYPE_CHECKING:
     from stadx.evaluation.calibration_curve import Goal
 
 _DEFECT_RATE = 0.01
+_RATE = f"{_DEFECT_RATE}"
+_BESIDE = "beside --out, its name with -calibration.png"
 
 
 def calibrate(
@@ -39,16 +41,9 @@ def calibrate(
     out: Annotated[Path, typer.Option(help="Model file to write: the same model with the threshold.")],
     good: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="IMAGES",
-            help="Good images that the model did not learn from: a file, a folder or, in quotes, a pattern; several "
-            "times for several.",
-        ),
+        images_option("Good images that the model did not learn from: a file, a folder or, in quotes, a pattern"),
     ] = None,
-    defects: Annotated[
-        list[str] | None,
-        typer.Option(metavar="IMAGES", help="Images with defects, likewise; masks are not needed."),
-    ] = None,
+    defects: Annotated[list[str] | None, images_option("Images with defects, likewise; masks are not needed")] = None,
     recall: Annotated[
         float | None,
         share_option(
@@ -61,24 +56,15 @@ def calibrate(
     ] = None,
     cost: Annotated[
         str | None,
-        typer.Option(
-            metavar="FN:FP",
-            help="The lowest cost, where a missed defect and a false alarm cost as FN to FP, such as 20:1.",
-        ),
+        typer.Option(metavar="FN:FP", help="Lowest cost, where miss and false alarm cost as FN to FP, such as 20:1."),
     ] = None,
     defect_rate: Annotated[
         float | None,
-        share_option(
-            "For --cost: the share of defective parts on the line, which is hardly that among the images given.",
-            f"{_DEFECT_RATE}",
-        ),
+        share_option("For --cost: how many of the parts on the line, not of the images, are defective.", _RATE),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(
-            help="Write a picture (PNG) of defects found against good images flagged to this file.",
-            show_default="beside --out, its name with -calibration.png",
-        ),
+        typer.Option(help="Picture (PNG) to write: defects found against good images flagged.", show_default=_BESIDE),
     ] = None,
     json_file: Annotated[Path | None, json_option("figures, scores and the curve")] = None,
     roi: Region = None,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .console import ShownProgress, check_outputs, listing, say, show, write_json
+from .opening import apply_region, open_model
 from .options import (
     DefectPattern,
     GoodPattern,
@@ -15,11 +16,9 @@ from .options import (
     Region,
     ScoringDevice,
     Stride,
-    apply_region,
     category_argument,
     json_option,
     number,
-    open_model,
 )
 from .tables import changes_table, models_table
 

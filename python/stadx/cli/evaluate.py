@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from .console import ShownProgress, check_outputs, listing, printable, say, show, write_json
+from .opening import apply_region, open_model
 from .options import (
     DefectPattern,
     GoodPattern,
@@ -19,11 +20,9 @@ from .options import (
     Region,
     ScoringDevice,
     Stride,
-    apply_region,
     category_argument,
     json_option,
     number,
-    open_model,
     refused,
 )
 from .tables import metrics_table, spro_table

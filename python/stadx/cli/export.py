@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from .console import ShownProgress, check_outputs, say
-from .options import ModelFile, refused
+from .options import ModelFile, images_option, refused
 
 
 def export(
@@ -29,11 +29,9 @@ def export(
     ] = None,
     check: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="IMAGES",
-            help="Real images of that size, files or folders, that the export is compared on with the model; several "
-            "times for several.",
-            show_default="drawn ones, which tell less",
+        images_option(
+            "Real images of that size, files or folders, that the export is compared on with the model",
+            "drawn ones, which tell less",
         ),
     ] = None,
 ) -> None:

@@ -10,7 +10,9 @@ import typer
 from stadx.experiments.settings import OneClassSettings
 
 from .console import ShownProgress, show_lines
-from .options import Device, Given, Written, built, check_device, settings_options
+from .opening import check_device
+from .options import Device
+from .setting_options import Given, Written, built, settings_options
 
 
 @settings_options(

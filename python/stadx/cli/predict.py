@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import BAD_INPUT, ShownProgress, check_outputs, fail, listing, say, write_json
-from .options import (
-    ModelFile,
-    OtherImageFpr,
-    OtherTargetFpr,
-    Region,
-    ScoringDevice,
-    Stride,
-    apply_region,
-    built,
-    json_option,
-    number,
-    open_model,
-)
+from .opening import apply_region, open_model
+from .options import ModelFile, OtherImageFpr, OtherTargetFpr, Region, ScoringDevice, Stride, json_option, number
+from .setting_options import built
 
 if TYPE_CHECKING:
     from stadx.evaluation.score_lines import Counts

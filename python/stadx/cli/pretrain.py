@@ -11,7 +11,9 @@ import typer
 from stadx.teachers.settings import PRESETS, PretrainSettings
 
 from .console import ShownProgress, check_outputs, say
-from .options import Device, Given, Written, built, check_device, refused, settings_options
+from .opening import check_device
+from .options import Device, refused
+from .setting_options import Given, Written, built, settings_options
 
 
 def _multiples(text: str) -> tuple[int, int]:

@@ -11,7 +11,8 @@ import typer
 from stadx.experiments.settings import BudgetName, Item
 
 from .console import BAD_INPUT, ShownProgress, fail, say, show_lines
-from .options import check_device, refused
+from .opening import check_device
+from .options import refused
 from .tables import show_reproduction
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from .console import ShownProgress, check_outputs, fail, say
-from .options import ScoringDevice, Stride, number, open_model
+from .opening import open_model
+from .options import ScoringDevice, Stride, number
 
 if TYPE_CHECKING:
     from stadx.detectors.base import Calibrated

@@ -14,21 +14,18 @@ from stadx.detectors.registry import STUDENT_TEACHER, detector_class, detector_n
 from stadx.detectors.student_teacher.settings import PRESETS, DetectorSettings, PresetName, for_images
 
 from .console import ShownProgress, listing, say
-from .options import (
-    KNOWN_SETS,
+from .opening import move, open_region
+from .options import KNOWN_SETS, Device, refused
+from .setting_options import (
     MEMORY,
     RANGE,
     SCALES,
     TEACHERS,
-    Device,
     Given,
     Written,
     built,
     given_options,
     image_size,
-    move,
-    open_region,
-    refused,
     settings_options,
 )
 

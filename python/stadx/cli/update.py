@@ -8,14 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from .console import ShownProgress, listing, say
-from .options import (
-    MEMORY,
-    Device,
-    ModelFile,
-    apply_region,
-    byte_count,
-    move,
-)
+from .opening import apply_region, move
+from .options import Device, ModelFile
+from .setting_options import MEMORY, byte_count
 
 _IMAGES = "a folder of images, a pattern such as 'new/ok_*.png', or a category"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,15 +11,14 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from tifffile import TiffFile
 
 from stadx.core.errors import DataError
 
-from .arrays import REAL, WHOLE, Array, checked, copy_of, open_array, plane_of
-from .decode import damaged, decode_image, is_wide_grey, open_file, pixel_limit
+from .arrays import REAL, WHOLE, Array, copy_of, open_array
 from .folders import IMAGE_SUFFIXES, LOSSY_SUFFIXES, natural_key, pages_of, subfolders, visible
 from .layouts import is_good_folder, mask_folder
 from .layouts.category import GOOD
+from .map_reading import read_mask_array, read_scores
 from .masks import Doubts, is_black_page, read_truth, truth_of
 from .pages import Page, page_of
 
@@ -30,12 +28,8 @@ MASK_SUFFIXES = IMAGE_SUFFIXES | {".npy"}
 _MAP_ENDINGS = ("_anomaly_map", "_map", "_scores")  # "_map" after the one that it ends
 _MASK_ENDINGS = ("_mask", "_gt")
 _PREDICTED = "_map.tiff"  # how `stadx predict` names its maps, beside overlays and masks of the same image
-_PILLOW_READS = ("bool", "uint8", "uint16", "int16", "int32", "float32")  # dtypes of TIFF, without loss
 
 Pair: TypeAlias = "tuple[Array, npt.NDArray[np.bool_] | npt.NDArray[np.uint8], str]"
-
-# It logs oddities of files that are readable all the same; without a handler they would go to the terminal.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -221,69 +215,10 @@ def _read_folders(items: list[MapItem], ignore_value: int | None, doubts: Doubts
         if item.mask is None or is_black_page(item.mask):
             truth = np.zeros(shape, np.uint8)
         elif item.mask.suffix.lower() == ".npy":
-            truth = _read_array_mask(item.mask, shape, item.path, ignore_value, doubts)
+            truth = read_mask_array(item.mask, shape, item.path, ignore_value, doubts)
         else:
             truth = read_truth(item.mask, shape, item.path, ignore_value, doubts)
         yield scores, truth.astype(np.bool_) if ignore_value is None else truth, item.defect
-
-
-def read_scores(path: Path) -> Array:
-    """A map [H, W] as stored, of any real dtype; raises `DataError` naming a file that is none."""
-    values = open_array(path, REAL) if path.suffix.lower() == ".npy" else _read_picture(path)
-    return copy_of(plane_of(values, path))
-
-
-def _read_picture(path: Path) -> Array:
-    """Values [H, W] of a grey picture as stored; of a TIFF of rare dtype maybe of more dimensions."""
-    values = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else None
-    if values is not None:
-        return values
-    image = decode_image(path)
-    if image.mode not in ("1", "L", "F") and not is_wide_grey(image):
-        raise DataError(f"{path}: is a colour picture, not a map; save the scores as float TIFF, .npy or grey PNG")
-    # Older Pillow widens 16 bits.
-    return np.asarray(image, np.uint16 if image.mode == "I" and image.format == "PNG" else None)
-
-
-def _read_tiff(path: Path) -> Array | None:
-    """Values of a TIFF with a dtype that Pillow cannot read, such as float64; None for all other files.
-
-    Raises `DataError` for several pages, of which Pillow would read the first without a word.
-    """
-    with open_file(path) as file:
-        try:
-            pages = TiffFile(file).pages
-            page, count = pages.first, len(pages)
-            height, width, dtype = page.imagelength, page.imagewidth, page.dtype
-        except Exception:  # no TIFF or a damaged one: `decode_image` says what is wrong
-            return None
-        if count > 1:
-            raise DataError(f"{path}: holds {count} pictures; save each map as a file of its own")
-        if dtype is None or dtype.name in _PILLOW_READS:
-            return None
-        if height * width > (limit := pixel_limit()):
-            raise DataError(f"{path}: {width}x{height} pixels, more than {limit}; raise STADX_MAX_PIXELS")
-        try:
-            values: Array = page.asarray()
-        except Exception as error:
-            raise damaged(path, error) from error
-    return checked(values, path, REAL)
-
-
-def _read_array_mask(
-    path: Path, shape: tuple[int, int], map_path: Path, ignore_value: int | None, doubts: Doubts
-) -> npt.NDArray[np.uint8]:
-    values = plane_of(open_array(path, WHOLE), path)
-    if values.shape != shape:
-        sizes = f"the mask is {list(values.shape)} but its map {map_path} is {list(shape)}"
-        raise DataError(f"{path}: {sizes}; give both the same size")
-    truth = truth_of(np.asarray(values), values, ignore_value, path, doubts)
-    if not truth.any():
-        raise DataError(
-            f"{path}: the mask marks no pixel of {map_path}; mark the defect with non-zero values, "
-            f"or move the map to a folder named {GOOD} and delete the mask"
-        )
-    return truth
 
 
 def _open_stacks(maps: Path, masks: Path, ignore_value: int | None) -> MapSet:

@@ -19,7 +19,8 @@ from stadx.core.errors import DataError
 
 from .arrays import Array
 from .decode import decode_image, open_file
-from .maps import MapSet, read_scores
+from .map_reading import read_scores
+from .maps import MapSet
 from .masks import BoolArray, check_size, region_files
 
 CONFIG = "defects_config.json"

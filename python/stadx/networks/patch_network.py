@@ -181,21 +181,18 @@ def normalize_images(images: Tensor) -> Tensor:
     return (x - mean) / std
 
 
-def dense_features_padded(net: PatchNetwork, padded: Tensor) -> Tensor:
-    """Descriptors of images that are padded already, in plain PyTorch: [B, 3, H + p - 1, W + p - 1] -> [B, d, H, W].
+def split_phases(layers: nn.Sequential, x: Tensor, p: int, height: int, width: int) -> tuple[Tensor, int, int, int]:
+    """All layers on padded images, a pool as four pools whose phases lie on the batch axis, the last pool's first.
 
-    Equal to cropping every patch and calling `net` on it, at 1/59 of the multiplications for p = 33: each pooling
-    becomes four pools, one per phase, laid on the batch axis (Bailer et al. 2017). Channels-last in memory.
+    Args:
+        layers: of a network whose receptive field is p x p pixels.
+        x: [B, C, height + p - 1, width + p - 1], whole multiples of the network's stride high and wide.
+
+    Returns:
+        Maps [4^pools · B, d, h, w], how many pools there were, and the positions h and w of each phase.
     """
-    batch, _, height, width = padded.shape
-    side = net.patch_size  # of the map of one single patch, after the layers walked so far
-    height, width = height - side + 1, width - side + 1
-    grid_h, grid_w = -(-height // net.stride) * net.stride, -(-width // net.stride) * net.stride
-    x = F.pad(padded, (0, grid_w - width, 0, grid_h - height))  # every phase gets equally many positions
-    x = x.contiguous(memory_format=torch.channels_last)
-    h, w = grid_h, grid_w  # positions per phase
-    pools = 0
-    for layer in net.layers:
+    side, h, w, pools = p, height, width, 0  # of the map of one single patch; positions per phase
+    for layer in layers:
         if isinstance(layer, nn.MaxPool2d):
             side, h, w, pools = side // 2, h // 2, w // 2, pools + 1
             rows, columns = 2 * (h + side - 1), 2 * (w + side - 1)
@@ -205,6 +202,22 @@ def dense_features_padded(net: PatchNetwork, padded: Tensor) -> Tensor:
             x = layer(x)
             if isinstance(layer, nn.Conv2d):
                 side -= layer.kernel_size[0] - 1
+    return x, pools, h, w
+
+
+def dense_features_padded(net: PatchNetwork, padded: Tensor) -> Tensor:
+    """Descriptors of images that are padded already, in plain PyTorch: [B, 3, H + p - 1, W + p - 1] -> [B, d, H, W].
+
+    Equal to cropping every patch and calling `net` on it, at 1/59 of the multiplications for p = 33: each pooling
+    becomes four pools, one per phase, laid on the batch axis (Bailer et al. 2017). Channels-last in memory.
+    """
+    batch, _, height, width = padded.shape
+    side = net.patch_size
+    height, width = height - side + 1, width - side + 1
+    grid_h, grid_w = -(-height // net.stride) * net.stride, -(-width // net.stride) * net.stride
+    x = F.pad(padded, (0, grid_w - width, 0, grid_h - height))  # every phase gets equally many positions
+    x = x.contiguous(memory_format=torch.channels_last)
+    x, pools, h, w = split_phases(net.layers, x, side, grid_h, grid_w)
     # batch axis: (a_n, b_n, …, a_1, b_1, image); pixel row: a_1 + 2 (a_2 + 2 (… + 2 i)). Channels stay innermost.
     n = 2 * pools
     channels = x.shape[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -208,20 +209,16 @@ def dense_score(
     biases: list[Tensor],
     mean: Tensor,
     std: Tensor,
-    *,
-    pool_shifts: int,
-    step: int,
-    offset: tuple[int, int],
-    size: tuple[int, int],
-    slope: float,
-    image: tuple[int, int],
+    **layer: Any,
 ) -> tuple[Tensor, Tensor]:
-    """As `stadx.ops.dense_score`, with plain weights: `dense_layer` of every network, then `ensemble_score`."""
+    """As `stadx.ops.dense_score`, with plain weights: `dense_layer` of every network, then `ensemble_score`.
+
+    Args:
+        xs, weights, biases, mean, std: as there.
+        layer: the keywords of `dense_layer`, `image` among them.
+    """
     descriptors = [
-        dense_layer(
-            x, w, b, pool_shifts=pool_shifts, step=step, offset=offset, size=size, slope=slope, image=image
-        ).permute(2, 0, 1)[None]
-        for x, w, b in zip(xs, weights, biases, strict=True)
+        dense_layer(x, w, b, **layer).permute(2, 0, 1)[None] for x, w, b in zip(xs, weights, biases, strict=True)
     ]
     e, v = ensemble_score(torch.stack(descriptors[1:]), descriptors[0], mean, std)
     return e[0], v[0]

@@ -19,8 +19,9 @@ from stadx.networks.border import Computed, computed_pixels
 from stadx.networks.upsampling import upsample
 from stadx.networks.windows import TensorRows
 
-from ..thresholds import HeldOutScores, folds, split
+from ..thresholds import HeldOutScores
 from .cpu_scorer import CpuScorer
+from .division import Division
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision, GpuScorer
 from .normalization import Normalization
@@ -43,28 +44,6 @@ class ErrorMaps(NamedTuple):
     v: Tensor
     computed: Computed
     inside: Tensor | None = None
-
-
-class Division(NamedTuple):
-    """Which training images students learn from, by number, and which judge.
-
-    Attributes:
-        learned: those that students learn from.
-        held_out: those that none learns from.
-        folds: instead of these, of each student those of `learned` that it leaves out.
-    """
-
-    learned: list[int]
-    held_out: list[int]
-    folds: list[list[int]]
-
-    @staticmethod
-    def of(settings: DetectorSettings, images: int) -> Division:
-        """Of so many images. Raises `DataError` if there is but one."""
-        learned, held_out = split(images, settings.held_out, settings.seed, settings.image_fpr)
-        if settings.cross and settings.students > 1:
-            return Division(sorted(learned + held_out), [], folds(images, settings.students, settings.seed))
-        return Division(learned, held_out, [])
 
 
 def check_region(source: ImageSource, settings: DetectorSettings) -> None:

@@ -28,8 +28,9 @@ from ..base import Prediction
 from ..model_files import held_out_scores, read_calibrated, write_calibrated
 from ..roi import RoiMask, band_region, bands_outside_lowest, outside_lowest, region_of, roi_argument
 from ..thresholds import HeldOutScores
-from .calibration import Division, calibrate, check_region, unseen_errors
+from .calibration import calibrate, check_region, unseen_errors
 from .cpu_scorer import CpuScorer
+from .division import Division
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision, GpuScorer
 from .known_images import KnownImages
@@ -38,7 +39,7 @@ from .model_file import DETECTOR_VERSION, file_of, parts_of
 from .normalization import Normalization
 from .scoring import Scorer, score_bands, score_images
 from .settings import PRESETS
-from .students import train_students
+from .students import train_scales
 from .updatable import UpdatableDetector
 from .update import check_memory
 
@@ -109,22 +110,9 @@ class Detector(UpdatableDetector):
         check_memory(region, self.memory_bytes)
         division = Division.of(self, len(source))
         files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
-        trained = [
-            train_students(
-                teacher,
-                source,
-                division.learned,
-                self,
-                held_out=division.held_out,
-                folds=division.folds,
-                progress=progress,
-                checkpoint_path=file,
-                device=self.device,
-            )
-            for teacher, file in zip(teachers, files, strict=True)
-        ]
-        self.ensembles_ = [scale.ensemble for scale in trained]
-        self.history_ = [scale.history for scale in trained]
+        self.ensembles_, self.history_ = train_scales(
+            teachers, source, division, self, progress=progress, files=files, device=self.device
+        )
         self._gpu_scorer = None
         where = self.device, self.gpu_precision
         errors = unseen_errors(self.ensembles_, source, division, self.stride, progress, *where)

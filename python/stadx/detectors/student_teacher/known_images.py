@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .calibration import Division
+from .division import Division
 
 LEARNED, UNLEARNED = -1, -2
 """Instead of the number of the student that left an image out: all may have learned from it, or none has."""

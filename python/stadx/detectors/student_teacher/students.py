@@ -31,6 +31,7 @@ from stadx.networks.training import (
 from stadx.networks.windows import TensorRows, padded_window
 
 from .batches import Batches, mean_inside
+from .division import Division
 from .ensemble import Ensemble
 from .settings import TRAINING, DetectorSettings
 from .targets import TeacherTargets
@@ -197,6 +198,43 @@ def train_students(
     for network in (teacher, *students):
         network.cpu()
     return TrainedStudents(Ensemble(teacher, students, mean.cpu(), std.cpu(), inside), history)
+
+
+def train_scales(
+    teachers: Sequence[PatchNetwork],
+    source: ImageSource,
+    division: Division,
+    settings: DetectorSettings,
+    *,
+    progress: Progress,
+    files: Sequence[str | None],
+    device: torch.device,
+    starts: Sequence[Ensemble | None] = (),
+    repeats: Sequence[int] = (),
+) -> tuple[list[Ensemble], list[list[dict[str, float]]]]:
+    """Ensembles and histories of all scales: `train_students` one after the other.
+
+    Args:
+        teachers, files, starts: of every scale; `checkpoint_path` and `start` there.
+        division: of the images of `source`.
+    """
+    trained = [
+        train_students(
+            teacher,
+            source,
+            division.learned,
+            settings,
+            held_out=division.held_out,
+            folds=division.folds,
+            start=start,
+            repeats=repeats,
+            progress=progress,
+            checkpoint_path=file,
+            device=device,
+        )
+        for teacher, file, start in zip(teachers, files, starts or [None] * len(teachers), strict=True)
+    ]
+    return [scale.ensemble for scale in trained], [scale.history for scale in trained]
 
 
 def _figures(loss: float, history: list[dict[str, float]]) -> dict[str, float]:

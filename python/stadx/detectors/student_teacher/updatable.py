@@ -22,7 +22,8 @@ from stadx.networks.choices import Padding
 from ..base import Calibrated
 from ..lineage import Entry, new_entry
 from ..thresholds import HeldOutScores
-from .calibration import Division, check_region
+from .calibration import check_region
+from .division import Division
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision
 from .known_images import UNLEARNED, KnownImages, left_out_of

@@ -19,13 +19,14 @@ from stadx.data.roi import Roi, RoiInput
 from stadx.data.source import ImageSource
 
 from ..thresholds import HeldOutScores, folds, joined_scores, split
-from .calibration import Division, calibrate, judges, unseen_errors
+from .calibration import calibrate, judges, unseen_errors
+from .division import Division
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision
 from .known_images import LEARNED, UNLEARNED, left_out_of
 from .normalization import Normalization
 from .settings import DetectorSettings
-from .students import train_students
+from .students import train_scales
 
 FORGETFUL = (
     "the model keeps no image that its students learned from, and none are given: they would forget them, so they stay "
@@ -247,25 +248,18 @@ def updated(
         return Updated([*ensembles], [*normalizations], joined, [], gathered.left_out, judged, False, [note])
     division = division_of(gathered, settings)
     repeats = repeats_of(division.learned, gathered)
-    trained = [
-        train_students(
-            copy.deepcopy(ensemble.teacher),
-            source,
-            division.learned,
-            settings,
-            held_out=division.held_out,
-            folds=division.folds,
-            start=ensemble,
-            repeats=repeats,
-            progress=progress,
-            checkpoint_path=file,
-            device=device,
-        )
-        for ensemble, file in zip(ensembles, files, strict=True)
-    ]
-    now = [scale.ensemble for scale in trained]
+    now, history = train_scales(
+        [copy.deepcopy(ensemble.teacher) for ensemble in ensembles],
+        source,
+        division,
+        settings,
+        progress=progress,
+        files=files,
+        device=device,
+        starts=ensembles,
+        repeats=repeats,
+    )
     statistics, found = calibrate(unseen_errors(now, source, division, *where), *after)
     judged = [index for _, index in judges(source, division, stride)]
     notes = [UNKNOWN.format(images=gathered.unknown)] if gathered.unknown else []
-    history = [scale.history for scale in trained]
     return Updated(now, statistics, found, history, left_out_of(division, len(source)), judged, True, notes)

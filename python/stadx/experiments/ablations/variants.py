@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
-from stadx.detectors.student_teacher.calibration import Division, ErrorMaps, calibrate, unseen_errors
+from stadx.detectors.student_teacher.calibration import ErrorMaps, calibrate, unseen_errors
 from stadx.detectors.student_teacher.detector import Detector
+from stadx.detectors.student_teacher.division import Division
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.settings import Terms
 

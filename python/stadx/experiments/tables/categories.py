@@ -19,8 +19,9 @@ from stadx.core.version import versions
 from stadx.data.layouts import categories, open_category, training_images
 from stadx.data.source import ImageSource, fingerprint
 from stadx.detectors.baselines import METHODS, Baseline, DescriptorBaseline
-from stadx.detectors.student_teacher.calibration import Division, calibrate, unseen_errors
+from stadx.detectors.student_teacher.calibration import calibrate, unseen_errors
 from stadx.detectors.student_teacher.detector import Detector
+from stadx.detectors.student_teacher.division import Division
 from stadx.evaluation.measured_detector import MeasuredDetector
 from stadx.evaluation.of_detector import evaluate
 from stadx.teachers.teacher_files import shipped_teacher
