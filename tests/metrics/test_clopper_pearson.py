@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import beta
 
 from stadx.core.errors import DataError
-from stadx.metrics.intervals import clopper_pearson, percent
+from stadx.metrics.intervals import clopper_pearson, korn_graubard, percent
 
 
 def quantiles(k: int, n: int, confidence: float) -> tuple[float, float]:
@@ -60,3 +60,12 @@ def test_shares_are_said_without_powers_of_ten() -> None:
     shares = [0, 0.00449, 0.134, 0.996, 1]
     assert [percent(share) for share in shares] == ["0 %", "0.45 %", "13 %", "100 %", "100 %"]
     assert percent(0.9995, 4) == "99.95 %"
+
+
+def test_images_that_are_not_independent_count_as_fewer() -> None:
+    assert korn_graubard(8, 160, 160) == clopper_pearson(8, 160)
+    assert korn_graubard(8, 160, 80) == pytest.approx(clopper_pearson(4, 80), abs=1e-12)
+    low, high = korn_graubard(8, 160, 90.5)
+    k, n = 8 * 90.5 / 160, 90.5
+    assert low == pytest.approx(beta.ppf(0.025, k, n - k + 1), abs=1e-9)
+    assert high == pytest.approx(beta.ppf(0.975, k + 1, n - k), abs=1e-9)

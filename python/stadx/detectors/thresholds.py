@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stadx.core.errors import DataError, StadxError
 from stadx.metrics.image_score import image_scores
-from stadx.metrics.intervals import clopper_pearson, percent
+from stadx.metrics.intervals import independent_number, korn_graubard, percent
 from stadx.networks.upsampling import upsample
 
 _LEVELS = 4096  # false-positive rates at which the held-out scores are kept
@@ -89,7 +89,7 @@ class HeldOutScores(NamedTuple):
     Attributes:
         fprs, scores: float32 [n]; a threshold of scores[i] flags the share fprs[i] of the pixels, see
             `threshold_levels`.
-        image_scores: float32 [4, images], see `strided_image_scores`.
+        image_scores: float32 [4, images], in the images' order, see `strided_image_scores`.
     """
 
     fprs: NDArray[np.float32]
@@ -169,15 +169,17 @@ def image_threshold_at(image_fpr: float, scores: NDArray[np.float32]) -> float:
 
     That is place `image_fpr` · (n + 1) of the n scores, the highest being the first, interpolated between two: of n + 1
     images of one kind each is as likely as any other to have the k-th highest score. Where that is before the first,
-    the highest.
+    the highest. Of images that say no more than fewer independent ones each of these has n / `independent` places.
 
     Args:
         image_fpr: in [0, 1].
-        scores: of good images that no student learned from, [n].
+        scores: of good images that no student learned from, [n], in their order.
     """
     falling = np.sort(scores)[::-1].astype(np.float64)
     places = np.arange(1, len(falling) + 1)
-    return float(np.interp(image_fpr * (len(falling) + 1), places, falling))
+    independent = independent_number(scores)
+    beyond_first = image_fpr * (independent + 1) - 1
+    return float(np.interp(1 + beyond_first * len(falling) / independent, places, falling))
 
 
 def counted_image_threshold_at(image_fpr: float, scores: NDArray[np.float32]) -> float:
@@ -193,7 +195,8 @@ class FalseAlarms(NamedTuple):
         asked: the share that was asked for; None if the threshold was chosen otherwise.
         flagged: good images above the threshold, of those that judged.
         images: how many judged.
-        low, high: the true share lies between these with 95 % confidence (Clopper–Pearson).
+        low, high: the true share lies between these with 95 % confidence (Clopper–Pearson; Korn–Graubard).
+        independent: how many independent images say as much as those, see `independent_number`.
     """
 
     asked: float | None
@@ -201,12 +204,15 @@ class FalseAlarms(NamedTuple):
     images: int
     low: float
     high: float
+    independent: float
 
     @classmethod
     def of(cls, asked: float | None, threshold: float, scores: NDArray[np.float32]) -> FalseAlarms:
-        """Of the image scores [n] of good images that no student learned from."""
-        flagged = int((scores > threshold).sum())
-        return cls(asked, flagged, len(scores), *clopper_pearson(flagged, len(scores)))
+        """Of the image scores [n] of good images that no student learned from, in their order."""
+        flagged, independent = int((scores > threshold).sum()), independent_number(scores)
+        return cls(
+            asked, flagged, len(scores), *korn_graubard(flagged, len(scores), independent), round(independent, 1)
+        )
 
     def sentence(self) -> str:
         """Say it, and what more images would bring."""
@@ -215,7 +221,12 @@ class FalseAlarms(NamedTuple):
             f"{asked}Of the {self.images} good images that judged {self.flagged} exceed the image threshold: with 95 % "
             f"confidence it flags {percent(self.low)} to {percent(self.high)} of good ones."
         )
-        if self.asked and self.asked * (self.images + 1) < 1:
+        if self.independent < self.images:
+            said += (
+                f" Images that follow each other score alike, as several of one part do: the {self.images} say no more "
+                f"than {self.independent:.0f} of different parts."
+            )
+        if self.asked and self.asked * (self.independent + 1) < 1:
             needed = _images_needed(self.asked)
             return (
                 f"{said} These are too few to promise {percent(self.asked)}, so the threshold is not below the "
@@ -228,7 +239,7 @@ class FalseAlarms(NamedTuple):
     def _more(self) -> int:
         """How many more images would bring `high` below twice what was asked for; 0 if it is."""
         assert self.asked
-        images = self.images
-        while clopper_pearson(int(self.asked * images), images)[1] >= 2 * self.asked:
+        images, share = self.images, self.independent / self.images
+        while korn_graubard(int(self.asked * images), images, share * images)[1] >= 2 * self.asked:
             images += max(1, images // 50)
         return images - self.images

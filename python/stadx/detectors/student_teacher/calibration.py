@@ -79,6 +79,7 @@ def unseen_errors(
     multiplies e and v of all, but does not make them smaller.
     """
     judged = judges(source, division, stride)
+    every = -(-len(judged) // _GAP_IMAGES)
 
     def scorer(ensemble: Ensemble) -> Scorer:
         return GpuScorer([ensemble], [], device, precision) if device.type == "cuda" else CpuScorer([ensemble])
@@ -99,7 +100,7 @@ def unseen_errors(
                 e, v = errors(together, image)
                 computed = ensemble.computed(TensorRows(image), stride)
                 maps = ErrorMaps(e, v, computed, inside)
-                if division.folds and len(found) < _GAP_IMAGES:
+                if division.folds and len(found) % every == 0:
                     unseen += _total(errors(alone[student], image)[0] - v, maps)
                     seen += _total(e, maps)
                 found.append(maps)
@@ -111,7 +112,7 @@ def unseen_errors(
 
 
 def judges(source: ImageSource, division: Division, stride: int) -> list[tuple[int, int]]:
-    """The images that judge, each with the number of the student that left it out; as many as memory has room for."""
+    """The images that judge, in their order, each with the student that left it out; as many as memory has room for."""
     turns = zip_longest(*division.folds) if division.folds else ((index,) for index in division.held_out)
     judged: list[tuple[int, int]] = []
     pixels = 0
@@ -120,7 +121,7 @@ def judges(source: ImageSource, division: Division, stride: int) -> list[tuple[i
         if judged and pixels > _MOST_PIXELS:
             break
         judged.append((student, index))
-    return judged
+    return sorted(judged, key=lambda pair: pair[1])
 
 
 def normalization_of(errors: Sequence[ErrorMaps], terms: Terms = "both", level: float = 0.0) -> Normalization:
