@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -113,6 +114,12 @@ def test_keys_decide_and_undo(page: Path, opened: Open) -> None:
     tab.locator("#list button").nth(3).click()
     ready(tab)
     tab.locator("#defect").click()
+    press(tab, "p", "p", "p")
+    tab.keyboard.down("G")
+    tab.keyboard.down("G")  # held down
+    tab.keyboard.up("G")
+    ready(tab)
+    assert counts(tab).startswith("1 good 1 defect 1 unsure 1 undecided")
     assert tab.locator("#list i").all_inner_texts() == ["good", "unsure", "", "defect"]
 
 
@@ -185,11 +192,27 @@ def test_a_closed_tab_loses_nothing(page: Path, opened: Open, tmp_path: Path) ->
     tab = opened(page)
     assert counts(tab) == "0 good 1 defect 1 unsure 2 undecided 2 flagged 4 images"
     assert tab.locator("#name").inner_text() == "c.png"  # where the last time ended
-    assert tab.locator("#saved").inner_text() == "2 changes since the last save"
+    assert tab.locator("#saved").inner_text() == "3 changes since the last save"
+    tab.locator("#save").click()
+    tab.reload()
+    ready(tab)
+    assert tab.locator("#saved").inner_text() == ""
     press(tab, "p", "p")
     assert tab.evaluate("view.maskAddress() === judged[0].mask && judged[0].mask !== null")
     other, _ = made_review(tmp_path / "photos", tmp_path / "other")
     assert "4 undecided" in counts(opened(other))  # another review has decisions of its own
+
+
+def test_names_that_are_no_unicode(opened: Open, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", {"a.png": 90})
+    odd = photos / os.fsdecode(b"\xff\xe9.png")
+    (photos / "a.png").rename(odd)
+    page, _ = made_review(photos, tmp_path / "out")
+    tab = opened(page)
+    press(tab, "g")
+    review = read_review(saved_by(tab, tmp_path, lambda: tab.keyboard.press("s")))
+    assert review.judged[0].path == odd
+    review.check_images(review.judged)
 
 
 def test_filters(page: Path, opened: Open) -> None:

@@ -3,7 +3,7 @@
 
 const review = JSON.parse(document.getElementById("review").textContent);
 const $ = (id) => document.getElementById(id);
-const key = (index) => `stadx-review ${review.id} ${index}`;
+const key = (name) => `stadx-review ${review.id} ${name}`; // in the browser, of an image's number or else
 const DECISIONS = ["good", "defect", "unsure"];
 
 const images = review.images;
@@ -11,22 +11,26 @@ const judged = images.map((_, index) => kept(index)); // null, or decision, thre
 const changes = []; // of changes: which image, and what it was before
 const rows = images.map(row);
 let current = -1;
-let unsaved = judged.filter(Boolean).length;
+let unsaved = stored("unsaved") ?? 0; // changes since the last save
 const view = new View($("stage"), review.colours, () => paint());
 
-function kept(index) {
+function stored(name) {
   try {
-    const found = JSON.parse(localStorage.getItem(key(index)));
-    return found && DECISIONS.includes(found.decision) ? found : null;
+    return JSON.parse(localStorage.getItem(key(name)));
   } catch {
     return null;
   }
 }
 
-function keep(index) {
+function kept(index) {
+  const found = stored(index);
+  return DECISIONS.includes(found?.decision) ? found : null;
+}
+
+function store(name, value) {
   try {
-    if (judged[index]) localStorage.setItem(key(index), JSON.stringify(judged[index]));
-    else localStorage.removeItem(key(index));
+    if (value) localStorage.setItem(key(name), JSON.stringify(value));
+    else localStorage.removeItem(key(name));
   } catch {
     trouble("This browser keeps no more decisions: save before you close the page.");
     window.onbeforeunload = (event) => { if (unsaved) event.preventDefault(); };
@@ -151,7 +155,8 @@ function change(index, after) {
 function set(index, after) {
   judged[index] = after;
   unsaved += 1;
-  keep(index);
+  store(index, after);
+  store("unsaved", unsaved);
 }
 
 function decide(decision) {
@@ -187,6 +192,7 @@ function save() {
   Object.assign(document.createElement("a"), { href: address, download: "review.json" }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
   unsaved = 0;
+  store("unsaved", 0);
   refresh();
 }
 
@@ -243,12 +249,12 @@ $("filter").addEventListener("change", () => {
 });
 document.addEventListener("keydown", (event) => {
   if (event.altKey || event.target.matches("select, input")) return;
-  if (event.ctrlKey || event.metaKey) {
-    if (event.key.toLowerCase() !== "z" || event.shiftKey) return;
-  }
-  if (event.key === "[" || event.key === "]") resize(event.key === "[" ? -5 : 5);
-  else if (Object.hasOwn(keys, event.key)) actions[keys[event.key]]();
-  else return;
+  const pressed = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if ((event.ctrlKey || event.metaKey) && (pressed !== "z" || event.shiftKey)) return;
+  const action = keys[pressed];
+  if (pressed === "[" || pressed === "]") resize(pressed === "[" ? -5 : 5);
+  else if (!Object.hasOwn(keys, pressed)) return;
+  else if (!event.repeat || action === "next" || action === "back") actions[action](); // a key held down decides once
   event.preventDefault();
 });
 
