@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from brightness import Brightness
 from reviews import ODD, made_review, write_photos
 
 from stadx.data.masks import mask_pixels
@@ -137,8 +139,9 @@ def test_the_slider_recolours_at_once(page: Path, opened: Open) -> None:
     assert heat_at(tab, 29, 15) != [255, 255, 255, 255] and heat_at(tab, 5, 5) != before  # the button is still down
     tab.mouse.up()
     assert float(tab.locator("#cut").inner_text()) > 1
-    press(tab, "n", "p")  # keys go to the page again, not to the slider
-    assert tab.locator("#name").inner_text() == "a.png"
+    press(tab, "ArrowRight")  # keys go to the page again, not to the slider
+    assert tab.locator("#name").inner_text() == ODD
+    press(tab, "p")
     tab.locator("#own").click()
     assert tab.locator("#cut").inner_text() == own and heat_at(tab, 5, 5) == before
     press(tab, "h")
@@ -147,6 +150,15 @@ def test_the_slider_recolours_at_once(page: Path, opened: Open) -> None:
     tab.locator("#opacity").focus()
     tab.keyboard.press("Home")
     assert tab.evaluate("getComputedStyle(view.heat).opacity") == "0"
+
+
+def test_scores_far_above_the_threshold_are_told_apart(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Brightness, "threshold_", 0.05)
+    tab = opened(made_review(write_photos(tmp_path / "photos", {"a.png": 100}), tmp_path / "out")[0])
+    square, around = tab.evaluate("[view.levels[15 * 60 + 35], view.levels[0]]")
+    assert square == math.ceil(200 / 255 / 0.0005) and around == math.ceil(100 / 255 / 0.0005)
 
 
 def test_masks_are_painted_and_saved(page: Path, opened: Open, tmp_path: Path) -> None:
