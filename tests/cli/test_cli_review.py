@@ -62,7 +62,7 @@ def test_the_good_ones_are_learned(places: dict[str, Path], tmp_path: Path) -> N
     out = tmp_path / "m2.safetensors"
     result = stadx("update", places["model"], "--from", places["review"], "--out", out, "--steps", 2)
     assert result.exit_code == 0, result.output
-    assert "Review: 3 good, 4 defect, 1 unsure; the good ones are learned." in result.stderr
+    assert "Review: 3 good, 4 defect, 1 unsure; the good ones are the new images." in result.stderr
     assert "Images: 3 new, 10 old; 2 steps." in result.stderr
     learned = Detector.load(out).origin()["lineage"][-1]["sha256"]
     by_path = {image["path"]: image["sha256"] for image in content_of(places["root"] / "out/review.html")["images"]}

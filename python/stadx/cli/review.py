@@ -135,5 +135,5 @@ def good_images(review: Path, folder: Path | None, model: Model) -> list[Path]:
         raise DataError(f"{review}: no image is judged good ({read.counts()}), so there is nothing to learn")
     with ShownProgress() as progress:
         read.check_images(good, progress)
-    say(f"Review: {read.counts()}; the good ones are learned.")
+    say(f"Review: {read.counts()}; the good ones are the new images.")
     return [image.path for image in good]
