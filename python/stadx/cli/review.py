@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import BAD_INPUT, ShownProgress, fail, listing, say
-from .options import (
-    ModelFile,
-    OtherImageFpr,
-    OtherTargetFpr,
-    Region,
-    ScoringDevice,
-    Stride,
-    apply_region,
-    number,
-    open_model,
-)
+from .opening import apply_region, open_model
+from .options import ModelFile, OtherImageFpr, OtherTargetFpr, Region, ScoringDevice, Stride, number
 
 if TYPE_CHECKING:
     from stadx.detectors.base import Calibrated
