@@ -25,6 +25,7 @@ from .plot import plot
 from .predict import predict
 from .pretrain import pretrain
 from .reproduce import reproduce
+from .review import from_review, review
 from .submit import ad2
 from .train import train
 from .update import update
@@ -94,6 +95,7 @@ _add(
     "stadx predict bottle.safetensors photos/ new.png --out found --min-area 20 --export csv",
     "stopped; the images scored so far are in the output folder",
 )
+_add(review, "stadx review bottle.safetensors photos/new --out review")
 _add(evaluate, "stadx evaluate bottle.safetensors mvtec_ad/bottle --report b.html")
 _add(compare, "stadx compare bottle.safetensors bottle2.safetensors mvtec_ad/bottle --html changes.html")
 _add(evaluate_maps, "stadx evaluate-maps maps/ mvtec_ad/bottle/ground_truth --compare")
@@ -106,4 +108,5 @@ _add(
 _add(export, "stadx export bottle.safetensors --size 700,900 --check photos/good --out bottle.onnx")
 _add(info, "stadx info")
 _add(check, "stadx data check mvtec_ad/bottle", place=data_app)
+_add(from_review, "stadx data from-review review.json --out reviewed", place=data_app)
 _add(ad2, "stadx submit ad2 models/ mvtec_ad_2 --out ad2.tar.gz", place=submit_app)

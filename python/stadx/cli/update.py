@@ -10,6 +10,7 @@ import typer
 from .console import ShownProgress, listing, say
 from .opening import apply_region, move
 from .options import Device, ModelFile
+from .review import FROM_REVIEW, good_images, model_of
 from .setting_options import MEMORY, byte_count
 
 _IMAGES = "a folder of images, a pattern such as 'new/ok_*.png', or a category"
@@ -17,9 +18,13 @@ _IMAGES = "a folder of images, a pattern such as 'new/ok_*.png', or a category"
 
 def update(
     model: ModelFile,
-    images: Annotated[Path, typer.Argument(help=f"Further good images: {_IMAGES}.")],
+    images: Annotated[
+        Path | None,
+        typer.Argument(help=f"Further good images: {_IMAGES}. With --from: where the reviewed folder is now."),
+    ] = None,
     *,
     out: Annotated[Path, typer.Option(help="Model file to write; the other stays as it is.")],
+    review: Annotated[Path | None, FROM_REVIEW] = None,
     old: Annotated[
         Path | None,
         typer.Option(
@@ -55,8 +60,13 @@ def update(
     from stadx.detectors.registry import load_model
     from stadx.detectors.student_teacher.detector import Detector
 
+    if images is None and review is None:
+        raise typer.BadParameter("name further good images, or a review by --from", param_hint="IMAGES")
+    new: list[Path] = []
     with listing():
-        new, replayed = training_images(images), None if old is None else training_images(old)
+        if images is not None and review is None:
+            new = training_images(images)
+        replayed = None if old is None else training_images(old)
     check_writable(out)
     through = is_written_through(out)
     if not through and out.resolve() == model.resolve():
@@ -64,6 +74,8 @@ def update(
     detector = load_model(model)
     if not isinstance(detector, Detector):
         raise DataError(f"{model}: a {detector.method} model cannot learn further images; train it anew")
+    if review is not None:
+        new = good_images(review, images, model_of(detector, model))
     if memory is not None:
         detector.memory_bytes = byte_count(memory)
     move(detector, device)

@@ -16,6 +16,7 @@ from stadx.core.errors import DataError
 from .depths import range_of_files, range_of_tensors
 from .frames import Channels, deep_in_range, frames_of, rgb_batch
 from .frames import ImageInput as ImageInput
+from .image_hash import image_hash
 from .layouts import training_images
 from .layouts.patterns import named_images
 from .pages import page_of
@@ -93,7 +94,7 @@ class ImageSource:
             if isinstance(item, Tensor):
                 if passing and item.dtype != torch.uint16:  # those only when the range of all is known
                     self._sizes[len(self)] = item.shape[1], item.shape[2]
-                    self._hashes[len(self)] = _image_hash(item)
+                    self._hashes[len(self)] = image_hash(item)
                     item = resize(item[None], self.size)[0]
                 self._items.append(item.cpu())
             elif os.path.isdir(item):
@@ -137,7 +138,7 @@ class ImageSource:
                 image = _read(image, self.value_range)
             size = self._sizes.get(index, (image.shape[1], image.shape[2]))
             if index not in self._hashes:
-                self._hashes[index] = _image_hash(image)
+                self._hashes[index] = image_hash(image)
             image = resize(image[None], self.size)[0]
             item = image, self._inside(index, size, (image.shape[1], image.shape[2]))
             used = image.nbytes + (0 if item[1] is None else item[1].nbytes)
@@ -181,12 +182,6 @@ class ImageSource:
             return hashlib.sha256(f"{self.size} {fingerprint(paths)}{values}".encode()).hexdigest()
         each = (_pixels_hash(i, self.size) if isinstance(i, Tensor) else fingerprint([i]) for i in self._items)
         return hashlib.sha256(("".join(each) + values).encode()).hexdigest()
-
-
-def _image_hash(image: Tensor) -> str:
-    digest = hashlib.sha256(f"{image.dtype} {list(image.shape)}".encode())
-    digest.update(image.contiguous().cpu().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _pixels_hash(images: Tensor, size: ImageSize) -> str:

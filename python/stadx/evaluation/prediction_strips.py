@@ -129,7 +129,7 @@ def check_finite(scores: NDArray[np.float32], path: Path) -> None:
 
 
 class Reduction:
-    """An image and its scores, both made smaller band by band to at most `OVERLAY_SIDE` pixels a side.
+    """An image and its scores, both made smaller band by band to at most `side` pixels a side; None: `OVERLAY_SIDE`.
 
     Attributes:
         pixels: the mean of each block of pixels, uint8 [h, w, 3].
@@ -137,8 +137,8 @@ class Reduction:
         mask: whether any pixel of a block was marked, bool [h, w].
     """
 
-    def __init__(self, height: int, width: int) -> None:
-        self._block = math.ceil(max(height, width) / OVERLAY_SIDE)
+    def __init__(self, height: int, width: int, side: int | None = None) -> None:
+        self._block = math.ceil(max(height, width) / (side or OVERLAY_SIDE))
         self._height = height
         self._columns = np.arange(0, width, self._block)
         self._widths = np.diff(self._columns, append=width)
