@@ -18,7 +18,7 @@ from stadx.evaluation.review import writing
 from stadx.evaluation.review.data_set import write_data_set
 from stadx.evaluation.review.reading import read_review
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra browser (pip install playwright)")
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (apt-get install chromium)")
 
