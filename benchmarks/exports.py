@@ -7,7 +7,6 @@ not depend on them.
 from __future__ import annotations
 
 import argparse
-import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -27,9 +26,10 @@ def random_detector(scales: tuple[int, ...], stride: int, students: int = 3, ima
     """A detector of the default settings whose networks learned nothing."""
     ensembles = []
     for p in scales:
-        teacher = PatchNetwork(p)
-        teacher.init_from_data(torch.randn(64, 3, p, p))
-        networks = [copy.deepcopy(teacher).eval().requires_grad_(False) for _ in range(students + 1)]
+        networks = [PatchNetwork(p) for _ in range(students + 1)]  # equal ones would be computed once by some runtimes
+        for network in networks:
+            network.init_from_data(torch.randn(64, 3, p, p))
+            network.eval().requires_grad_(False)
         ensembles.append(Ensemble(networks[0], networks[1:], torch.zeros(128), torch.ones(128), True))
     settings = Detector(scales, students, image_size, stride=stride).settings
     normalizations = [Normalization(1.0, 1.0, 1.0, float("inf"), 1.0, 0.5)] * len(scales)
