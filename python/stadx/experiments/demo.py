@@ -25,7 +25,7 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """How much work the demonstration does: images per category, and training; and what is to be said of its figures."""
+    """How much work the demonstration does, images per category and training, and what its report says of that."""
 
     train: int
     test_good: int
