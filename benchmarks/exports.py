@@ -22,7 +22,9 @@ from stadx.detectors.thresholds import HeldOutScores
 from timing import Competitor, interleaved
 
 
-def random_detector(scales: tuple[int, ...], stride: int, students: int = 3, image_size: int = 256) -> Detector:
+def random_detector(
+    scales: tuple[int, ...], stride: int, students: int = 3, image_size: int | tuple[int, int] = 256
+) -> Detector:
     """A detector of the default settings whose networks learned nothing."""
     ensembles = []
     for p in scales:

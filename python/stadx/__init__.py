@@ -56,6 +56,10 @@ _MODULES = {"export": "detectors.export", "metrics": "metrics", "ops": "ops", "t
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: torch takes seconds, and `stadx --help` needs none of it."""
+    if name == "_C":  # asked for once: the import sets it
+        from .core.native import native_module
+
+        return native_module()
     if name in _MODULES:
         return import_module(f".{_MODULES[name]}", __name__)
     for module, names in _HOMES.items():

@@ -28,7 +28,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files.write_model(path, "teacher", TEACHER_VERSION, {"network": net.settings, "card": {}}, net.state_dict())
     monkeypatch.setattr("stadx.teachers.teacher_files.shipped_teacher", lambda _: path)
     monkeypatch.setattr(demo, "IMAGE_SIZE", 48)
-    tiny = demo.DemoSettings(train=3, test_good=1, test_defect=1, students=1, steps=2)
+    tiny = demo.DemoSettings(train=3, test_good=1, test_defect=1, students=1, steps=2, note=demo.QUICK.note)
     monkeypatch.setattr(demo, "QUICK", tiny)
 
 
@@ -46,6 +46,7 @@ def test_the_demo_writes_models_maps_and_a_report_and_says_where(tmp_path: Path)
         "weave.safetensors",
     }
     text = (out / "report.html").read_text(encoding="utf-8")
+    assert "to see that everything runs" in text and "to see that everything runs" in " ".join(result.stderr.split())
     for name in ("weave", "washer"):
         assert name in result.stdout and f"<h2>{name}</h2>" in text
         maps = sorted((out / "maps" / name).glob("*_map.tiff"))

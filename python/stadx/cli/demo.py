@@ -21,7 +21,10 @@ def demo(
     check_writable(out / "report.html")
     from stadx.experiments.demo import FULL, QUICK, REPORT, run_demo
 
+    settings = QUICK if quick else FULL
     with ShownProgress() as progress:
-        evaluations = run_demo(out, QUICK if quick else FULL, progress=progress)
+        evaluations = run_demo(out, settings, progress=progress)
     show(metrics_table(evaluations))
+    if settings.note:
+        say(settings.note)
     say(f"Report: {(out / REPORT).resolve()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from .errors import NotBuiltError
 from .version import versions
 
 
@@ -31,6 +32,8 @@ def facts() -> dict[str, str]:
     found = dict(versions())
     try:
         from stadx import _C
+    except NotBuiltError as error:
+        found["native operators"] = str(error)
     except ImportError as error:
         found["native operators"] = f"cannot be loaded ({error}); install again with: pip install ."
     else:

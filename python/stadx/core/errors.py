@@ -23,5 +23,9 @@ class MissingExtraError(StadxError, ImportError):
     """An optional dependency that is not installed."""
 
 
+class NotBuiltError(StadxError, ImportError):
+    """The compiled operators, the module stadx._C, which are missing or do not load with the installed PyTorch."""
+
+
 class DataWarning(UserWarning):
     """Something about an image that is read otherwise than it may be meant; the command line prints it."""

@@ -25,17 +25,26 @@ REPORT = "report.html"
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """How much work the demonstration does: images per category, and training."""
+    """How much work the demonstration does, images per category and training, and what its report says of that."""
 
     train: int
     test_good: int
     test_defect: int
     students: int
     steps: int
+    note: str = ""
 
 
 FULL = DemoSettings(train=60, test_good=6, test_defect=9, students=3, steps=250)
-QUICK = DemoSettings(train=8, test_good=2, test_defect=3, students=1, steps=30)
+QUICK = DemoSettings(
+    train=8,
+    test_good=2,
+    test_defect=3,
+    students=1,
+    steps=20,
+    note="Quick: few images, one student and few steps, to see that everything runs. What the method can do, "
+    "stadx demo without --quick shows.",
+)
 
 
 def run_demo(
@@ -67,7 +76,8 @@ def run_demo(
         out / REPORT,
         evaluations,
         title="stadx demo",
-        intro="Each detector learned from good images alone; these defects are the first that it sees.",
+        intro="Each detector learned from good images alone; these defects are the first that it sees. "
+        f"{settings.note}".rstrip(),
     )
     return evaluations
 
