@@ -102,7 +102,7 @@ class Trained(Brightness):
         write_bytes(path, b"model")
 
     def false_alarms(self) -> FalseAlarms:
-        return FalseAlarms(0.05, 0, 10, 0, 0.3)
+        return FalseAlarms(0.05, 0, 10, 0, 0.3, 10)
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe"])

@@ -14,7 +14,7 @@ from brightness import Brightness
 from stadx.core.errors import OutputError
 from stadx.data.images import write_image
 from stadx.data.pages import Page
-from stadx.evaluation import prediction
+from stadx.evaluation import prediction_stages
 from stadx.evaluation.output_names import name_key, output_names
 from stadx.evaluation.prediction import predict_files
 from stadx.evaluation.regions import RegionSettings
@@ -85,14 +85,14 @@ def test_a_name_that_the_disk_refuses_fails_alone(tmp_path: Path, monkeypatch: p
         write_image(path, np.zeros((4, 4, 3), np.uint8))
 
     def refused(number: int) -> None:
-        real = prediction.write_pictures
+        real = prediction_stages.write_pictures
 
         def write(out: Path, name: str, *rest: object) -> dict[str, str]:
             if ":" in name:
                 raise OutputError(f"{out / name}: cannot be written") from OSError(number, "as FAT does")
             return real(out, name, *rest)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(prediction, "write_pictures", write)
+        monkeypatch.setattr(prediction_stages, "write_pictures", write)
 
     refused(22)
     lines, failures = predict_files(Brightness(), paths, tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,6 +65,9 @@ def predict(
         bool, typer.Option("--overwrite", help="Begin scores.jsonl and exported files anew, instead of adding to them.")
     ] = False,
     json_file: Annotated[Path | None, json_option("how many images were scored and are anomalous")] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Tell how long reading, scoring and writing took, and their shares.")
+    ] = False,
     device: ScoringDevice = "cpu",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each.
@@ -93,11 +97,16 @@ def predict(
         paths = collect_images(images, recursive=recursive, without=[out])
     detector = open_model(model, device, target_fpr, image_fpr)
     given: dict[str, Any] = {"stride": number(stride), "roi": apply_region(detector, roi)}
+    seconds: dict[str, float] = {}
+    begin = time.perf_counter()
     with ShownProgress() as progress:
         lines, failures = predict_files(
-            detector, paths, out, **given, regions=regions, outputs=outputs, progress=progress
+            detector, paths, out, **given, regions=regions, outputs=outputs, progress=progress, seconds=seconds
         )
+    seconds = {**seconds, "all": time.perf_counter() - begin}
     _tell(lines.counts, out / SCORES_FILE)
+    if profile:
+        _tell_times(seconds, lines.counts.scored)
     if json_file is not None:
         write_json(json_file, {**asdict(lines.counts), "out": str(out), "scores": str(out / SCORES_FILE)})
     if failures:
@@ -116,6 +125,15 @@ def _hash(model: Path) -> str:
         return file_hash(model)
     except ModelFileError:
         return "unknown"
+
+
+def _tell_times(seconds: dict[str, float], images: int) -> None:
+    """What the stages took; reading and writing go on while an image is scored."""
+    whole = seconds["all"]
+    say(f"{images} images in {whole:.1f} s, {images / whole:.2f} a second.")
+    for name, stage in (("read", "Reading"), ("work", "Scoring"), ("write", "Writing")):
+        took = seconds.get(name, 0.0)
+        say(f"{stage}: {took:.1f} s, {took / whole:.0%} of that time.")
 
 
 def _tell(counts: Counts, file: Path) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
+from typing import Any
 
 from stadx.core.errors import DataError, OutputError
 from stadx.core.files import check_writable, growing
@@ -22,47 +19,24 @@ from stadx.data.globbing import is_pattern, literal
 from stadx.data.layouts.patterns import matching_images
 from stadx.data.pages import entry_of, page_of
 from stadx.data.roi import Roi
-from stadx.data.strips import open_rows
-from stadx.data.tensors import ImageSize
-from stadx.data.value_range import read_in_range, shown
-from stadx.metrics.image_score import image_scores
 
-from .looked_at import region_for, roi_argument
-from .measured_detector import MeasuredDetector, range_of, stride_of, top_share_of
-from .output_names import check_no_image_is_replaced, file_names, longest_name
+from .looked_at import region_for
+from .measured_detector import stride_of
+from .output_names import check_no_image_is_replaced, longest_name
 from .output_names import output_names as output_names
 from .output_settings import OutputSettings
-from .pictures import write_pictures as write_pictures
-from .prediction_strips import BandScorer, Found, check_finite, predict_rows
+from .overlapping import Seconds, overlapping
+from .prediction_stages import ImageStages, Predictor, failing_alone
+from .prediction_strips import Found
 from .region_exports import EXPORTS, Place, ScoredImage
-from .regions import RegionFinder, RegionSettings
-from .report.overlay import Scale, scale_for
+from .regions import RegionSettings
+from .report.overlay import scale_for
 from .score_lines import SCORES_FILE as SCORES_FILE
-from .score_lines import Counts, Lines, Previous, ScoredLines, as_line, is_line, run_name, stamp_of
+from .score_lines import Counts, Lines, Previous, ScoredLines, as_line, is_line, run_name
 from .score_tables import TABLES
 
 ALL_REGIONS = RegionSettings()
 ALL_OUTPUTS = OutputSettings()
-_OF_A_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})  # no trouble for an image of another name
-
-
-class Predicted(Protocol):
-    """What a detector's prediction holds, for B = 1 image."""
-
-    @property
-    def maps(self) -> torch.Tensor: ...
-
-    @property
-    def masks(self) -> torch.Tensor: ...
-
-
-class Predictor(MeasuredDetector, BandScorer, Protocol):
-    """What this module needs of a detector."""
-
-    @property
-    def image_size(self) -> ImageSize: ...
-
-    def predict(self, images: torch.Tensor, *, stride: int = 1) -> Predicted: ...
 
 
 @dataclass(frozen=True)
@@ -111,6 +85,7 @@ def predict_files(
     roi: Roi | None = None,
     outputs: OutputSettings = ALL_OUTPUTS,
     progress: Progress = silent,
+    seconds: Seconds | None = None,
 ) -> tuple[ScoredLines, Sequence[Failure]]:
     """Score the images `paths` and write into the folder `out`, for each image NAME:
 
@@ -127,6 +102,8 @@ def predict_files(
     A TIFF of more than 2**24 pixels that the detector scores at its own size (`image_size` None) is read, scored
     and written by strips, whatever its size: its mask is NAME_mask.tiff, its overlay has at most 2048 pixels a side,
     and `progress` is told of its rows. `stride` goes to the detector's `predict` and `score_bands`.
+
+    While an image is scored the next is read and the last is written; `seconds` is told how long these stages took.
 
     Returns:
         The lines of the images that were scored now, and the failures; both are read from scores.jsonl when looked at.
@@ -169,13 +146,15 @@ def predict_files(
         adders = [stack.enter_context(TABLES[name](out, outputs.overwrite)) for name in dict.fromkeys(outputs.tables)]
         exports = [stack.enter_context(EXPORTS[name](place, regions)) for name in dict.fromkeys(regions.exports)]
         progress("Images", skipped, total, {})
-        for done, (path, name) in enumerate(named, start=skipped + 1):
-            told = {"run": run, **stamp_of(path)} if run else {}
+        stages = ImageStages(detector, out, scale, stride, regions.min_pixels, roi, outputs, bool(run), progress)
+        outcomes = overlapping(named, stages.read, stages.score, stages.write, seconds)
+        for done, ((path, name), outcome) in enumerate(outcomes, start=skipped + 1):
             try:
-                with _failing_alone(path):
-                    found, files = _predict_file(
-                        detector, path, out, name, scale, stride, regions.min_pixels, roi, outputs, progress
-                    )
+                if isinstance(outcome, Exception):
+                    raise outcome
+                found, files, stamp = outcome
+                told = {"run": run, **stamp} if run else {}
+                with failing_alone(path):
                     for export in exports:
                         export(ScoredImage(path, name, found.regions))
                 line = {**_line(detector, path, found, files, stride, regions), **told}
@@ -202,64 +181,11 @@ def _failure(line: dict[str, Any]) -> Failure | None:
     return Failure(Path(line["path"]), line["error"]) if "error" in line else None
 
 
-@contextlib.contextmanager
-def _failing_alone(path: Path) -> Iterator[None]:
-    """Turn an `OutputError` that only this image's name is to blame for into a `DataError`."""
-    try:
-        yield
-    except OutputError as error:
-        if getattr(error.__cause__, "errno", None) in _OF_A_NAME:
-            raise DataError(f"{path}: {error}; no output can have its name there, rename the image") from error
-        raise
-
-
 def _run(detector: Predictor, stride: int, regions: RegionSettings, roi: Roi | None, outputs: OutputSettings) -> str:
     """The name of the run: another for all that makes a line another."""
     thresholds = [float(detector.threshold_), float(detector.image_threshold(stride))]
     settings = {"stride": stride, "thresholds": thresholds, "regions": vars(regions)}
     return run_name(outputs.model, roi, settings)
-
-
-def _predict_file(
-    detector: Predictor,
-    path: Path,
-    out: Path,
-    name: str,
-    scale: Scale,
-    stride: int,
-    min_pixels: int,
-    roi: Roi | None,
-    outputs: OutputSettings,
-    progress: Progress,
-) -> tuple[Found, dict[str, str]]:
-    """Write the pictures of one image; what was found, and their file names by kind."""
-    threshold = float(detector.image_threshold(stride))
-
-    def is_wanted(score: float) -> bool:
-        return not outputs.only_anomalous or score > threshold
-
-    huge = open_rows(path, range_of(detector)) if detector.image_size is None else None
-    if huge is not None:
-        files = file_names(name, outputs.pictures, huge=True)
-        with huge:
-            settings: dict[str, Any] = {"stride": stride, "min_pixels": min_pixels, "roi": roi, "progress": progress}
-            found = predict_rows(detector, huge, path, out, files, scale, **settings, is_wanted=is_wanted)
-        return found, files if is_wanted(found.score) else {}
-    pixels = read_in_range(path, range_of(detector))
-    inside = None if roi is None else roi.of(path, pixels.shape[:2])
-    image = torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0)
-    prediction = detector.predict(image, stride=stride, **roi_argument(inside))
-    scores = prediction.maps[0].float().cpu().numpy()
-    check_finite(scores, path)
-    finder = RegionFinder()
-    finder.add(prediction.masks[0].cpu().numpy(), scores)
-    regions = finder.finish(min_pixels)
-    mask = next(regions.bands()) > 0
-    boxes = [region.box for region in regions.found]
-    looked_at = None if inside is None else torch.from_numpy(inside)[None]
-    score = float(image_scores(prediction.maps[:1].float().cpu(), top_share_of(detector), looked_at))
-    pictures = outputs.pictures if is_wanted(score) else ()
-    return Found(score, regions), write_pictures(out, name, shown(pixels), scores, mask, scale, boxes, inside, pictures)
 
 
 def _line(

@@ -13,7 +13,7 @@ from stadx.data.images import read_image
 from stadx.data.layouts import open_category
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.evaluation.of_detector import Evaluation, evaluate
-from stadx.evaluation.prediction import write_pictures
+from stadx.evaluation.pictures import write_pictures
 from stadx.evaluation.report.html import write_report
 from stadx.evaluation.report.overlay import scale_for
 
