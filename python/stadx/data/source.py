@@ -145,7 +145,7 @@ class ImageSource:
             if used <= self._room:
                 self._room -= used
                 self._kept[index] = item
-            elif self.roi is not None:  # image and mask are asked for one after the other
+            else:  # image, mask and hash are asked for one after the other
                 self._last = index, item
         return item
 
