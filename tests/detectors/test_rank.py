@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ import torch
 from small import good_images, teacher_file
 
 from stadx import DataError, Detector
+from stadx.data import source as source_module
 from stadx.data.images import write_image
+from stadx.data.source import ImageSource
+from stadx.detectors.student_teacher import updatable
 from stadx.detectors.student_teacher.ranking import chosen, worth
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
@@ -77,22 +81,23 @@ def test_an_image_that_cannot_be_read_does_not_stop_the_others(detector: Detecto
     assert detector.rank([tmp_path / "2.png"]).images == []
 
 
-def test_pixels_are_not_kept(detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of each image a few figures and one descriptor stay."""
-    import stadx.detectors.student_teacher.updatable as module
+def test_an_image_is_read_once_and_not_kept(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources, reads = [], []
 
-    sources = []
-
-    class Watched(module.ImageSource):
-        def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments)  # type: ignore[arg-type]
+    class Watched(ImageSource):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
             sources.append(self)
 
-    monkeypatch.setattr(module, "ImageSource", Watched)
+    read = source_module._read
+    monkeypatch.setattr(updatable, "ImageSource", Watched)
+    monkeypatch.setattr(source_module, "_read", lambda path, values: (reads.append(path), read(path, values))[1])
     for number in range(3):
         write_image(tmp_path / f"{number}.png", BRIGHT[number].permute(1, 2, 0).numpy())
     assert len(detector.rank(tmp_path).images) == 3
-    assert sources[0]._kept == {}
+    assert len(reads) == 3 and sources[0]._kept == {}
 
 
 def test_what_rank_refuses(detector: Detector, tmp_path: Path) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from .console import BAD_INPUT, ShownProgress, check_outputs, fail, listing, say, show, write_json
-from .options import ModelFile, Region, ScoringDevice, Stride, apply_region, json_option, move, number
-
-if TYPE_CHECKING:
-    from stadx.detectors.student_teacher.ranking import Ranked
+from .opening import apply_region, move
+from .options import ModelFile, Region, ScoringDevice, Stride, json_option, number
+from .tables import ranking_table
 
 _FIGURES = ("image_score", "is_anomalous", "e", "v", "everywhere", "novelty", "gain")
 
@@ -52,7 +51,7 @@ def rank(
     region = apply_region(detector, roi)
     with ShownProgress() as progress:
         ranking = detector.rank(paths, top=top, stride=number(stride), roi=region, progress=progress)
-    show(_table(ranking.images))
+    show(ranking_table(ranking.images))
     if ranking.known:
         say(f"Left out, as the model has learned from them: {ranking.known}.")
     lines: list[dict[str, Any]] = [
@@ -72,20 +71,3 @@ def rank(
     if ranking.failures:
         fail(f"{len(ranking.failures)} of {len(paths)} images could not be scored; the others are ranked")
         raise typer.Exit(BAD_INPUT)
-
-
-def _table(images: list[Ranked]) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    from .console import printable
-
-    table = Table()
-    for heading in ("", "image score", "e", "v", "everywhere", "novelty"):
-        table.add_column(heading, justify="right")
-    table.add_column("image", overflow="fold")
-    for place, item in enumerate(images, 1):
-        score = f"{item.image_score:.3g}{' anomalous' if item.is_anomalous else ''}"
-        figures = (f"{value:.3g}" for value in (item.e, item.v, item.everywhere, item.novelty))
-        table.add_row(str(place), score, *figures, Text(printable(item.name)))
-    return table

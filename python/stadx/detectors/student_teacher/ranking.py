@@ -23,6 +23,7 @@ from .normalization import Normalization, fuse
 from .scoring import Scorer, score_images
 
 _EVERYWHERE = 0.1  # v of this share of an image's pixels is lower: what is raised there is raised in all of the image
+_MOST = 1 << 24  # values that torch.quantile takes
 _COMPARED = 500  # images whose distances tell what is far
 
 
@@ -125,7 +126,7 @@ class Looks:
             counted = inside if inside is not None and bool(inside.any()) else torch.ones_like(e, dtype=torch.bool)
             good_e, good_v = max(n.e_mean, 1e-30), max(n.v_mean, 1e-30)
             told = v / good_v if len(ensemble.students) > 1 else e / good_e  # one student alone has no v
-            lowest = torch.quantile(told[counted][: 1 << 24].float(), _EVERYWHERE)
+            lowest = torch.quantile(told[counted][:_MOST], _EVERYWHERE)
             self._figures.append((float(e[counted].mean()) / good_e, float(v[counted].mean()) / good_v, float(lowest)))
             features = dense_features(teacher, normalize_images(images), stride=stride, inside=ensemble.inside)
             mean = features[0][:, counted[0]].mean(1)

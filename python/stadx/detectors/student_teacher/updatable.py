@@ -143,6 +143,9 @@ class UpdatableDetector(DetectorSettings, Calibrated):
             progress: told how far it is.
             roi: as in `fit`; None: `roi_`.
 
+        Returns:
+            The images in that order, and those that could not be read.
+
         Raises:
             DataError: if there are no images.
             ValueError: for an unknown stride, or `top` below 1.
