@@ -118,7 +118,8 @@ class ImageSource:
 
     def hash_of(self, index: int) -> str:
         """SHA-256 of an image's pixels before they are resized: the same for a file, its copies and an array of it."""
-        self._item(index)
+        if index not in self._hashes:
+            self._item(index)
         return self._hashes[index]
 
     def name_of(self, index: int) -> str:
@@ -145,7 +146,7 @@ class ImageSource:
             if used <= self._room:
                 self._room -= used
                 self._kept[index] = item
-            else:  # image, mask and hash are asked for one after the other
+            elif self.roi is not None:  # image and mask are asked for one after the other
                 self._last = index, item
         return item
 

@@ -166,8 +166,9 @@ class UpdatableDetector(DetectorSettings, Calibrated):
         found: list[tuple[list[float], NDArray[np.float32]]] = []
         for index in range(len(source)):
             try:
+                image = source[index]  # before its hash, so that it is read once
                 if source.hash_of(index) not in known:
-                    found.append(looks(source[index], source.inside(index)))
+                    found.append(looks(image, source.inside(index)))
                     numbers.append(index)
             except DataError as error:
                 failures[index] = str(error)
