@@ -190,7 +190,7 @@ def _is_finished(lines: Sequence[dict[str, Any]]) -> bool:
 def halved(lines: Sequence[dict[str, Any]]) -> int | None:
     """Images reviewed until false alarms are at most half of those at first, of one order; None: never."""
     by_reviewed = {line["reviewed"]: line["false_alarms"] for line in lines}
-    return next((k for k in sorted(by_reviewed) if by_reviewed[k] <= by_reviewed[0] / 2), None)
+    return next((k for k in sorted(by_reviewed) if by_reviewed[k] <= by_reviewed[0] / 2 + 1e-9), None)
 
 
 def curves(lines: Sequence[dict[str, Any]]) -> dict[str, dict[tuple[str, int, str], list[dict[str, Any]]]]:
@@ -213,7 +213,8 @@ def draw(lines: Sequence[dict[str, Any]], file: Path) -> None:
                 above, below = axes[:, names.index(name)]
                 reviewed = [line["reviewed"] for line in points]
                 above.plot(reviewed, [100 * line["false_alarms"] for line in points], ".-", color=COLOURS[order], lw=1)
-                below.plot([halved(points) or points[-1]["pool"]], [-row], "o", color=COLOURS[order], alpha=0.6)
+                marker = "o" if halved(points) else ">"  # an arrow: not yet
+                below.plot([halved(points) or points[-1]["reviewed"]], [-row], marker, color=COLOURS[order], alpha=0.6)
         for column, name in enumerate(names):
             above, below = axes[:, column]
             above.set(title=name, xscale="symlog", ylim=(0, None))
@@ -226,16 +227,17 @@ def draw(lines: Sequence[dict[str, Any]], file: Path) -> None:
 
 
 def table(lines: Sequence[dict[str, Any]]) -> str:
-    """Images reviewed to halve false alarms, of each order and set: the median over seeds and draws, and each."""
+    """Images reviewed to halve false alarms, of each order and set: of every seed and draw."""
     names = list(dict.fromkeys(line["set"] for line in lines))
     rows = ["| order | " + " | ".join(names) + " | defects found, at first → halved |", "|---" * (len(names) + 2) + "|"]
     for order, runs in curves(lines).items():
         cells = []
         for name in names:
-            counts = [halved(points) for (own, _, _), points in runs.items() if own == name]
-            each = ", ".join("never" if count is None else str(count) for count in counts)
-            middle = np.median([np.inf if count is None else count for count in counts]) if counts else np.nan
-            cells.append(f"**{middle:g}** ({each})")
+            own = [points for (of, _, _), points in runs.items() if of == name]
+            counts = [halved(points) for points in own]
+            pairs = zip(counts, own, strict=True)
+            each = ", ".join(f"> {points[-1]['reviewed']}" if k is None else str(k) for k, points in pairs)
+            cells.append(each or "–")
         found = [[points[i]["found"] for points in runs.values()] for i in (0, -1)]
         rows.append(f"| {ORDERS[order]} | {' | '.join(cells)} | {np.mean(found[0]):.2f} → {np.mean(found[1]):.2f} |")
     return "\n".join(rows)
