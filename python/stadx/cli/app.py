@@ -24,6 +24,7 @@ from .one_class import one_class
 from .plot import plot
 from .predict import predict
 from .pretrain import pretrain
+from .rank import rank
 from .reproduce import reproduce
 from .review import from_review, review
 from .submit import ad2
@@ -90,6 +91,7 @@ _add(reproduce, "stadx reproduce table3 --data mvtec_ad --row Bottle --budget qu
 _add(ablate, "stadx ablate scales mvtec_ad/bottle --out ablations", RESUMABLE)
 _add(train, "stadx train mvtec_ad/bottle --out bottle.safetensors", RESUMABLE)
 _add(update, "stadx update bottle.safetensors new/ok --old mvtec_ad/bottle --out bottle2.safetensors", RESUMABLE)
+_add(rank, "stadx rank bottle.safetensors line/today --top 20 --out review.csv")
 _add(
     predict,
     "stadx predict bottle.safetensors photos/ new.png --out found --min-area 20 --export csv",

@@ -13,6 +13,7 @@ from rich.text import Text
 from .console import printable
 
 if TYPE_CHECKING:
+    from stadx.detectors.student_teacher.ranking import Ranked
     from stadx.evaluation.calibration import Calibration, Share
     from stadx.evaluation.compare_maps import Comparison
     from stadx.evaluation.compare_models import ModelComparison
@@ -166,6 +167,19 @@ def calibration_table(calibration: Calibration, previous: float) -> Table:
     ):
         cells = [cell for share in shares for cell in _share_and_interval(share)]
         table.add_row(name, *cells, style="bold" if shares[0] is calibration.found else None)
+    return table
+
+
+def ranking_table(images: Sequence[Ranked]) -> Table:
+    """Images to review, the first first, with what speaks for each."""
+    table = Table()
+    for heading in ("", "image score", "e", "v", "everywhere", "novelty"):
+        table.add_column(heading, justify="right")
+    table.add_column("image", overflow="fold")
+    for place, item in enumerate(images, 1):
+        score = f"{item.image_score:.3g}{' anomalous' if item.is_anomalous else ''}"
+        figures = (f"{value:.3g}" for value in (item.e, item.v, item.everywhere, item.novelty))
+        table.add_row(str(place), score, *figures, Text(printable(item.name)))
     return table
 
 

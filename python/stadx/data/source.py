@@ -118,7 +118,8 @@ class ImageSource:
 
     def hash_of(self, index: int) -> str:
         """SHA-256 of an image's pixels before they are resized: the same for a file, its copies and an array of it."""
-        self._item(index)
+        if index not in self._hashes:
+            self._item(index)
         return self._hashes[index]
 
     def name_of(self, index: int) -> str:

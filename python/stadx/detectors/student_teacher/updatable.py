@@ -9,7 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stadx.core.errors import DataWarning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stadx.core.errors import DataError, DataWarning
+from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.settings import check
 from stadx.core.torch_state import usual_torch
@@ -18,6 +23,7 @@ from stadx.data.roi import Roi, RoiInput
 from stadx.data.source import ImageInput, ImageSource
 from stadx.data.value_range import BYTES
 from stadx.networks.choices import Padding
+from stadx.networks.dense import Method, check_stride
 
 from ..base import Calibrated
 from ..lineage import Entry, new_entry
@@ -30,6 +36,8 @@ from .known_images import UNLEARNED, KnownImages, left_out_of
 from .memory import Memory
 from .model_file import model_hash
 from .normalization import Normalization
+from .ranking import Looks, Ranked, Ranking, chosen, worth
+from .scoring import Scorer
 from .settings import DetectorSettings
 from .update import OWN_THRESHOLD, STEPS, Gathered, Updated, gather, proven, region_for_update, updated
 
@@ -109,6 +117,73 @@ class UpdatableDetector(DetectorSettings, Calibrated):
         self._checkpoints = [Path(file) for file in files if file is not None]
         return self
 
+    @keep_freed_memory()
+    @usual_torch()
+    def rank(
+        self,
+        data: ImageInput,
+        *,
+        top: int | None = None,
+        stride: int | None = None,
+        progress: Progress = silent,
+        roi: RoiInput | Roi | None = None,
+        channels: Channels = "rgb",
+    ) -> Ranking:
+        """Order images by what `update` would gain if a person looked at them and the good ones were learned.
+
+        First come those that may be false alarms: near or above the image threshold, and unlike what was learned
+        everywhere, rather than at a spot as a defect is. Each kind comes once before more of the same. Images that the
+        model has learned from are left out. One image is held at a time.
+
+        Args:
+            data, channels: as in `fit`; nobody needs to know whether these images are good. One that cannot be read
+                does not stop the others.
+            top: how many are wanted; None: all, in order.
+            stride: as in `score`.
+            progress: told how far it is.
+            roi: as in `fit`; None: `roi_`.
+
+        Returns:
+            The images in that order, and those that could not be read.
+
+        Raises:
+            DataError: if there are no images.
+            ValueError: for an unknown stride, or `top` below 1.
+        """
+        self.check_fitted()
+        if top is not None and top < 1:
+            raise ValueError(f"top is {top}; give 1 or more")
+        stride = self._stride(stride)
+        check_stride(stride)
+        given = self.roi_ if roi is None else roi
+        region = given if given is None or isinstance(given, Roi) else Roi(given)
+        source = ImageSource(data, None, 0, region, channels, self.value_range_ or BYTES)
+        scorer = self._scorer_on(self.device, "auto")
+        parts = scorer, self.ensembles_, self.normalizations_
+        looks = Looks(*parts, self.working_size, stride, self.smoothing, self.top_share)
+        known, failures = set(self.known_.hashes), dict[int, str]()
+        numbers: list[int] = []
+        found: list[tuple[list[float], NDArray[np.float32]]] = []
+        for index in range(len(source)):
+            try:
+                image = source[index]  # before its hash, so that it is read once
+                if source.hash_of(index) not in known:
+                    found.append(looks(image, source.inside(index)))
+                    numbers.append(index)
+            except DataError as error:
+                failures[index] = str(error)
+            progress("Images", index + 1, len(source), {})
+        images: list[Ranked] = []
+        if found:
+            figures = np.array([each for each, _ in found])
+            threshold = self.image_threshold(stride)
+            worths = worth(figures[:, 0], figures[:, 3], threshold, self._highest(stride))
+            for place, gain in chosen(worths, np.stack([each for _, each in found]), top):
+                score, e, v, everywhere, novelty = figures[place].tolist()
+                name, above = source.name_of(numbers[place]), score > threshold
+                images.append(Ranked(numbers[place], name, score, above, e, v, everywhere, novelty, gain))
+        return Ranking(images, len(source) - len(found) - len(failures), failures)
+
     def _gather(
         self, data: ImageInput, old: ImageInput | None, region: Roi | None, channels: Channels, progress: Progress
     ) -> Gathered:
@@ -181,6 +256,10 @@ class UpdatableDetector(DetectorSettings, Calibrated):
 
     def _held_out_scores(self) -> HeldOutScores:
         return HeldOutScores(self.heldout_fprs_, self.heldout_scores_, self.heldout_image_scores_)
+
+    def _scorer_on(self, device: torch.device, method: Method) -> Scorer:
+        """What scores on a device."""
+        raise NotImplementedError
 
     def _drop_scorer(self) -> None:
         """Forget what a GPU holds of previous networks."""
