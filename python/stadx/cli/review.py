@@ -24,6 +24,13 @@ FROM_REVIEW = typer.Option(
 )
 
 
+ORDER_OPTION = typer.Option(
+    metavar="CSV",
+    help="Show the images that this table's column path names, in its order, such as that of `stadx rank`.",
+    show_default="all, the highest score first",
+)
+
+
 def review(
     model: ModelFile,
     folder: Annotated[Path, typer.Argument(help="Folder of images.")],
@@ -31,14 +38,7 @@ def review(
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Also show the images in sub-folders.")
     ] = True,
-    order: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CSV",
-            help="Show the images that this table's column path names, in its order.",
-            show_default="all, the highest score first",
-        ),
-    ] = None,
+    order: Annotated[Path | None, ORDER_OPTION] = None,
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
     roi: Region = None,

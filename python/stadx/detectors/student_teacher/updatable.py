@@ -123,11 +123,11 @@ class UpdatableDetector(DetectorSettings, Calibrated):
         self,
         data: ImageInput,
         *,
-        top: int | None = None,
-        stride: int | None = None,
-        progress: Progress = silent,
-        roi: RoiInput | Roi | None = None,
         channels: Channels = "rgb",
+        roi: RoiInput | Roi | None = None,
+        stride: int | None = None,
+        top: int | None = None,
+        progress: Progress = silent,
     ) -> Ranking:
         """Order images by what `update` would gain if a person looked at them and the good ones were learned.
 
