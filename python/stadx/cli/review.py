@@ -38,11 +38,11 @@ def review(
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Also show the images in sub-folders.")
     ] = True,
+    roi: Region = None,
+    stride: Stride = None,
     order: Annotated[Path | None, ORDER_OPTION] = None,
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
-    roi: Region = None,
-    stride: Stride = None,
     device: ScoringDevice = "cpu",
 ) -> None:
     """Write a page on which a person judges images: good, defect or unsure, and paints masks. It needs no server.
