@@ -80,6 +80,11 @@ def share_option(content: str, shown: str | bool = True) -> Any:
     return typer.Option(min=0, max=1, help=content, show_default=shown)
 
 
+def recursive_option(verb: str) -> Any:
+    """The option --recursive of a command that takes folders of images, on by default."""
+    return typer.Option("--recursive/--no-recursive", help=f"Also {verb} the images in sub-folders.")
+
+
 def images_option(content: str, shown: str | bool = True) -> Any:
     """An option that takes images, once or several times; `shown` is its default in words."""
     return typer.Option(metavar="IMAGES", help=f"{content}; several times for several.", show_default=shown)

@@ -11,7 +11,17 @@ import typer
 
 from .console import BAD_INPUT, ShownProgress, check_outputs, fail, listing, say, write_json
 from .opening import apply_region, open_model
-from .options import ModelFile, OtherImageFpr, OtherTargetFpr, Region, ScoringDevice, Stride, json_option, number
+from .options import (
+    ModelFile,
+    OtherImageFpr,
+    OtherTargetFpr,
+    Region,
+    ScoringDevice,
+    Stride,
+    json_option,
+    number,
+    recursive_option,
+)
 from .setting_options import built
 
 if TYPE_CHECKING:
@@ -22,9 +32,7 @@ def predict(
     model: ModelFile,
     images: Annotated[list[Path], typer.Argument(help="Image files, folders of them, and patterns in quotes.")],
     out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl, which grows.")],
-    recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", help="Also score the images in sub-folders of folders.")
-    ] = True,
+    recursive: Annotated[bool, recursive_option("score")] = True,
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
     roi: Region = None,

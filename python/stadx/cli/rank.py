@@ -9,7 +9,7 @@ import typer
 
 from .console import BAD_INPUT, ShownProgress, check_outputs, fail, listing, say, show, write_json
 from .opening import apply_region, move
-from .options import ModelFile, Region, ScoringDevice, Stride, json_option, number
+from .options import ModelFile, Region, ScoringDevice, Stride, json_option, number, recursive_option
 from .tables import ranking_table
 
 _FIGURES = ("image_score", "is_anomalous", "e", "v", "everywhere", "novelty", "gain")
@@ -20,9 +20,7 @@ def rank(
     images: Annotated[list[Path], typer.Argument(help="Image files, folders of them, and patterns in quotes.")],
     *,
     top: Annotated[int, typer.Option(min=1, help="How many images to choose.")] = 20,
-    recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", help="Also rank the images in sub-folders of folders.")
-    ] = True,
+    recursive: Annotated[bool, recursive_option("rank")] = True,
     out: Annotated[Path | None, typer.Option(help="Write the chosen images as CSV to this file.")] = None,
     json_file: Annotated[Path | None, json_option("the chosen images and their figures")] = None,
     roi: Region = None,

@@ -9,7 +9,7 @@ import typer
 
 from .console import BAD_INPUT, ShownProgress, fail, listing, say
 from .opening import apply_region, open_model
-from .options import ModelFile, OtherImageFpr, OtherTargetFpr, Region, ScoringDevice, Stride, number
+from .options import ModelFile, OtherImageFpr, OtherTargetFpr, Region, ScoringDevice, Stride, number, recursive_option
 
 if TYPE_CHECKING:
     from stadx.detectors.base import Calibrated
@@ -35,9 +35,7 @@ def review(
     model: ModelFile,
     folder: Annotated[Path, typer.Argument(help="Folder of images.")],
     out: Annotated[Path, typer.Option(help="Folder for review.html.")],
-    recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", help="Also show the images in sub-folders.")
-    ] = True,
+    recursive: Annotated[bool, recursive_option("show")] = True,
     roi: Region = None,
     stride: Stride = None,
     order: Annotated[Path | None, ORDER_OPTION] = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
@@ -109,7 +108,7 @@ class Detector(UpdatableDetector):
         check_region(source, self)
         check_memory(region, self.memory_bytes)
         division = Division.of(self, len(source))
-        files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
+        files = self._checkpoint_files(checkpoint)
         self.ensembles_, self.history_ = train_scales(
             teachers, source, division, self, progress=progress, files=files, device=self.device
         )
@@ -121,8 +120,7 @@ class Detector(UpdatableDetector):
         self.roi_ = None if region is None or region.share == 1 else region.mask
         self.value_range_ = source.value_range
         self._begin_lineage(source, division, region)
-        self._checkpoints = [Path(file) for file in files if file is not None]
-        return self
+        return self._learned(files)
 
     @keep_freed_memory()
     @usual_torch()

@@ -66,6 +66,15 @@ class UpdatableDetector(DetectorSettings, Calibrated):
         self._checkpoints: list[Path] = []
         self.lineage_, self.known_, self.memory_ = [], KnownImages(), Memory()
 
+    def _checkpoint_files(self, prefix: str | os.PathLike[str] | None) -> list[str | None]:
+        """Where the training of each scale is resumed from."""
+        return [None if prefix is None else f"{os.fspath(prefix)}-p{p}" for p in self.scales]
+
+    def _learned(self: Self, files: Sequence[str | None]) -> Self:
+        """Itself, whose `save` removes these files."""
+        self._checkpoints = [Path(file) for file in files if file is not None]
+        return self
+
     @usual_torch(learns=True)
     def update(
         self: Self,
@@ -108,14 +117,13 @@ class UpdatableDetector(DetectorSettings, Calibrated):
         region = region_for_update(roi, self.roi_, of_each, self.memory_bytes)
         gathered = self._gather(data, old, region, channels, progress)
         check_region(gathered.source, self)
-        files = [None if checkpoint is None else f"{os.fspath(checkpoint)}-p{p}" for p in self.scales]
+        files = self._checkpoint_files(checkpoint)
         parts = self.ensembles_, self.normalizations_, self._held_out_scores()
         result = updated(*parts, gathered, settings, files, progress, self.device, self.gpu_precision)
         kept = [student != UNLEARNED for student in result.left_out]
         memory = Memory.of(gathered.source, gathered.hashes, kept, self.memory_bytes)
         self._take(result, gathered, settings, region, memory)
-        self._checkpoints = [Path(file) for file in files if file is not None]
-        return self
+        return self._learned(files)
 
     @keep_freed_memory()
     @usual_torch()
