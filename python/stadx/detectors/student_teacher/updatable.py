@@ -214,7 +214,7 @@ class UpdatableDetector(DetectorSettings, Calibrated):
         self.known_ = self.known_.with_images(gathered.hashes, result.left_out, len(self.lineage_))
         if region is not None:
             self.roi_ = None if region.share == 1 else region.mask
-        flagged = self._highest(self.stride) > self.image_threshold()
+        flagged = self.judged_scores(self.stride) > self.image_threshold()
         is_new = [False] * (len(flagged) - len(result.judged)) + [index >= gathered.old for index in result.judged]
         of_kind = {
             name: [bool(above) for above, fresh in zip(flagged, is_new, strict=True) if fresh == kind]
