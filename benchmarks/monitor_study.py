@@ -32,8 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="JSON lines")
     parser.add_argument("--lines", type=int, default=500, help="without a drift, of each case")
-    parser.add_argument("--drifts", type=int, default=100, help="with one, of each case")
-    parser.add_argument("--images", type=int, default=1000, help="of a line without a drift")
+    parser.add_argument("--drifts", type=int, default=50, help="with one, of each case")
+    parser.add_argument("--images", type=int, default=400, help="of a line without a drift")
     parser.add_argument("--alpha", type=float, default=0.01)
     given = parser.parse_args()
     settings = {name: value for name, value in vars(given).items() if name != "out"}
@@ -52,14 +52,14 @@ def main() -> None:
 
 
 def cases() -> list[dict[str, Any]]:
-    """Lines without a drift; photos of one part after the other; and lines that change, at once or after 500 images."""
+    """Lines without a drift; photos of one part after the other; and lines that change, at once or after 200 images."""
     found: list[dict[str, Any]] = [{"kind": "none", "judged": n, "defects": 0.0} for n in JUDGED]
     found += [{"kind": "none", "judged": n, "defects": 0.01} for n in JUDGED]
     for photos, judged in ((4, 60), (4, 300), (10, 60), (10, 300)):
         found += [{"kind": "parts", "judged": judged, "photos": photos, "group": g} for g in (1, None, photos)]
-    for after in (0, 500):
+    for after in (0, 200):
         found += [{"kind": "shift", "judged": n, "by": by, "after": after} for n in JUDGED for by in SHIFTS]
-    found += [{"kind": "burst", "judged": n, "defects": share, "after": 500} for n in JUDGED for share in DEFECTS]
+    found += [{"kind": "burst", "judged": n, "defects": share, "after": 200} for n in JUDGED for share in DEFECTS]
     return found
 
 
@@ -72,7 +72,7 @@ def run(case: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
     for _ in range(lines):
         photos = case.get("photos", 1)
         judged = good(rng, case["judged"], photos)
-        scores = good(rng, after + 500 if is_changed else given.images, photos)
+        scores = good(rng, after + 300 if is_changed else given.images, photos)
         scores[after:] += case.get("by", 0.0)
         hit = rng.uniform(size=len(scores)) < case.get("defects", 0.0)
         hit[: after if is_changed else 0] = False

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 _NORMAL = NormalDist()
 _EDGE = 1e-9  # ranks lie within it of 0 and 1 at most
 _CAPPED_AT = 0.99  # rank from which a bet that strangers must not win grows no more
+_LARGE = 1e100  # capital whose logarithm is kept apart
 _LATER = 10.0  # how slowly the stake of later bets is spent
 LEVELS = np.array([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])
 """The shifts that bets on a level are best against, in standard deviations."""
@@ -38,7 +39,8 @@ class Bets:
         self._densities = densities
         number = len(densities(0.5))
         self._prior = -math.log(number)
-        self._bets = np.full(number, -np.inf)  # log of what bets that have begun are worth, by density
+        self._bets = np.zeros(number)  # what bets that have begun are worth, by density, in units of exp(_unit)
+        self._unit = 0.0
         self._sums = np.zeros(number)  # log likelihood ratio since the best time to begin, by density
         self._since = np.zeros(number, np.int64)
         self._count = 0
@@ -48,13 +50,18 @@ class Bets:
         """Bet on one more rank in [0, 1]."""
         gains = self._densities(min(max(rank, _EDGE), 1 - _EDGE))
         waiting = _waiting(self._count + 1)
-        begun = math.log(_waiting(self._count) - waiting) + self._prior
-        self._bets = np.logaddexp(self._bets, begun) + gains
+        begun = math.exp(math.log(_waiting(self._count) - waiting) + self._prior - self._unit)
+        self._bets = (self._bets + begun) * np.exp(gains)
         anew = self._sums <= 0
         self._since[anew] = self._count
         self._sums = np.where(anew, 0.0, self._sums) + gains
         self._count += 1
-        self.log_capital = float(np.logaddexp(np.logaddexp.reduce(self._bets), math.log(waiting)))
+        worth = float(self._bets.sum())
+        if worth > _LARGE:  # before it overflows; what lies below by more is nothing
+            self._bets, self._unit, worth = self._bets / worth, self._unit + math.log(worth), 1.0
+        elif self._unit and worth < 1 / _LARGE:
+            self._bets, self._unit, worth = self._bets * math.exp(self._unit), 0.0, worth * math.exp(self._unit)
+        self.log_capital = self._unit + math.log(worth + waiting * math.exp(-self._unit))
 
     @property
     def best(self) -> tuple[int, int]:

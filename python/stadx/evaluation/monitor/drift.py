@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -130,7 +131,7 @@ class Drift:
         self._images += 1
         self._pending.append(float(score))
         if len(self._pending) == self.group:
-            self._add(float(np.median(self._pending)), max(self._pending))
+            self._add(median(self._pending), max(self._pending))
             self._pending.clear()
         return self.state
 

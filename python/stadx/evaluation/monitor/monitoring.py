@@ -44,8 +44,8 @@ class Figures:
         """Of scores [n] that follow each other."""
         lower, median, upper, high = (float(q) for q in np.quantile(scores, (0.25, 0.5, 0.75, 0.9)))
         flagged = int((scores > threshold).sum())
-        interval = korn_graubard(flagged, len(scores), independent_number(scores))
-        return cls(len(scores), median, lower, upper, high, flagged, interval)
+        low, high_share = korn_graubard(flagged, len(scores), independent_number(scores))
+        return cls(len(scores), median, lower, upper, high, flagged, (round(low, 6), round(high_share, 6)))
 
     def cells(self) -> list[str]:
         """In words, in the order of `HEADINGS`."""
