@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stadx.evaluation.monitor import Drift, DriftState
+from stadx.evaluation.monitor.drift import FEWEST
 from stadx.metrics.intervals import clopper_pearson, percent
 
 JUDGED = (20, 60, 300)
@@ -56,7 +57,8 @@ def cases() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"kind": "none", "judged": n, "defects": 0.0} for n in JUDGED]
     found += [{"kind": "none", "judged": n, "defects": 0.01} for n in JUDGED]
     for photos, judged in ((4, 60), (4, 300), (10, 60), (10, 300)):
-        found += [{"kind": "parts", "judged": judged, "photos": photos, "group": g} for g in (1, None, photos)]
+        groups = (1, None, photos)[: 3 if judged >= FEWEST * photos else 2]
+        found += [{"kind": "parts", "judged": judged, "photos": photos, "group": g} for g in groups]
     for after in (0, 200):
         found += [{"kind": "shift", "judged": n, "by": by, "after": after} for n in JUDGED for by in SHIFTS]
     found += [{"kind": "burst", "judged": n, "defects": share, "after": 200} for n in JUDGED for share in DEFECTS]
@@ -116,19 +118,34 @@ def tables(done: list[dict[str, Any]]) -> str:
     for line in of(done, "parts"):
         case = line["case"]
         rows.append(f"| {case['photos']} | {case['judged']} | {case['group'] or 'not given'} | {share(line)} |")
-    rows += [
-        "",
-        "| shift | images that judged | from | found | after images: half, 90 % | as level | begin is off by |",
-    ]
-    rows.append("|---" * 7 + "|")
-    for line in of(done, "shift"):
-        case = line["case"]
-        rows.append(f"| {case['by']:+g} σ | {case['judged']} | {case['after'] + 1} | {found(line)} |")
-    rows += ["", "| defects | images that judged | found | after images: half, 90 % | as level | begin is off by |"]
-    rows.append("|---" * 6 + "|")
+    rows += ["", "| shift | " + " | ".join(f"{n} judged, from image {after + 1}" for after, n in columns(done)) + " |"]
+    rows.append("|---" * (1 + len(columns(done))) + "|")
+    for by in dict.fromkeys(line["case"]["by"] for line in of(done, "shift")):
+        cells = {(x["case"]["after"], x["case"]["judged"]): x for x in of(done, "shift") if x["case"]["by"] == by}
+        found = (cells.get(column) for column in columns(done))
+        shown = ("" if line is None else f"{told(line)}: {delays(line)}" for line in found)
+        rows.append(f"| {by:+g} σ | {' | '.join(shown)} |")
+    clear = [line for line in of(done, "shift") if abs(line["case"]["by"]) >= 1 and line["since"]]
+    if clear:
+        low, high = min(line["since"][0] for line in clear), max(line["since"][2] for line in clear)
+        level, said = (sum(line[key] for line in clear) for key in ("level", "said"))
+        rows += [
+            "",
+            f"Of 1 σ and more: {level} of {said} told as a drift of the level; in each case the begin of eight",
+        ]
+        rows += [f"lines in ten lies between {low:+d} and {high:+d} images."]
+    rows += ["", "| defects | images that judged | told: half, 90 % | as level |", "|---" * 4 + "|"]
     for line in of(done, "burst"):
-        rows.append(f"| {percent(line['case']['defects'])} | {line['case']['judged']} | {found(line)} |")
+        case = line["case"]
+        rows.append(
+            f"| {percent(case['defects'])} | {case['judged']} | {told(line)}: {delays(line)} | {line['level']} |"
+        )
     return "\n".join(rows)
+
+
+def columns(done: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    """After how many images lines shift, and how many judged."""
+    return list(dict.fromkeys((line["case"]["after"], line["case"]["judged"]) for line in of(done, "shift")))
 
 
 def of(done: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -140,13 +157,13 @@ def share(line: dict[str, Any]) -> str:
     return f"{line['said']} of {line['lines']} ({percent(low)} … {percent(high)})"
 
 
-def found(line: dict[str, Any]) -> str:
-    """Cells of a case with a change."""
-    delays = ", ".join(
-        "–" if line[key] is None or line[key] >= 10**6 else str(line[key]) for key in ("delay", "delay90")
-    )
-    since = "–" if line["since"] is None else " … ".join(f"{n:+d}" for n in (line["since"][0], line["since"][2]))
-    return f"{line['said']} of {line['lines'] - line['before']} | {delays} | {line['level']} | {since}"
+def told(line: dict[str, Any]) -> str:
+    return f"{line['said']} of {line['lines'] - line['before']}"
+
+
+def delays(line: dict[str, Any]) -> str:
+    """Images until half of the lines, and nine tenths, are said to differ."""
+    return ", ".join("–" if line[k] is None or line[k] >= 10**6 else str(line[k]) for k in ("delay", "delay90"))
 
 
 if __name__ == "__main__":

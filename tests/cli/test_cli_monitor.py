@@ -98,8 +98,12 @@ def test_settings_of_predict_must_be_those(places: dict[str, Path], tmp_path: Pa
         (("--defect-rate", "0.5"), "must be below 0.5"),
         (("--baseline", "10"), "the first 10 are to compare with"),
         (("--html", "/dev/null/x.html"), "/dev/null/x.html"),
+        (("--json", "FOUND/scores.jsonl"), "is a file that is read"),
     ],
 )
-def test_bad_options(places: dict[str, Path], options: tuple[str, str], message: str) -> None:
+def test_bad_options(places: dict[str, Path], options: tuple[str, ...], message: str) -> None:
+    lines = (places["found"] / "scores.jsonl").read_text()
+    options = tuple(option.replace("FOUND", str(places["found"])) for option in options)
     result = stadx("monitor", places["model"], places["found"], *options)
+    assert (places["found"] / "scores.jsonl").read_text() == lines
     assert result.exit_code == 2 and message in result.stderr

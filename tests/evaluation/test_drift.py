@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import math
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,10 @@ from stadx import DataError
 from stadx.evaluation.monitor import Drift, DriftState
 from stadx.evaluation.monitor.bets import Bets, highs, levels
 from stadx.evaluation.monitor.drift import group_size
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import monitor_study
 
 
 def after(reference: NDArray[Any], scores: NDArray[Any], **settings: Any) -> DriftState:
@@ -146,3 +153,23 @@ def test_capital_is_one_at_first_and_the_mean_of_what_may_come() -> None:
         copied.add(rank)
         next_ones.append(math.exp(copied.log_capital))
     assert np.mean(next_ones) == pytest.approx(math.exp(bets.log_capital), rel=0.01)
+
+
+def test_the_study_counts_what_it_says() -> None:
+    given = argparse.Namespace(lines=4, drifts=4, images=30, alpha=0.01)
+    kinds = {"none": (4, 0), "parts": (4, 0), "shift": (4, 4), "burst": (4, None)}
+    done = []
+    for kind, (lines, said) in kinds.items():
+        case = next(c for c in monitor_study.cases() if c["kind"] == kind and c.get("by", 4.0) == 4.0)
+        line = {"case": case, **monitor_study.run(case, given)}
+        assert line["lines"] == lines and said in (None, line["said"])
+        done.append(line)
+    assert 1 <= done[2]["delay"] <= done[2]["delay90"] < 20
+    table = monitor_study.tables(done)
+    assert (
+        "| 20 | 0 % | 0 of 4 (0 % … 60 %) |" in table
+        and "| shift | 20 judged, from image 1 |" in table
+        and "| +4 σ | 4 of 4: " in table
+    )
+    cases = [str(case) for case in monitor_study.cases()]
+    assert len(set(cases)) == len(cases)

@@ -155,6 +155,10 @@ def test_a_line_that_differs_from_the_start_may_be_compared_with_its_beginning()
     assert shifted.figures["reference"].images == 100 and shifted.figures["all"].images == 500
     with pytest.raises(DataError, match="the first 300 are to compare with; wait for more"):
         told(scores, baseline=300)
+    with pytest.raises(
+        DataError, match=r"100 images to compare with are 4 groups of 25; 10 are needed.*--baseline 500"
+    ):
+        told(scores, group=25)
     with pytest.raises(DataError, match=r"5 images are too few to compare with.*larger --baseline"):
         told(scores, baseline=5)
 

@@ -58,7 +58,9 @@ def monitor(
         raise refused("alpha", f"{alpha} must lie between 0 and 1")
     if not defect_rate < 0.5:
         raise refused("defect_rate", f"{defect_rate} must be below 0.5")
-    check_outputs(json_file, html)
+    from stadx.evaluation.score_lines import SCORES_FILE
+
+    _check_outputs([model, *(path / SCORES_FILE if path.is_dir() else path for path in scores)], json_file, html)
     from stadx.core.files import file_hash
     from stadx.core.version import versions
     from stadx.evaluation.monitor.monitoring import monitor as monitor_scores
@@ -95,3 +97,17 @@ def monitor(
         say(f"Page: {html.resolve()}")
     if found.state.verdict != "none":
         raise typer.Exit(1)
+
+
+def _check_outputs(read: list[Path], *outputs: Path | None) -> None:
+    """Raise `OutputError` for a file that could not be written, or that is read."""
+    from stadx.core.errors import OutputError
+    from stadx.core.files import is_written_through
+
+    check_outputs(*outputs)
+    taken = {path.resolve() for path in read}
+    for file in outputs:
+        if file is not None and not is_written_through(file):
+            if file.resolve() in taken:
+                raise OutputError(f"{file}: is a file that is read, or written already; choose another name")
+            taken.add(file.resolve())

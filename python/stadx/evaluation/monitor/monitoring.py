@@ -212,7 +212,13 @@ def monitor(
     if len(known) < FEWEST:
         more = "give a larger --baseline" if baseline else "give --baseline 100, if the first 100 are of a good time"
         raise DataError(f"{len(known)} images are too few to compare with, {FEWEST} are needed; {more}")
-    drift = Drift(known, alpha=alpha, group=group, defect_rate=defect_rate, seed=seed)
+    size = group_size(known) if group is None else group
+    if size > 0 and (groups := len(known) // size) < FEWEST:
+        raise DataError(
+            f"{len(known)} images to compare with are {groups} groups of {size}; {FEWEST} are needed: give a "
+            f"smaller --group, or --baseline {2 * FEWEST * size}, if that many are of a good time"
+        )
+    drift = Drift(known, alpha=alpha, group=size, defect_rate=defect_rate, seed=seed)
     states = [drift.update(float(score)) for score in scores[baseline:]]
     last = states[-1]
     said, since = (None if n is None else n + baseline for n in (last.said_at, last.since))
