@@ -177,7 +177,7 @@ class UpdatableDetector(DetectorSettings, Calibrated):
         if found:
             figures = np.array([each for each, _ in found])
             threshold = self.image_threshold(stride)
-            worths = worth(figures[:, 0], figures[:, 3], threshold, self._highest(stride))
+            worths = worth(figures[:, 0], figures[:, 3], threshold, self.judged_scores(stride))
             for place, gain in chosen(worths, np.stack([each for _, each in found]), top):
                 score, e, v, everywhere, novelty = figures[place].tolist()
                 name, above = source.name_of(numbers[place]), score > threshold

@@ -144,8 +144,8 @@ class Monitoring:
         promised, since = self.figures["reference"].interval, self.figures["since"].interval
         if since[0] > promised[1]:
             return (
-                f"{look} If the change stays, too many good images are flagged: sort them out (stadx review) and let "
-                "the model learn the good ones (stadx update)."
+                f"{look} If the change stays, too many good images are flagged: look through those that help most "
+                "(stadx rank, stadx review) and let the model learn the good ones (stadx update)."
             )
         return (
             f"{look} If the change stays and defects still score above good images, a new threshold will do (stadx "
