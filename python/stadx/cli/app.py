@@ -20,6 +20,7 @@ from .evaluate import evaluate
 from .evaluate_maps import evaluate_maps
 from .export import export
 from .info import info
+from .monitor import monitor
 from .one_class import one_class
 from .plot import plot
 from .predict import predict
@@ -97,6 +98,7 @@ _add(
     "stadx predict bottle.safetensors photos/ new.png --out found --min-area 20 --export csv",
     "stopped; the images scored so far are in the output folder",
 )
+_add(monitor, "stadx monitor bottle.safetensors found --html line.html")
 _add(review, "stadx review bottle.safetensors photos/new --out review")
 _add(evaluate, "stadx evaluate bottle.safetensors mvtec_ad/bottle --report b.html")
 _add(compare, "stadx compare bottle.safetensors bottle2.safetensors mvtec_ad/bottle --html changes.html")

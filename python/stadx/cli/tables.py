@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stadx.evaluation.calibration import Calibration, Share
     from stadx.evaluation.compare_maps import Comparison
     from stadx.evaluation.compare_models import ModelComparison
+    from stadx.evaluation.monitor.monitoring import Monitoring
     from stadx.evaluation.of_detector import Evaluation
     from stadx.evaluation.of_maps import MapEvaluation
     from stadx.evaluation.spro import SproEvaluation
@@ -180,6 +181,19 @@ def ranking_table(images: Sequence[Ranked]) -> Table:
         score = f"{item.image_score:.3g}{' anomalous' if item.is_anomalous else ''}"
         figures = (f"{value:.3g}" for value in (item.e, item.v, item.everywhere, item.novelty))
         table.add_row(str(place), score, *figures, Text(printable(item.name)))
+    return table
+
+
+def monitoring_table(found: Monitoring) -> Table:
+    """Level and share flagged of a line, and of the images that it is compared with."""
+    from stadx.evaluation.monitor.monitoring import HEADINGS
+
+    table = Table()
+    table.add_column("")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right")
+    for name, figures in found.rows().items():
+        table.add_row(name, *figures.cells())
     return table
 
 

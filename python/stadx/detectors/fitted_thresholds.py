@@ -118,18 +118,20 @@ class Thresholds:
         stride = self._stride(stride)
         if self._own_image_threshold is not None:
             threshold, own_stride = self._own_image_threshold
-            return threshold + float(np.mean(self._highest(stride) - self._highest(own_stride)))
+            return threshold + float(np.mean(self.judged_scores(stride) - self.judged_scores(own_stride)))
         at = image_threshold_at if self._expected else counted_image_threshold_at
-        return max(self.threshold_, at(self.image_fpr, self._highest(stride)))
+        return max(self.threshold_, at(self.image_fpr, self.judged_scores(stride)))
 
     def false_alarms(self, stride: int | None = None) -> FalseAlarms:
         """What can be said of the share of good images that `image_threshold` flags."""
         threshold = self.image_threshold(stride)
         asked = self.image_fpr if self._own_image_threshold is None else None
-        return FalseAlarms.of(asked, threshold, self._highest(self._stride(stride)))
+        return FalseAlarms.of(asked, threshold, self.judged_scores(stride))
 
-    def _highest(self, stride: int) -> NDArray[np.float32]:
-        """The image score [n] of each image that judged, at this stride."""
+    def judged_scores(self, stride: int | None = None) -> NDArray[np.float32]:
+        """The image score [n] of each good image that judged, in their order, at this stride; see `image_threshold`."""
+        self.check_fitted()
+        stride = self._stride(stride)
         check_stride(stride)
         row = min(stride, 8).bit_length() - 1 if self.strided else 0
         highest: NDArray[np.float32] = self.heldout_image_scores_[row]

@@ -21,7 +21,7 @@ from stadx.data.pages import entry_of, page_of
 from stadx.data.roi import Roi
 
 from .looked_at import region_for
-from .measured_detector import stride_of
+from .measured_detector import MeasuredDetector, stride_of
 from .output_names import check_no_image_is_replaced, longest_name
 from .output_names import output_names as output_names
 from .output_settings import OutputSettings
@@ -117,7 +117,7 @@ def predict_files(
     if os.path.exists(out) and not os.path.isdir(out):
         raise OutputError(f"{out}: is a file; name a folder for the output")
     check_writable(out / SCORES_FILE)
-    run = _run(detector, stride, regions, roi, outputs)
+    run = run_of(detector, stride, regions, roi, outputs.model)
     inside = os.path.realpath(out)
     beside = any(os.path.realpath(path.parent) == inside for path in paths)
     previous = Previous(out)
@@ -181,11 +181,11 @@ def _failure(line: dict[str, Any]) -> Failure | None:
     return Failure(Path(line["path"]), line["error"]) if "error" in line else None
 
 
-def _run(detector: Predictor, stride: int, regions: RegionSettings, roi: Roi | None, outputs: OutputSettings) -> str:
-    """The name of the run: another for all that makes a line another."""
+def run_of(detector: MeasuredDetector, stride: int, regions: RegionSettings, roi: Roi | None, model: str) -> str:
+    """The name of the run: another for all that makes a line another. `model` as in `OutputSettings`."""
     thresholds = [float(detector.threshold_), float(detector.image_threshold(stride))]
     settings = {"stride": stride, "thresholds": thresholds, "regions": vars(regions)}
-    return run_name(outputs.model, roi, settings)
+    return run_name(model, roi, settings)
 
 
 def _line(

@@ -185,7 +185,7 @@ class UpdatableDetector(DetectorSettings, Calibrated):
         if found:
             figures = np.array([each for each, _ in found])
             threshold = self.image_threshold(stride)
-            worths = worth(figures[:, 0], figures[:, 3], threshold, self._highest(stride))
+            worths = worth(figures[:, 0], figures[:, 3], threshold, self.judged_scores(stride))
             for place, gain in chosen(worths, np.stack([each for _, each in found]), top):
                 score, e, v, everywhere, novelty = figures[place].tolist()
                 name, above = source.name_of(numbers[place]), score > threshold
@@ -222,7 +222,7 @@ class UpdatableDetector(DetectorSettings, Calibrated):
         self.known_ = self.known_.with_images(gathered.hashes, result.left_out, len(self.lineage_))
         if region is not None:
             self.roi_ = None if region.share == 1 else region.mask
-        flagged = self._highest(self.stride) > self.image_threshold()
+        flagged = self.judged_scores(self.stride) > self.image_threshold()
         is_new = [False] * (len(flagged) - len(result.judged)) + [index >= gathered.old for index in result.judged]
         of_kind = {
             name: [bool(above) for above, fresh in zip(flagged, is_new, strict=True) if fresh == kind]
