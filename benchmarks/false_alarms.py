@@ -87,7 +87,7 @@ def run(folder: Path, split: int, settings: dict[str, Any], progress: Any) -> di
         "others": len(scores),
         "within": bool(promise.low <= flagged / len(scores) <= promise.high),
         "possible": bool(promise.low <= counted[1] and counted[0] <= promise.high),
-        "judged_scores": np.round(detector._highest(detector.stride), 4).tolist(),
+        "judged_scores": np.round(detector.judged_scores(detector.stride), 4).tolist(),
         "scores": np.round(scores, 4).tolist(),
         "versions": {"stadx": stadx.__version__, "torch": torch.__version__},
     }

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from commands import stadx
 from PIL import Image
 from small import good_images, teacher_file
-from typer.testing import CliRunner
 
 from stadx import Detector
-from stadx.cli import app as cli
 from stadx.data.images import write_image
 
 pytestmark = pytest.mark.usefixtures("narrow_networks", "brightness")
-
-
-def stadx(*arguments: object) -> Any:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture

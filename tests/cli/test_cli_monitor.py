@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from commands import stadx
 from small import good_images
 from small_detectors import small_settings
-from typer.testing import CliRunner
 
 from stadx import Detector
-from stadx.cli import app as cli
 from stadx.data.images import write_image
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
-
-
-def stadx(*arguments: object) -> Any:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], terminal_width=200)
 
 
 @pytest.fixture(scope="module")

@@ -11,18 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from brightness import Brightness
-from typer.testing import CliRunner
+from commands import stadx
 
 from stadx import ModelFileError
-from stadx.cli import app as cli
 from stadx.core.files import read_model, write_bytes, write_model
 from stadx.data.images import write_image
 from stadx.detectors.thresholds import FalseAlarms
 from stadx.networks.training import Checkpoint, restore_training_state
-
-
-def stadx(*command: object) -> Any:
-    return CliRunner().invoke(cli.app, [str(part) for part in command])
 
 
 @pytest.fixture

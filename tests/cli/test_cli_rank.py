@@ -5,25 +5,19 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from commands import stadx
 from small import good_images, teacher_file
 from small_detectors import small_settings
-from typer.testing import CliRunner
 
 from stadx import Detector
-from stadx.cli import app as cli
 from stadx.data.images import write_image
 from stadx.detectors.registry import detector_class
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
-
-
-def stadx(*arguments: object) -> Any:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], terminal_width=200)
 
 
 @pytest.fixture(scope="module")

@@ -8,23 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import stadx
 from reviews import content_of, saved_file
 from small import good_images
 from small_detectors import small_settings
-from typer.testing import CliRunner
 
 from stadx import Detector
-from stadx.cli import app as cli
 from stadx.data.images import write_image
 from stadx.detectors.registry import detector_class
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 DEFECT = np.zeros((32, 32), bool)
 DEFECT[10:20, 10:20] = True
-
-
-def stadx(*arguments: object) -> Any:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], terminal_width=200)
 
 
 @pytest.fixture(scope="module")

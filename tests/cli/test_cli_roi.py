@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from commands import stadx as run
 from small import good_images, teacher_file
 from torch import Tensor
-from typer.testing import CliRunner
 
 from stadx import Detector
-from stadx.cli import app as cli
 from stadx.data.images import read_map, write_image
 from stadx.detectors.base import Calibrated
 from stadx.detectors.baselines import METHODS
@@ -26,10 +25,6 @@ pytestmark = pytest.mark.usefixtures("narrow_networks")
 
 LEFT = np.zeros((48, 64), np.uint8)
 LEFT[:, :40] = 255
-
-
-def run(*arguments: object) -> Any:
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
 
 def done(*arguments: object) -> str:

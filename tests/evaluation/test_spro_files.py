@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 from brightness import Brightness
+from commands import stadx as run
 from data_sets import LOCO_CONFIG, draw_ad2, draw_loco
 from PIL import Image
-from typer.testing import CliRunner
 
-from stadx.cli import app as cli
 from stadx.core.errors import DataError
 from stadx.data.images import read_image, write_map
 from stadx.data.layouts import open_category
@@ -43,10 +42,6 @@ def maps(loco: Path, tmp_path: Path) -> Path:
 def brightness(path: Path) -> Any:
     """As the detector says it, to the last bit: ties would make another curve."""
     return Brightness().score(torch.from_numpy(read_image(path)).permute(2, 0, 1)[None])[0].numpy()
-
-
-def run(*arguments: object) -> Any:
-    return CliRunner().invoke(cli.app, [str(a) for a in arguments])
 
 
 def expected(loco: Path, kind: str) -> tuple[dict[float, float], float]:
