@@ -4,8 +4,9 @@ python benchmarks/update_study.py ../data/mvtec_ad/bottle --portions 1,2,4 --out
 
 Trains on a third of a category's good images; the others are changed by a stated shift (brightness, rotation) and
 come later, in portions. After them: AU-PRO and image AUROC, false alarms on good test images of the old and of the
-changed kind, defects found, and the cost (CPU time of all cores), against the model before and one trained anew on all. Test images of the new
-kind are the good test images with the same shift. A line of JSON per model; at its end the table.
+changed kind, defects found, and the cost, as time of all cores together, against the model before and one trained anew
+on all. Test images of the new kind are the good test images with the same shift. A line of JSON per model; at its end
+the table.
 """
 
 from __future__ import annotations
