@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from stadx import PatchNetwork, dense_features, ops
 from stadx.metrics import au_pro
+from stadx.networks import patch_network
 from stadx.networks.choices import PATCH_SIZES
 
 # at the end: a module of the tests with the same name wins
@@ -298,7 +299,8 @@ def test_what_is_timed_beside_other_programs_runs() -> None:
 def test_the_memory_of_a_training_is_told_stage_by_stage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["train_memory.py", "--images", "4", "--size", "40", "--steps", "6", "--scale", "17"]
+    given = ["train_memory.py", "--images", "4", "--size", "40", "--steps", "6", "--scale", "17", "--narrow"]
+    monkeypatch.setitem(patch_network._LAYERS, 17, patch_network._LAYERS[17])  # put back at the end
     monkeypatch.setattr(sys, "argv", given)
     train_memory.main()
     table = capsys.readouterr().out
