@@ -33,3 +33,9 @@ def peak_of(call: Callable[[], Result], seconds: float = 0.001) -> tuple[Result,
 def resident() -> int:
     """Bytes of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def peak_so_far() -> int:
+    """Most bytes that this process had in memory; `resource` would count those of the one it was forked from."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) << 10

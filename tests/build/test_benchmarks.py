@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from stadx import PatchNetwork, dense_features, ops
 from stadx.metrics import au_pro
+from stadx.networks import patch_network
 from stadx.networks.choices import PATCH_SIZES
 
 # at the end: a module of the tests with the same name wins
@@ -27,6 +28,7 @@ import busy
 import pro
 import pro_peers
 import spro
+import train_memory
 from efficientad_shape import EfficientADShape
 from peers import PEERS, laid_out, multiply_adds, patch_by_patch, peak_bytes, phase_split_channels_last
 from run import app
@@ -292,3 +294,16 @@ def test_what_is_timed_beside_other_programs_runs() -> None:
     times = busy._times(rounds=1)
     assert len(times) == 2
     assert all(seconds is not None and seconds > 0 for seconds in times.values())  # None: it failed
+
+
+def test_the_memory_of_a_training_is_told_stage_by_stage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["train_memory.py", "--images", "4", "--size", "40", "--steps", "6", "--scale", "17", "--narrow"]
+    monkeypatch.setitem(patch_network._LAYERS, 17, patch_network._LAYERS[17])  # put back at the end
+    monkeypatch.setattr(sys, "argv", given)
+    train_memory.main()
+    table = capsys.readouterr().out
+    assert all(stage in table for stage in ("Teacher's descriptors", "Students, p = 17", "Scores of good images"))
+    peaks = [int(line.split()[-2]) for line in table.splitlines()[2:-1]]
+    assert peaks[0] > 100 and peaks == sorted(peaks)

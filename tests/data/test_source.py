@@ -11,7 +11,9 @@ import torch
 from small import good_images
 
 from stadx import DataError
+from stadx.data import kept_images
 from stadx.data.images import write_image
+from stadx.data.kept_images import KeptImages
 from stadx.data.source import ImageSource
 from stadx.data.tensors import resize
 
@@ -41,6 +43,50 @@ def test_images_are_read_once_and_again_without_room(tmp_path: Path) -> None:
     assert torch.equal(kept[1], images[1])
     with pytest.raises(DataError, match=r"1\.png"):
         unkept[1]
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_beyond_its_memory_images_and_masks_are_kept_in_a_file(kind: torch.dtype) -> None:
+    images = good_images(4, (9, 14)).to(kind)
+    kept = KeptImages(memory_bytes=images[0].nbytes, file_bytes=2 * images[0].nbytes + 9 * 14)
+    masks = {1: torch.rand(9, 14) > 0.5}
+    room = [kept.put(i, images[i], masks.get(i), images[i].nbytes + (9 * 14 if i in masks else 0)) for i in range(4)]
+    assert room == [True, True, True, False] and kept.get(3) is None
+    for index in (2, 0, 1, 2):
+        image, mask = kept.get(index) or (None, None)
+        assert image is not None and image.dtype == kind and torch.equal(image, images[index])
+        assert torch.equal(mask, masks[1]) if mask is not None else index != 1
+
+
+def test_little_memory_for_images_does_not_read_them_twice(tmp_path: Path) -> None:
+    images = good_images(3)
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path, image in zip(paths, images, strict=True):
+        write_image(path, image.permute(1, 2, 0).numpy())
+    source = ImageSource(paths, None, cache_bytes=images[0].nbytes)
+    hashes = [source.hash_of(index) for index in range(3)]
+    for path in paths:
+        path.unlink()
+    assert all(torch.equal(source[index], images[index]) for index in range(3))
+    assert len(set(hashes)) == 3
+
+
+def test_a_full_disk_has_images_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept_images.tempfile, "TemporaryFile", full)
+    path = tmp_path / "0.png"
+    write_image(path, good_images(1)[0].permute(1, 2, 0).numpy())
+    source = ImageSource([path], None, cache_bytes=1)
+    assert torch.equal(source[0], source[0]) and torch.equal(source[0], good_images(1)[0])
+
+
+def test_images_in_memory_take_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = good_images(3)
+    source = ImageSource(images, None, cache_bytes=1)
+    monkeypatch.setattr(kept_images.tempfile, "TemporaryFile", lambda **given: pytest.fail("they are written"))
+    assert all(source[index].data_ptr() == images[index].data_ptr() for index in range(3))
 
 
 def test_fingerprints_tell_sets_apart(tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from stadx.core.progress import silent
 from stadx.data.source import ImageSource
 from stadx.detectors.baselines import METHODS, AutoencoderDetector, DescriptorBaseline, all_descriptors
 from stadx.detectors.baselines.all_descriptors import AllDescriptors
-from stadx.detectors.student_teacher.targets import TeacherTargets
 from stadx.networks.dense import dense_features
 from stadx.networks.patch_network import normalize_images
 from stadx.networks.training import Checkpoint
@@ -41,9 +40,7 @@ def _sorted(rows: Tensor) -> Tensor:
 @pytest.mark.parametrize("kept", [0, 1, 9])
 def test_an_epoch_has_every_descriptor_once(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(all_descriptors, "_MIXED_BYTES", 2 * ROOM)
-    monkeypatch.setattr(
-        all_descriptors, "TeacherTargets", lambda *given, inside: TeacherTargets(*given, kept * ROOM, inside)
-    )
+    monkeypatch.setattr(all_descriptors, "_CACHE_BYTES", kept * ROOM)
     teacher, images = random_teacher(), good_images(6)
     every = AllDescriptors(teacher, ImageSource(images, None), [0, 1, 3, 4, 5], 0, silent)
     assert every.parts == 3

@@ -20,6 +20,7 @@ from stadx.detectors.student_teacher.students import _random_patches, train_stud
 from stadx.detectors.student_teacher.targets import TeacherTargets
 from stadx.networks.choices import Padding
 from stadx.networks.padding import pad_images
+from stadx.networks.patch_network import PatchNetwork
 
 pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
 
@@ -114,6 +115,23 @@ def test_targets_of_a_crop_are_those_of_the_whole_image(p: int, stride: int) -> 
             if stride == teacher.stride > 1:
                 torch.testing.assert_close(teacher.grid(part)[0], expected, atol=1e-4, rtol=1e-4)
     assert set(targets._maps) == {1}
+
+
+def test_few_descriptors_are_kept_and_the_engine_makes_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 250 images of 256² they were 3.2 GB; PyTorch's convolutions take two to four times as long."""
+    monkeypatch.setattr(target_module, "_CACHE_BYTES", 2 * 8 * 37 * 46)
+    for slow in ("training_grid", "dense_features_padded"):
+        monkeypatch.setattr(target_module, slow, lambda *given: pytest.fail("it is not the engine"))
+    teacher = random_teacher(33)
+    targets = TeacherTargets(teacher, ImageSource(good_images(3, (37, 46)), None), [0, 1, 2])
+    found = [targets.crop(index, Crop(1, 2, 4, 4, 4)) for index in range(3)]
+    assert all(crop.shape == (1, 8, 4, 4) for crop in found) and set(targets._maps) == {0}
+
+
+def test_memory_does_not_grow_with_the_images() -> None:
+    images = good_images(1, (256, 256)).expand(250, 3, 256, 256)
+    targets = TeacherTargets(PatchNetwork(33), ImageSource(images, None), range(250))
+    assert 256 << 20 < 2 * targets._size <= 512 << 20
 
 
 @pytest.mark.parametrize("padding", ["reflect", "zeros", "replicate"])

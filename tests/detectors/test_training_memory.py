@@ -13,9 +13,9 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="re
 SCRIPT = Path(__file__).parents[1] / "support" / "training_peak.py"
 
 
-def peak_of_training(height: int, width: int) -> int:
+def peak_of_training(height: int, width: int, *images: int) -> int:
     """In a process of its own."""
-    command = [sys.executable, str(SCRIPT), str(height), str(width)]
+    command = [sys.executable, str(SCRIPT), str(height), str(width), *map(str, images)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
@@ -26,3 +26,8 @@ def test_the_peak_of_training_on_large_images() -> None:
     added = peak_of_training(1500, 1100) - peak_of_training(64, 64)
     kept = 128 * 1500 * 1100 * 2 >> 20  # the teacher's descriptors, as float16
     assert kept < added < kept + 700, (added, kept)
+
+
+def test_the_peak_of_training_does_not_grow_with_the_images() -> None:
+    """Ten times 100 MB of the teacher's descriptors were kept, up to 4 GiB."""
+    assert peak_of_training(640, 640, 10) < 1500

@@ -13,9 +13,11 @@ from test_networks import make_network, patches_at
 from torch import Tensor
 
 from stadx import PatchNetwork, dense_features, normalize_images
+from stadx.networks import dense
 from stadx.networks.choices import PATCH_SIZES
 from stadx.networks.dense import Method
-from stadx.networks.engine import MAX_LIMIT, RMS_LIMIT, engine_for
+from stadx.networks.engine import MAX_LIMIT, RMS_LIMIT, Engine, engine_for
+from stadx.networks.patch_network import dense_features_padded
 from stadx.teachers.teacher_files import load_teacher, shipped_teacher
 
 pytestmark = pytest.mark.arithmetic
@@ -199,6 +201,44 @@ def test_what_the_engine_does_not_serve_goes_to_pytorch(case: str) -> None:
         assert dense_features(net, images).requires_grad == (case == "gradient")
     with torch.no_grad():
         assert case != "gradient" or not dense_features(net, images, method="winograd").requires_grad
+
+
+def test_gradients_that_nobody_needs_do_not_slow_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new network's parameters require gradients, whether anybody wants them or not."""
+    net, images = make_network(17, torch.float32, channels=4).requires_grad_(True), noise(1, 3, 9, 9)
+    ways: list[str] = []
+    by_engine = Engine.descriptors
+    monkeypatch.setattr(Engine, "descriptors", lambda *given: (ways.append("engine"), by_engine(*given))[1])
+    monkeypatch.setattr(dense, "dense_features_padded", lambda *given: (ways.append("slow"), images)[1])
+    with torch.no_grad():
+        engine_for(net).is_accurate(net)
+
+    def way(net: PatchNetwork, images: Tensor) -> str:
+        ways.clear()
+        dense_features(net, images)
+        return ways[-1]
+
+    assert way(net, images) == "slow"
+    with pytest.raises(ValueError, match="freeze the network"):
+        dense_features(net, images, method="winograd")
+    with torch.no_grad():
+        assert way(net, images) == "engine"
+    with torch.inference_mode():
+        assert way(net, images) == "engine"
+    net.requires_grad_(False)
+    assert way(net, images) == "engine"
+    assert way(net, images.clone().requires_grad_(True)) == "slow"
+
+
+@pytest.mark.parametrize("p, stride", [(17, 1), (33, 4), (33, 1), (65, 8), (65, 4)])
+def test_an_image_that_is_padded_already(p: int, stride: int) -> None:
+    net = make_network(p, torch.float32, channels=4).requires_grad_(False)
+    for rows, columns in ((1, 1), (2, 5), (7, 4)):
+        padded = noise(1, 3, p + stride * (rows - 1), p + stride * (columns - 1))
+        found = engine_for(net).of_padded(padded[0], p, stride).permute(2, 0, 1)
+        assert found.shape == (4, rows, columns)
+        exact = dense_features_padded(copy.deepcopy(net).double(), padded.double())[0, :, ::stride, ::stride]
+        torch.testing.assert_close(found.double(), exact, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("method", ["auto", "winograd", "direct"])

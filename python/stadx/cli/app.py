@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -66,7 +68,16 @@ def _global(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
-) -> None: ...
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processor cores to use, for any command.", show_default="all, or OMP_NUM_THREADS"),
+    ] = None,
+) -> None:
+    if threads is None:
+        return
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # torch, which is not loaded yet, and other processes begin with it
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(threads)
 
 
 def _add(

@@ -17,6 +17,7 @@ from .depths import range_of_files, range_of_tensors
 from .frames import Channels, deep_in_range, frames_of, rgb_batch
 from .frames import ImageInput as ImageInput
 from .image_hash import image_hash
+from .kept_images import MEMORY_BYTES, KeptImages
 from .layouts import training_images
 from .layouts.patterns import named_images
 from .pages import page_of
@@ -28,12 +29,13 @@ _Item = tuple[Tensor, Tensor | None]  # an image and where it is looked at
 
 
 class ImageSource:
-    """Training images as uint8 or floating [3, H, W], read when first asked for and then kept in memory.
+    """Training images as uint8 or floating [3, H, W], read when first asked for and then kept, see `KeptImages`.
 
     Args:
         data: what `training_images` takes, image files, or images in memory, see `ImageInput`.
         size: what they are resized to; then their own sizes may differ.
-        cache_bytes: memory for images; beyond it they are read again each time.
+        cache_bytes: memory for images; beyond it they are kept in a temporary file, up to 4 GiB, or, with 0, not at
+            all: then they are read again each time.
         roi: where they are looked at; None: everywhere.
         channels: order of the colours in arrays and tensors.
         value_range: the values that are black and white, or the range of a detector; None: found in the images.
@@ -51,15 +53,14 @@ class ImageSource:
         self,
         data: ImageInput,
         size: ImageSize,
-        cache_bytes: int = 4 << 30,
+        cache_bytes: int = MEMORY_BYTES,
         roi: Roi | None = None,
         channels: Channels = "rgb",
         value_range: Sequence[float] | ValueRange | None = None,
     ) -> None:
         self.size = size
         self.roi = roi
-        self._room = cache_bytes
-        self._kept: dict[int, _Item] = {}
+        self._kept = KeptImages(cache_bytes) if cache_bytes else KeptImages(0, 0)
         self._last: tuple[int, _Item] | None = None
         self._tensor: Tensor | None = None
         self._items: list[Path | Tensor] = []
@@ -142,13 +143,19 @@ class ImageSource:
                 self._hashes[index] = image_hash(image)
             image = resize(image[None], self.size)[0]
             item = image, self._inside(index, size, (image.shape[1], image.shape[2]))
-            used = image.nbytes + (0 if item[1] is None else item[1].nbytes)
-            if used <= self._room:
-                self._room -= used
-                self._kept[index] = item
-            elif self.roi is not None:  # image and mask are asked for one after the other
+            # of those in memory already at that size nothing is kept twice
+            used = 0 if image.data_ptr() == self._pointer(index) else image.nbytes
+            used += 0 if item[1] is None else item[1].nbytes
+            if (
+                not self._kept.put(index, *item, used) and self.roi is not None
+            ):  # image and mask are asked for one after the other
                 self._last = index, item
         return item
+
+    def _pointer(self, index: int) -> int | None:
+        """Where an image that was given in memory has its pixels."""
+        image = self._items[index]
+        return image.data_ptr() if isinstance(image, Tensor) else None
 
     def _inside(self, index: int, size: tuple[int, int], resized: tuple[int, int]) -> Tensor | None:
         if self.roi is None:

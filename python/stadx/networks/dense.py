@@ -27,7 +27,11 @@ def dense_features(
     Equal to cropping every patch out of the padded image and calling `net` on it, at a small share of the cost.
     For float32 on the CPU without gradients the native engine does it with Winograd convolutions; its error against
     float64 is below 1e-4 (root mean square) and 1e-3 (maximum) of the descriptors' standard deviation. Else it is
-    composed of PyTorch's own convolutions.
+    composed of PyTorch's own convolutions, several times slower.
+
+    A network that was just made asks for gradients, as every PyTorch module does, and so takes the slow way. Where none
+    are needed call this under `torch.no_grad()`, or freeze the network once: `net.requires_grad_(False)`. Networks of
+    model files and `load_teacher` are frozen. `method="winograd"` raises where it would be slow, and says why.
 
     Args:
         net: the patch network; its `padding` continues the image beyond its border.
@@ -134,7 +138,7 @@ def _obstacle(net: PatchNetwork, images: Tensor | None) -> str | None:
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return "compilation and autocast are for PyTorch's convolutions"
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        return "it has no gradient"
+        return "it has no gradient; freeze the network (net.requires_grad_(False)), or call it under torch.no_grad()"
     if images is not None and not bool(images.abs().amax() <= INPUT_LIMIT):
         return f"the images are not finite or exceed {INPUT_LIMIT:g}, where its error grows"
     return None if engine_for(net).is_accurate(net) else "its error for these weights exceeds the limits"

@@ -117,6 +117,21 @@ class Engine:
         out = ops.dense_layer(x, weights, bias, **settings, image=(rows.size, columns.size))
         return out[rows.wanted, columns.wanted, : self.descriptor_size]
 
+    def of_padded(self, padded: Tensor, patch_size: int, stride: int = 1, workspace: Workspace | None = None) -> Tensor:
+        """Descriptors [h, w, d] of every stride-th pixel of an image that is padded already.
+
+        Args:
+            padded: normalised, float32 [3, H + p - 1, W + p - 1].
+            patch_size: p of the network.
+            stride, workspace: as in `plan_axis` and `before_last`.
+        """
+        length_h, length_w = (n - patch_size + 1 for n in padded.shape[1:])
+        rows = plan_axis(self.layers, length_h, 0, length_h, stride)
+        columns = plan_axis(self.layers, length_w, 0, length_w, stride)
+        # a plan reads whole tiles: more positions than there are, which nothing wanted depends on, or fewer
+        missing = 0, columns.end - padded.shape[2], 0, rows.end - padded.shape[1]
+        return self.descriptors(F.pad(padded, missing).permute(1, 2, 0).contiguous(), rows, columns, workspace)
+
     def is_accurate(self, net: PatchNetwork) -> bool:
         """Whether its error on a small image keeps within the limits; `net` is its own network."""
         if self._accurate is None:
@@ -152,13 +167,7 @@ def measure_error(net: PatchNetwork, engine: Engine, padded: Tensor) -> tuple[fl
         Root mean square and maximum, in standard deviations of the descriptors (over pixels, mean over channels of σ²).
     """
     exact = dense_features_padded(copy.deepcopy(net).double(), padded.double())[0].permute(1, 2, 0)
-    length_h, length_w = exact.shape[:2]
-    rows, columns = plan_axis(engine.layers, length_h, 0, length_h), plan_axis(engine.layers, length_w, 0, length_w)
-    window = torch.zeros(rows.end, columns.end, 3)
-    # the plan reads as many positions as the phases need, at times fewer than the image has
-    part = padded[0, :, : rows.end, : columns.end].permute(1, 2, 0)
-    window[: part.shape[0], : part.shape[1]] = part
-    error = (engine.descriptors(window, rows, columns) - exact) / exact.var((0, 1), correction=0).mean().sqrt()
+    error = (engine.of_padded(padded[0], net.patch_size) - exact) / exact.var((0, 1), correction=0).mean().sqrt()
     return float(error.square().mean().sqrt()), float(error.abs().max())
 
 

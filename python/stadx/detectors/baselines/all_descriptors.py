@@ -16,6 +16,7 @@ from stadx.networks.patch_network import PatchNetwork
 from ..student_teacher.targets import TeacherTargets
 
 _MIXED_BYTES = 256 << 20
+_CACHE_BYTES = 4 << 30  # every epoch sees them all: to compute them anew would take longer than to learn from them
 
 
 class AllDescriptors:
@@ -49,7 +50,7 @@ class AllDescriptors:
         progress: Progress,
         inside: bool = False,
     ) -> None:
-        self._targets = TeacherTargets(teacher, source, indices, inside=inside)
+        self._targets = TeacherTargets(teacher, source, indices, _CACHE_BYTES, inside)
         self._seed = seed
         self.mean, self.std = self._targets.statistics(progress)
         largest = max(source[index][0].numel() for index in indices)

@@ -108,7 +108,7 @@ def train_students(
         channels_last(network)
     teacher.to(device)
     # going on takes few crops: describing all of an image would cost more than them
-    targets = TeacherTargets(teacher, source, indices, 0 if start else 4 << 30, inside)
+    targets = TeacherTargets(teacher, source, indices, 0 if start else None, inside)
     saved = checkpoint.load()
     if saved is None:
         step, loss_average, best = 0, math.nan, _Best()

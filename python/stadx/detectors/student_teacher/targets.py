@@ -13,7 +13,7 @@ from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
 from stadx.networks.border import Computed, Span, computed_pixels
 from stadx.networks.dense import describe, engine_serves
-from stadx.networks.engine import Workspace
+from stadx.networks.engine import Engine, Workspace, engine_for
 from stadx.networks.patch_network import PatchNetwork, dense_features_padded
 from stadx.networks.plan import buffer_sizes, layers_of
 from stadx.networks.windows import TensorRows, pieces
@@ -23,6 +23,7 @@ from .crops import Crop
 
 _WHOLE_PIXELS = 1 << 20  # of images whose statistics are taken at once, those of larger ones tile by tile
 _TILE = 384  # pixels a side
+_CACHE_BYTES, _GPU_CACHE_BYTES = 512 << 20, 4 << 30  # a GPU's own memory has no other use in a training
 _LEAST_STD = 1e-2  # of a channel, in units of the median; real teachers' are all of one order
 
 
@@ -30,13 +31,14 @@ class TeacherTargets:
     """The teacher's descriptors of crops of training images.
 
     Whole maps of the first images are kept, as float16, as far as they fit; the crops of the others are computed when
-    asked for. Which are kept depends on the images alone, so that a resumed training sees the same values.
+    asked for: 4 % of a training step. Which are kept depends on the images alone, so that a resumed training sees the
+    same values.
 
     Args:
         teacher: the frozen teacher T; descriptors are computed, kept and returned on its device.
         source: training images.
         indices: those in use.
-        cache_bytes: memory for kept maps, two bytes a number: 128 · H · W · 2 an image.
+        cache_bytes: memory for kept maps, two bytes a number: 128 · H · W · 2 an image. None: 512 MiB, on a GPU 4 GiB.
         inside: whether only pixels whose patch lies within the image are in use, see `computed_pixels`.
 
     Attributes:
@@ -48,13 +50,16 @@ class TeacherTargets:
         teacher: PatchNetwork,
         source: ImageSource,
         indices: Sequence[int],
-        cache_bytes: int = 4 << 30,
+        cache_bytes: int | None = None,
         inside: bool = False,
     ) -> None:
         self.teacher = teacher
         self.source = source
         self.indices = list(indices)
         self._device = next(teacher.parameters()).device
+        if cache_bytes is None:
+            cache_bytes = _CACHE_BYTES if self._device.type == "cpu" else _GPU_CACHE_BYTES
+        self._workspace = Workspace()  # of crops
         self._maps: dict[int, Tensor] = {}
         self._places: dict[int, int] = {}  # of kept maps, in numbers from the start of the room for all
         self._size = 0
@@ -133,6 +138,11 @@ class TeacherTargets:
         return self._maps[index]
 
     @cached_property
+    def _engine(self) -> Engine | None:
+        """The teacher's, if one serves; looked for once: whether it is still the teacher's takes a millisecond."""
+        return engine_for(self.teacher) if engine_serves([self.teacher], None, "auto") else None
+
+    @cached_property
     def _room(self) -> Tensor:
         # one block: maps of their own, between all that comes and goes, would leave holes of several times their size
         return torch.empty(self._size, dtype=torch.float16, device=self._device)
@@ -151,9 +161,14 @@ class TeacherTargets:
             return crop.of(self._maps[index]).permute(2, 0, 1)[None].float()
         if part is None:
             part = self.receptive_field(index, crop)
-        if crop.stride > 1:
-            return training_grid(self.teacher, part, crop.stride).half().float()
-        return dense_features_padded(self.teacher, part).half().float()
+        if self._engine is not None:
+            found = self._engine.of_padded(part[0], self.teacher.patch_size, crop.stride, self._workspace)
+            found = found.permute(2, 0, 1)[None]
+        elif crop.stride > 1:
+            found = training_grid(self.teacher, part, crop.stride)
+        else:
+            found = dense_features_padded(self.teacher, part)
+        return found.half().float()
 
     @torch.no_grad()
     def statistics(self, progress: Progress = silent) -> tuple[Tensor, Tensor]:
