@@ -31,6 +31,7 @@ from .smoothing import smooth
 
 _CPU = torch.device("cpu")
 _GAP_IMAGES = 60  # on which is measured how much worse students are on images that they did not see
+_BLOCK = 1 << 21  # numbers
 _MOST_PIXELS = 1 << 27  # scored in all, of a scale; each costs some 20 bytes
 
 
@@ -93,13 +94,14 @@ def unseen_errors(
         students = ensemble.students if division.folds else []
         alone = [scorer(replace(ensemble, students=[student])) for student in students]
         found: list[ErrorMaps] = []
+        room = _Room()
         unseen = seen = 0.0
         with keep_freed_memory():
             for student, index in judged:
                 image, inside = source[index], source.inside(index)
                 e, v = errors(together, image)
                 computed = ensemble.computed(TensorRows(image), stride)
-                maps = ErrorMaps(e, v, computed, inside)
+                maps = ErrorMaps(room.of(e), room.of(v), computed, inside)
                 if division.folds and len(found) % every == 0:
                     unseen += _total(errors(alone[student], image)[0] - v, maps)
                     seen += _total(e, maps)
@@ -109,6 +111,21 @@ def unseen_errors(
             gap = max(1.0, unseen / max(seen, 1e-30))
             found = [maps._replace(e=maps.e.mul_(gap), v=maps.v.mul_(gap)) for maps in found]
         yield found
+
+
+class _Room:
+    """Memory for maps in blocks: small ones of their own, between all that comes and goes, would leave holes."""
+
+    def __init__(self) -> None:
+        self._free = torch.empty(0)
+
+    def of(self, values: Tensor) -> Tensor:
+        """A copy there; a block is given back with the last of its maps."""
+        count = values.numel()
+        if count > len(self._free):
+            self._free = torch.empty(max(count, _BLOCK))
+        copy, self._free = self._free[:count].view(values.shape).copy_(values), self._free[count:]
+        return copy
 
 
 def judges(source: ImageSource, division: Division, stride: int) -> list[tuple[int, int]]:
