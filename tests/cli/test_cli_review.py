@@ -102,6 +102,9 @@ def test_a_table_gives_the_order_and_other_methods_are_reviewed(places: dict[str
     assert "names 2 of the 8 images; the others are left out" in result.stderr
     content = content_of(tmp_path / "out" / "review.html")
     assert [image["path"] for image in content["images"]] == ["5.png", "1.png"]
+    (tmp_path / "all.csv").write_text("path\n" + "".join(f"{n}.png\n" for n in range(8)))
+    result = stadx("review", model, places["photos"], "--out", tmp_path / "all", "--order", tmp_path / "all.csv")
+    assert "names 8 of the 8 images.\n" in result.stderr
     assert len(content["head"]["model"]["sha256"]) == 64
 
 

@@ -103,3 +103,14 @@ def test_an_interrupted_prediction_has_a_line_for_all_that_is_done(tmp_path: Pat
         predict_files(Interrupted(), paths, tmp_path / "out")
     assert len((tmp_path / "out" / SCORES_FILE).read_text().splitlines()) == 3
     assert len(list((tmp_path / "out").glob("*_overlay.png"))) == 3
+
+
+def test_no_thread_outlives_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that is kept, as debuggers and logs do, kept the threads of reading and writing."""
+    paths = [draw_image(tmp_path / f"{n}.png") for n in range(4)]
+    monkeypatch.setattr("stadx.evaluation.prediction.as_line", lambda line: 1 / 0)
+    before = set(threading.enumerate())
+    with pytest.raises(ZeroDivisionError) as kept:
+        predict_files(Brightness(), paths, tmp_path / "out")
+    assert kept.value.__traceback__ is not None
+    assert set(threading.enumerate()) <= before

@@ -57,7 +57,8 @@ def review(
         paths = collect_images([folder], recursive=recursive, without=[out])
     if order is not None:
         every, paths = len(paths), read_order(order, folder, paths)
-        say(f"{order}: names {len(paths)} of the {every} images; the others are left out.")
+        others = "; the others are left out" if len(paths) < every else ""
+        say(f"{order}: names {len(paths)} of the {every} images{others}.")
     detector = open_model(model, device, target_fpr, image_fpr)
     given: dict[str, Any] = {"stride": number(stride), "roi": apply_region(detector, roi)}
     with ShownProgress() as progress:

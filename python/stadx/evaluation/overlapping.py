@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -24,11 +24,12 @@ def overlapping(
     work: Callable[[Item, Read], Made],
     write: Callable[[Item, Made], Written],
     seconds: Seconds | None = None,
-) -> Iterator[tuple[Item, Written | Exception]]:
+) -> Generator[tuple[Item, Written | Exception], None, None]:
     """What becomes of every item, in their order, or the exception that one of its stages raised.
 
     `work` is called in this thread, the two others in one thread each, for one item at a time. At most three items
     are held. If `work` is interrupted, what became of the item before is told first, then the interruption is raised.
+    Close it when you stop before its end: until then its threads stay.
 
     Args:
         items: what to work on.

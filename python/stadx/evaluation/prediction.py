@@ -148,6 +148,7 @@ def predict_files(
         progress("Images", skipped, total, {})
         stages = ImageStages(detector, out, scale, stride, regions.min_pixels, roi, outputs, bool(run), progress)
         outcomes = overlapping(named, stages.read, stages.score, stages.write, seconds)
+        stack.enter_context(contextlib.closing(outcomes))  # no thread outlives an error
         for done, ((path, name), outcome) in enumerate(outcomes, start=skipped + 1):
             try:
                 if isinstance(outcome, Exception):

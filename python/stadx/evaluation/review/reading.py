@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 from stadx.data.image_hash import hash_of_file
 from stadx.data.masks import BoolArray
-from stadx.data.pages import Page
+from stadx.data.pages import Page, page_of
 from stadx.data.value_range import ValueRange
 
 from .format import DECISIONS, FORMAT, VERSION, Decision, Model
@@ -152,8 +153,11 @@ def read_review(file: Path, folder: Path | None = None) -> Review:
         judged = [_judged(entry, start) for entry in content["images"]]
         if value_range is None:
             raise ValueError("no value_range")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{file}: is damaged ({type(error).__name__}: {error}); {_AGAIN}") from error
+    paths = Counter((image.path, page_of(image.path)) for image in judged)
+    if twice := [path for (path, _), count in paths.items() if count > 1]:
+        raise DataError(f"{file}: judges {twice[0]} more than once; leave one decision of each image")
     if not judged:
         raise DataError(f"{file}: has no decision; judge some images on the review page, and save")
     return Review(file, model, value_range, judged)
