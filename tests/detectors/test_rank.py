@@ -97,7 +97,7 @@ def test_an_image_is_read_once_and_not_kept(
     for number in range(3):
         write_image(tmp_path / f"{number}.png", BRIGHT[number].permute(1, 2, 0).numpy())
     assert len(detector.rank(tmp_path).images) == 3
-    assert len(reads) == 3 and sources[0]._kept == {}
+    assert len(reads) == 3 and all(sources[0]._kept.get(number) is None for number in range(3))
 
 
 def test_what_rank_refuses(detector: Detector, tmp_path: Path) -> None:

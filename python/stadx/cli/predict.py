@@ -137,6 +137,8 @@ def _hash(model: Path) -> str:
 
 def _tell_times(seconds: dict[str, float], images: int) -> None:
     """What the stages took; reading and writing go on while an image is scored."""
+    if not images:
+        return
     whole = seconds["all"]
     say(f"{images} images in {whole:.1f} s, {images / whole:.2f} a second.")
     for name, stage in (("read", "Reading"), ("work", "Scoring"), ("write", "Writing")):
