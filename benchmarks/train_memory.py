@@ -25,6 +25,7 @@ from memory import peak_so_far
 from stadx import Detector, PatchNetwork
 from stadx.core.files import write_model
 from stadx.data.demo import weave
+from stadx.detectors.student_teacher import targets
 from stadx.networks import patch_network
 from stadx.teachers.teacher_files import TEACHER_VERSION
 
@@ -40,7 +41,10 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=33)
     parser.add_argument("--threads", type=int, help="of PyTorch; default: its own")
     parser.add_argument("--narrow", action="store_true", help="networks with an eighth of the channels")
+    parser.add_argument("--descriptors", type=int, metavar="MIB", help="room for the teacher's; default: stadx's own")
     given = parser.parse_args()
+    if given.descriptors is not None:
+        targets._CACHE_BYTES = given.descriptors << 20
     if given.threads:
         torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:

@@ -31,8 +31,8 @@ class TeacherTargets:
     """The teacher's descriptors of crops of training images.
 
     Whole maps of the first images are kept, as float16, as far as they fit; the crops of the others are computed when
-    asked for: 4 % of a training step. Which are kept depends on the images alone, so that a resumed training sees the
-    same values.
+    asked for, which is a small part of a training step. Which are kept depends on the images alone, so that a resumed
+    training sees the same values.
 
     Args:
         teacher: the frozen teacher T; descriptors are computed, kept and returned on its device.
