@@ -21,6 +21,26 @@ def test_singular_values_become_about_one(shape: tuple[int, int]) -> None:
     assert seen.min() > 0.65 and after.max() < 1.25
 
 
+@pytest.mark.parametrize("shape", [(256, 3200), (75, 128), (128, 256), (1, 9)])
+def test_in_bfloat16_singular_values_become_nearly_so(shape: tuple[int, int]) -> None:
+    # spread over three decades, as a gradient's are: composed as in float32, bfloat16 would diverge
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 0, shape[1])
+    plain, low = orthogonalize(matrix), orthogonalize(matrix, torch.bfloat16)
+    assert low.dtype == torch.bfloat16
+    assert torch.linalg.svdvals(low.float()).max() < 1.3
+    alike = torch.nn.functional.cosine_similarity(plain.flatten(), low.float().flatten(), dim=0)
+    assert alike > 0.99
+
+
+def test_weights_keep_their_type_in_bfloat16() -> None:
+    weight = nn.Parameter(torch.zeros(32, 8, 3, 3))
+    weight.grad = torch.randn(32, 8, 3, 3)
+    optimizer = Muon([weight], 0.5, bfloat16=True)
+    optimizer.step()
+    assert weight.dtype == optimizer.state[weight]["momentum"].dtype == torch.float32
+    assert 0.08 < weight.square().mean().sqrt() < 0.12
+
+
 def test_equals_the_iteration_as_it_is_published() -> None:
     matrix = torch.randn(24, 90, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     x = matrix / matrix.norm()

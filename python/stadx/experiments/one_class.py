@@ -90,7 +90,7 @@ class OneClassEnsemble:
             student.to(self.device)
             channels_last(student)
         weights = [w for student in self.students for w in student.parameters()]
-        optimizer = make_optimizer(s.optimizer, weights, s.learning_rate, s.weight_decay)
+        optimizer = make_optimizer(s.optimizer, weights, s.learning_rate, s.weight_decay, s.precision)
         rate, shown = float(optimizer.defaults["lr"]), float("nan")
 
         def descend(x: Tensor, target: Tensor) -> Tensor:

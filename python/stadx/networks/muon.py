@@ -20,18 +20,25 @@ class Muon(torch.optim.Optimizer):
 
     The step is the nearest orthogonal matrix of the gradient's running mean (with Nesterov's look ahead), so that the
     weak directions of a gradient are learned as fast as its strong ones. PyTorch's own Muon takes matrices alone and
-    works in bfloat16, which most CPUs emulate.
+    always works in bfloat16, which many CPUs emulate.
 
     Args:
         parameters: weights to train.
         learning_rate: a step's root mean square is a fifth of it; a tensor, as a CUDA graph needs it, is read anew.
         weight_decay: added to the gradient times the weight, as in `torch.optim.Adam`.
+        bfloat16: whether matrices are multiplied in bfloat16; weights and running means stay in their own type.
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], learning_rate: float | Tensor = 2e-3, *, weight_decay: float = 0.0
+        self,
+        parameters: Iterable[nn.Parameter],
+        learning_rate: float | Tensor = 2e-3,
+        *,
+        weight_decay: float = 0.0,
+        bfloat16: bool = False,
     ) -> None:
         super().__init__(parameters, {"lr": learning_rate, "weight_decay": weight_decay})
+        self._kind = torch.bfloat16 if bfloat16 else None
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -54,7 +61,10 @@ class Muon(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if not state:
                     _start(gradient, state)
-                step = _adam_step(gradient, state) if parameter.ndim < 2 else _muon_step(gradient, state)
+                if parameter.ndim < 2:
+                    step = _adam_step(gradient, state)
+                else:
+                    step = _muon_step(gradient, state, self._kind or gradient.dtype)
                 parameter.sub_(step.mul_(group["lr"]))
         return loss
 
@@ -66,7 +76,7 @@ def _start(gradient: Tensor, state: dict[str, Tensor]) -> None:
         state["step"] = torch.zeros((), device=gradient.device)
 
 
-def _muon_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
+def _muon_step(gradient: Tensor, state: dict[str, Tensor], kind: torch.dtype) -> Tensor:
     momentum = state["momentum"]
     momentum.lerp_(gradient, 1 - _MOMENTUM)
     ahead = gradient.lerp_(momentum, _MOMENTUM)
@@ -74,7 +84,7 @@ def _muon_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
         ahead = ahead.permute(0, 2, 3, 1)
     matrix = ahead.flatten(1)
     scale = _SCALE * max(matrix.shape) ** 0.5  # an orthogonal matrix has root mean square max(shape) ** -0.5
-    step = orthogonalize(matrix).mul_(scale).view(ahead.shape)
+    step = orthogonalize(matrix, kind).to(matrix.dtype).mul_(scale).view(ahead.shape)
     return step.permute(0, 3, 1, 2) if step.ndim == 4 else step
 
 
@@ -87,21 +97,28 @@ def _adam_step(gradient: Tensor, state: dict[str, Tensor]) -> Tensor:
     return mean / (1 - _BETAS[0] ** count) / unbiased
 
 
-def orthogonalize(matrix: Tensor) -> Tensor:
+def orthogonalize(matrix: Tensor, kind: torch.dtype | None = None) -> Tensor:
     """The matrix with its singular values made about 1: Newton and Schulz's iteration, five steps.
 
     Every factor is a polynomial of X Xᵀ, so only matrices of the smaller side are multiplied on the way: a third of the
-    multiplications of the plain iteration for 256 x 3200.
+    multiplications of the plain iteration for 256 x 3200. In bfloat16 X Xᵀ is too inexact for that, and the plain
+    iteration corrects itself.
 
     Args:
         matrix: float [m, n].
+        kind: what is multiplied in; None: the matrix's own.
 
     Returns:
-        Same shape; singular values above 0.003 of the matrix's norm come to lie between 0.68 and 1.2.
+        Same shape, of that kind; singular values above 0.003 of the matrix's norm come to lie between 0.68 and 1.2.
     """
     if matrix.shape[0] > matrix.shape[1]:
-        return orthogonalize(matrix.T).T
-    x = matrix / (matrix.norm() + 1e-7)
+        return orthogonalize(matrix.T, kind).T
+    x = (matrix / (matrix.norm() + 1e-7)).to(kind or matrix.dtype)
+    if x.dtype == torch.bfloat16:
+        for _ in range(_ITERATIONS):
+            gram = x @ x.T
+            x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)
+        return x
     gram = x @ x.T
     identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     product = identity

@@ -51,7 +51,11 @@ def learning_rate_factor(step: int, steps: int, schedule: str) -> float:
 
 
 def make_optimizer(
-    name: OptimizerName, weights: Iterable[nn.Parameter], learning_rate: float | None, weight_decay: float
+    name: OptimizerName,
+    weights: Iterable[nn.Parameter],
+    learning_rate: float | None,
+    weight_decay: float,
+    precision: Precision = "float32",
 ) -> torch.optim.Optimizer:
     """The optimiser of that name; no learning rate: 2e-3 for Muon, 1e-3 for Adam."""
     weights = list(weights)
@@ -60,7 +64,8 @@ def make_optimizer(
     if on_gpu:  # a plain number would be fixed in a CUDA graph
         rate = torch.tensor(rate, device=weights[0].device)
     if name == "muon":
-        return Muon(weights, rate, weight_decay=weight_decay)
+        half = not on_gpu and in_bfloat16(precision, weights[0].device)  # GPUs: not measured
+        return Muon(weights, rate, weight_decay=weight_decay, bfloat16=half)
     return torch.optim.Adam(weights, rate, weight_decay=weight_decay, capturable=on_gpu)
 
 

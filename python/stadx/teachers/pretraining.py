@@ -156,7 +156,7 @@ def _pretrain(
         module.to(device)
     channels_last(net)
     parameters = [p for module in modules.values() for p in module.parameters()]
-    optimizer = make_optimizer(settings.optimizer, parameters, settings.rate, settings.weight_decay)
+    optimizer = make_optimizer(settings.optimizer, parameters, settings.rate, settings.weight_decay, settings.precision)
     cache = None
     if p_net is not None and rounded:
         key = _cache_key(photo_hash, settings, p_net, part, device)

@@ -125,7 +125,9 @@ def train_students(
     for student in students:
         student.to(device)
     weights = [w for s in students for w in s.parameters()]
-    optimizer = make_optimizer(settings.optimizer, weights, settings.learning_rate, settings.weight_decay)
+    optimizer = make_optimizer(
+        settings.optimizer, weights, settings.learning_rate, settings.weight_decay, settings.precision
+    )
     learning_rate = float(optimizer.defaults["lr"])
     if saved is not None:
         state, tensors = saved
