@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "cpu/compiler.h"
 #include "cpu/dense.h"
@@ -64,6 +65,13 @@ inline void multiply_and_store(const Rows& a, const float* b, const Store& store
   }
 }
 
+// The last rows, where fewer than kRows are left; else does nothing and says so.
+template <int... Counts, typename Put>
+inline bool multiply_few(std::integer_sequence<int, Counts...>, int64_t rows, const Rows& a,
+                         const float* columns, const Put& put) {
+  return ((rows == Counts + 1 && (multiply_and_store<Counts + 1>(a, columns, put), true)) || ...);
+}
+
 // A B for `rows` rows and one panel, which holds kWidth columns after the other. store(row, column, vector)
 // takes the sums.
 template <typename Store>
@@ -74,28 +82,13 @@ inline void multiply_panel(Rows a, int64_t rows, const float* panel, const Store
     for (int64_t first = 0; first < rows; first += kRows) {
       part.data = a.data + first * a.row;
       const auto put = [&](int i, int64_t j, FloatVec v) { store(first + i, column + j, v); };
-      switch (rows - first) {
-        case 1:
-          multiply_and_store<1>(part, panel + column * depth, put);
-          break;
-        case 2:
-          multiply_and_store<2>(part, panel + column * depth, put);
-          break;
-        case 3:
-          multiply_and_store<3>(part, panel + column * depth, put);
-          break;
-        case 4:
-          multiply_and_store<4>(part, panel + column * depth, put);
-          break;
-        case 5:
-          multiply_and_store<5>(part, panel + column * depth, put);
-          break;
-        default:
-          if (first == 0)
-            multiply_and_store<6, true>(part, panel + column * depth, put);
-          else
-            multiply_and_store<6>(part, panel + column * depth, put);
-      }
+      const float* columns = panel + column * depth;
+      if (multiply_few(std::make_integer_sequence<int, kRows - 1>(), rows - first, part, columns, put))
+        continue;
+      if (first == 0)
+        multiply_and_store<kRows, true>(part, columns, put);
+      else
+        multiply_and_store<kRows>(part, columns, put);
     }
   }
 }

@@ -17,6 +17,7 @@ from stadx.detectors.fitted_thresholds import Thresholds
 from stadx.detectors.thresholds import HeldOutScores
 from stadx.evaluation.monitor.monitoring import Monitoring, monitor
 from stadx.evaluation.monitor.reading import ReadScores, read_scores
+from stadx.evaluation.monitor_settings import MonitorSettings
 from stadx.evaluation.prediction import ALL_REGIONS, run_of
 from stadx.evaluation.report.monitor_page import write_monitoring
 
@@ -117,7 +118,7 @@ def line(seed: int, *parts: tuple[int, float], defects: float = 0.0) -> NDArray[
 def told(scores: NDArray[np.float64], **settings: Any) -> Monitoring:
     model = Model()
     names = [f"{i}.png" for i in range(1, len(scores) + 1)]
-    return monitor(names, scores, model.judged_scores(), model.image_threshold(), **settings)
+    return monitor(names, scores, model.judged_scores(), model.image_threshold(), MonitorSettings(**settings))
 
 
 @pytest.mark.parametrize(

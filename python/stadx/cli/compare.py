@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import ShownProgress, check_outputs, listing, say, show, write_json
-from .opening import apply_region, open_model
+from .console import ShownProgress, check_outputs, say, show, write_json
+from .opening import apply_region, open_model, open_test_images
 from .options import (
     DefectPattern,
     GoodPattern,
@@ -44,14 +44,7 @@ def compare(
 
     A paired bootstrap: both are measured on the same images, drawn again and again.
     """
-    from stadx.data.layouts import open_category
-    from stadx.data.layouts.patterns import list_patterns
-
-    patterns = any(pattern is not None for pattern in (good, defects, masks))
-    if patterns == (data is not None):
-        raise typer.BadParameter("give either a category, or --good, --defects and --masks", param_hint="DATA")
-    with listing():
-        category = list_patterns(good, defects, masks).for_testing() if data is None else open_category(data)
+    category = open_test_images(data, good, defects, masks)
     check_outputs(json_file, html)
     from stadx.evaluation.compare_models import compare_models
     from stadx.evaluation.of_detector import evaluate

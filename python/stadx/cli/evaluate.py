@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .console import ShownProgress, check_outputs, listing, printable, say, show, write_json
-from .opening import apply_region, open_model
+from .console import ShownProgress, check_outputs, printable, say, show, write_json
+from .opening import apply_region, open_model, open_test_images
 from .options import (
     DefectPattern,
     GoodPattern,
@@ -55,16 +55,9 @@ def evaluate(
     device: ScoringDevice = "cpu",
 ) -> None:
     """Measure image AUROC, pixel AUROC and AU-PRO on the test images, overall and per defect type."""
-    from stadx.data.layouts import open_category
-    from stadx.data.layouts.patterns import list_patterns
-
     if fpr_limit is not None and not 0 < fpr_limit <= 1:
         raise refused("fpr_limit", f"is {fpr_limit:g}; give a number above 0, at most 1")
-    patterns = any(pattern is not None for pattern in (good, defects, masks))
-    if patterns == (data is not None):
-        raise typer.BadParameter("give either a category, or --good, --defects and --masks", param_hint="DATA")
-    with listing():
-        category = list_patterns(good, defects, masks).for_testing() if data is None else open_category(data)
+    category = open_test_images(data, good, defects, masks)
     check_outputs(json_file, report, worst)
     from stadx.evaluation.of_detector import evaluate
 

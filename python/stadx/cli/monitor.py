@@ -7,42 +7,26 @@ from typing import Annotated, Literal
 
 import typer
 
+from stadx.evaluation.monitor_settings import MonitorSettings
+
 from .console import check_outputs, say, show, write_json
 from .opening import open_model
 from .options import ModelFile, OtherImageFpr, OtherTargetFpr, Stride, json_option, number, refused
+from .setting_options import Given, built, settings_options
 from .tables import monitoring_table
 
 
+@settings_options(MonitorSettings)
 def monitor(
     model: ModelFile,
     scores: Annotated[
         list[Path], typer.Argument(help="scores.jsonl from `stadx predict`, or its folder; several in their order.")
     ],
-    alpha: Annotated[
-        float, typer.Option(help="Without a drift say one with at most this probability, over all time.")
-    ] = 0.01,
-    window: Annotated[int, typer.Option(min=1, help="So many of the last images count as now.")] = 50,
-    baseline: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Compare with this many of the line's first images, known to be of a good time.",
-            show_default="0: with the images that judged",
-        ),
-    ] = 0,
-    group: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Count so many images that follow each other as one, such as the photos of one part.",
-            show_default="1, or found from the images that judged",
-        ),
-    ] = None,
-    defect_rate: Annotated[float, typer.Option(min=0, help="Share of defective images that is no change.")] = 0.01,
+    *,
+    settings: Given,
     order: Annotated[
         Literal["lines", "time"], typer.Option(help="Images in the order of the lines, or of their files' time.")
     ] = "lines",
-    seed: Annotated[int, typer.Option(min=0, help="Of the order of equal scores.")] = 0,
     json_file: Annotated[Path | None, json_option("verdict and figures")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures over time to this file.")] = None,
     target_fpr: OtherTargetFpr = None,
@@ -54,10 +38,7 @@ def monitor(
     Reads what `stadx predict` wrote, as often as you like. Give --stride, --image-fpr and --target-fpr as there. Ends
     with 1 if images score otherwise.
     """
-    if not 0 < alpha < 1:
-        raise refused("alpha", f"{alpha} must lie between 0 and 1")
-    if not defect_rate < 0.5:
-        raise refused("defect_rate", f"{defect_rate} must be below 0.5")
+    asked = built(MonitorSettings, settings)
     from stadx.evaluation.score_lines import SCORES_FILE
 
     _check_outputs([model, *(path / SCORES_FILE if path.is_dir() else path for path in scores)], json_file, html)
@@ -76,12 +57,7 @@ def monitor(
         read.scores,
         detector.judged_scores(step),
         detector.image_threshold(step),
-        alpha=alpha,
-        window=window,
-        baseline=baseline,
-        group=group,
-        defect_rate=defect_rate,
-        seed=seed,
+        asked,
     )
     show(monitoring_table(found))
     for line in (found.sentence(), found.advice(), *found.notes, *read.notes()):

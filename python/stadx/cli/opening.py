@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import say
+import typer
+
+from .console import listing, say
 from .options import refused
 
 if TYPE_CHECKING:
     import torch
 
+    from stadx.data.layouts.category import Category
     from stadx.data.roi import Roi
     from stadx.detectors.base import Calibrated
 
@@ -46,6 +49,18 @@ def open_region(text: str | None) -> Roi | None:
         height, width = roi.mask.shape
         say(f"Region of interest: {text}, {100 * roi.share:.3g} % of {width}x{height} pixels, resized to each image.")
     return roi
+
+
+def open_test_images(data: Path | None, good: str | None, defects: str | None, masks: str | None) -> Category:
+    """The test images of a category, or those that --good, --defects and --masks name."""
+    from stadx.data.layouts import open_category
+    from stadx.data.layouts.patterns import list_patterns
+
+    patterns = any(pattern is not None for pattern in (good, defects, masks))
+    if patterns == (data is not None):
+        raise typer.BadParameter("give either a category, or --good, --defects and --masks", param_hint="DATA")
+    with listing():
+        return list_patterns(good, defects, masks).for_testing() if data is None else open_category(data)
 
 
 def apply_region(detector: Calibrated, text: str | None) -> Roi | None:

@@ -65,9 +65,10 @@ def settings_options(
         options = {name: _option(said, written.get(name, Written())) for name, said in fields.items()}
         own = inspect.signature(command, eval_str=True).parameters
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
-        parameters = [] if "context" in own else [context]
+        parameters: list[inspect.Parameter] = []
         for name, parameter in own.items():
             parameters += [option for option, _ in options.values()] if name == "settings" else [parameter]
+        parameters += [] if "context" in own else [context]
 
         @functools.wraps(command)
         def run(**values: Any) -> None:

@@ -113,7 +113,7 @@ def orthogonalize(matrix: Tensor, kind: torch.dtype | None = None) -> Tensor:
     """
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalize(matrix.T, kind).T
-    x = (matrix / (matrix.norm() + 1e-7)).to(kind or matrix.dtype)
+    x: Tensor = (matrix / (matrix.norm() + 1e-7)).to(kind or matrix.dtype)
     if x.dtype == torch.bfloat16:
         for _ in range(_ITERATIONS):
             gram = x @ x.T

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from stadx.core.errors import DataError
 from stadx.metrics.intervals import independent_number, korn_graubard, percent
 
+from ..monitor_settings import MonitorSettings
 from .drift import FEWEST, Drift, DriftState, group_size
 
 HEADINGS = ("images", "median", "middle half", "flagged", "95 % CI")
 """Of `Figures.cells`; so short that a terminal has room for them."""
 _AT_ONCE = 5  # images, or groups, from the start
+_DEFAULTS = MonitorSettings()
 _ALIKE = 1.5  # images for one independent one, from which the test may be misled
 
 
@@ -66,10 +68,8 @@ class Monitoring:
         names: of the images of the line, n.
         scores: theirs, float64 [n].
         reference: scores of the images they are compared with.
-        begin: how many of the line are in the reference, the first; the others are tested.
         threshold: of an image.
-        window: how many of the last ones count as now.
-        alpha: the false-alarm rate.
+        settings: what was asked; the first `baseline` images are in the reference, the others are tested.
         group: so many images count as one, see `Drift`.
         state: after the last image; image numbers are those of the line.
         log10_level, log10_high: the two martingales after each image, float64 [n].
@@ -81,10 +81,8 @@ class Monitoring:
     names: Sequence[str]
     scores: NDArray[np.float64]
     reference: NDArray[np.float64]
-    begin: int
     threshold: float
-    window: int
-    alpha: float
+    settings: MonitorSettings
     group: int
     state: DriftState
     log10_level: NDArray[np.float64]
@@ -95,12 +93,12 @@ class Monitoring:
 
     @property
     def reference_name(self) -> str:
-        return f"first {self.begin} images" if self.begin else "images that judged"
+        return f"first {self.settings.baseline} images" if self.settings.baseline else "images that judged"
 
     def rows(self) -> dict[str, Figures]:
         """`figures` by what they are called in tables."""
         names = {
-            "reference": f"first {self.begin}" if self.begin else "judged",
+            "reference": f"first {self.settings.baseline}" if self.settings.baseline else "judged",
             "all": "the line",
             "now": f"last {self.figures['now'].images}",
             "since": f"since {self.state.since}",
@@ -112,12 +110,13 @@ class Monitoring:
         state, what = self.state, self.reference_name
         if state.said_at is None or state.since is None:
             return (
-                f"No drift: the {len(self.scores) - self.begin} images score as the {what} do. (Of lines without drift "
-                f"at most {percent(self.alpha)} are ever said to have one, however often they are looked at.)"
+                f"No drift: the {len(self.scores) - self.settings.baseline} images score as the {what} do. (Of lines "
+                f"without drift at most {percent(self.settings.alpha)} are ever said to have one, however often they "
+                "are looked at.)"
             )
         when = (
             f"since about image {state.since} ({self.names[state.since - 1]}); told at image {state.said_at}, with a "
-            f"false-alarm rate of {percent(self.alpha)} over all time"
+            f"false-alarm rate of {percent(self.settings.alpha)} over all time"
         )
         if state.verdict == "high":
             return (
@@ -168,9 +167,9 @@ class Monitoring:
             "images": len(self.scores),
             "reference": self.reference_name,
             "threshold": self.threshold,
-            "alpha": self.alpha,
+            "alpha": self.settings.alpha,
             "group": self.group,
-            "window": self.window,
+            "window": self.settings.window,
             "log10_level": state.log10_level,
             "log10_high": state.log10_high,
             "log10_limit": self.log10_limit,
@@ -184,13 +183,7 @@ def monitor(
     scores: NDArray[np.float64],
     reference: NDArray[np.floating],
     threshold: float,
-    *,
-    alpha: float = 0.01,
-    window: int = 50,
-    baseline: int = 0,
-    group: int | None = None,
-    defect_rate: float = 0.01,
-    seed: int = 0,
+    settings: MonitorSettings = _DEFAULTS,
 ) -> Monitoring:
     """Compare the scores [n] of a line, in their order, with those of good images.
 
@@ -199,31 +192,30 @@ def monitor(
         scores: theirs.
         reference: scores of the images that judged, in their order.
         threshold: of an image.
-        window: how many of the last ones count as now.
-        baseline: compare with this many of the first images, known to be of a good time, instead of the reference.
-        alpha, group, defect_rate, seed: as in `Drift`.
+        settings: see there.
 
     Raises:
         DataError: if nothing is left to compare, or too little to compare with.
     """
+    baseline = settings.baseline
     if baseline and len(scores) <= baseline:
         raise DataError(f"there are {len(scores)} images, and the first {baseline} are to compare with; wait for more")
     known = np.asarray(scores[:baseline] if baseline else reference, np.float64)
     if len(known) < FEWEST:
         more = "give a larger --baseline" if baseline else "give --baseline 100, if the first 100 are of a good time"
         raise DataError(f"{len(known)} images are too few to compare with, {FEWEST} are needed; {more}")
-    size = group_size(known) if group is None else group
+    size = group_size(known) if settings.group is None else settings.group
     if size > 0 and (groups := len(known) // size) < FEWEST:
         raise DataError(
             f"{len(known)} images to compare with are {groups} groups of {size}; {FEWEST} are needed: give a "
             f"smaller --group, or --baseline {2 * FEWEST * size}, if that many are of a good time"
         )
-    drift = Drift(known, alpha=alpha, group=size, defect_rate=defect_rate, seed=seed)
+    drift = Drift(known, alpha=settings.alpha, group=size, defect_rate=settings.defect_rate, seed=settings.seed)
     states = [drift.update(float(score)) for score in scores[baseline:]]
     last = states[-1]
     said, since = (None if n is None else n + baseline for n in (last.said_at, last.since))
     state = DriftState(len(scores), last.verdict, last.rises, said, since, last.log10_level, last.log10_high)
-    parts = {"reference": known, "all": scores[baseline:], "now": scores[baseline:][-window:]}
+    parts = {"reference": known, "all": scores[baseline:], "now": scores[baseline:][-settings.window :]}
     if since is not None:
         parts["since"] = scores[since - 1 :]
     levels, highs = (
@@ -234,10 +226,8 @@ def monitor(
         names=names,
         scores=scores,
         reference=known,
-        begin=baseline,
         threshold=threshold,
-        window=window,
-        alpha=alpha,
+        settings=settings,
         group=drift.group,
         state=state,
         log10_level=levels,
@@ -245,7 +235,9 @@ def monitor(
         log10_limit=drift.log10_limit,
         figures={name: Figures.of(part, threshold) for name, part in parts.items()},
         notes=_notes_at_once(since is not None and since <= _AT_ONCE * drift.group and not baseline)
-        + _notes_alike(known, scores[baseline : None if since is None else since - 1], drift.group, group is None),
+        + _notes_alike(
+            known, scores[baseline : None if since is None else since - 1], drift.group, settings.group is None
+        ),
     )
 
 

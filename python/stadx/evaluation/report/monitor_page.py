@@ -34,9 +34,9 @@ def write_monitoring(path: str | os.PathLike[str], found: Monitoring, title: str
     notes = "".join(f"<p>{escape(note)}</p>" for note in found.notes)
     pairs = {
         "image threshold": f"{found.threshold:.6g}",
-        "false-alarm rate": f"{percent(found.alpha)} over all time, half for each of the two tests",
+        "false-alarm rate": f"{percent(found.settings.alpha)} over all time, half for each of the two tests",
         "images that count as one": found.group,
-        "window": f"{found.window} images",
+        "window": f"{found.settings.window} images",
     }
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -67,8 +67,8 @@ def _over_time(found: Monitoring) -> str:
         _draw_evidence(evidence, found)
         for axes in (scores, flagged, evidence):
             axes.grid(color=INK, alpha=0.12, linewidth=0.6)
-            if found.begin:
-                axes.axvspan(0.5, found.begin + 0.5, color=GOOD_COLOUR, alpha=0.1, linewidth=0)
+            if found.settings.baseline:
+                axes.axvspan(0.5, found.settings.baseline + 0.5, color=GOOD_COLOUR, alpha=0.1, linewidth=0)
             if found.state.since is not None:
                 axes.axvline(found.state.since, color=DEFECT_COLOUR, linewidth=1.2)
         evidence.set_xlim(0.5, len(found.scores) + 0.5)
@@ -87,8 +87,8 @@ def _draw_scores(axes: Axes, found: Monitoring) -> None:
     name = f"middle half of the {found.reference_name}"
     axes.axhspan(known.lower, known.upper, color=INK, alpha=0.08, linewidth=0, label=name)
     at = _thinned(len(found.scores))
-    running = [float(np.median(found.scores[max(0, i + 1 - found.window) : i + 1])) for i in at]
-    axes.plot(at + 1, running, color=CURVE_COLOUR, linewidth=1.6, label=f"median of {found.window}")
+    running = [float(np.median(found.scores[max(0, i + 1 - found.settings.window) : i + 1])) for i in at]
+    axes.plot(at + 1, running, color=CURVE_COLOUR, linewidth=1.6, label=f"median of {found.settings.window}")
     axes.axhline(found.threshold, color=INK, linewidth=1.0, linestyle=_DASHED, label="threshold")
     low, high = found.scores.min(), found.scores.max()
     if low > 0 and high > 20 * np.median(found.scores):
@@ -102,7 +102,7 @@ def _draw_flagged(axes: Axes, found: Monitoring) -> None:
     before = np.concatenate([[0], np.cumsum(found.scores > found.threshold)])
     shares, lows, highs = [], [], []
     for i in at:
-        first = max(0, i + 1 - found.window)
+        first = max(0, i + 1 - found.settings.window)
         k, n = int(before[i + 1] - before[first]), int(i + 1 - first)
         low, high = clopper_pearson(k, n)
         shares.append(k / n)
@@ -111,7 +111,7 @@ def _draw_flagged(axes: Axes, found: Monitoring) -> None:
     low, high = found.figures["reference"].interval
     axes.axhspan(100 * low, 100 * high, color=INK, alpha=0.08, linewidth=0, label="what the model promises")
     axes.fill_between(at + 1, 100 * np.array(lows), 100 * np.array(highs), color=CURVE_COLOUR, alpha=0.2, linewidth=0)
-    name = f"flagged of {found.window}, 95 % CI"
+    name = f"flagged of {found.settings.window}, 95 % CI"
     axes.plot(at + 1, 100 * np.array(shares), color=CURVE_COLOUR, linewidth=1.6, label=name)
     axes.set_ylim(0, 100 * min(1.0, max(0.1, 1.1 * max(*shares, high))))
     axes.set_ylabel("flagged (%)")
@@ -138,7 +138,7 @@ def _draw_evidence(axes: Axes, found: Monitoring) -> None:
 def _distribution(found: Monitoring) -> str:
     """How the scores of the reference and of the last images, or those since the change, are spread."""
     names, since = list(found.rows()), found.state.since
-    begin = max(found.begin, len(found.scores) - found.window) if since is None else since - 1
+    begin = max(found.settings.baseline, len(found.scores) - found.settings.window) if since is None else since - 1
     groups = ((names[0], found.reference, GOOD_COLOUR), (names[-1], found.scores[begin:], DEFECT_COLOUR))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.2, 2.8), layout="constrained")
