@@ -12,7 +12,7 @@ from small import good_images, random_teacher
 from stadx import StadxError
 from stadx.core.progress import silent
 from stadx.data.source import ImageSource
-from stadx.detectors.student_teacher.calibration import calibrate, normalization_of, unseen_errors
+from stadx.detectors.student_teacher.calibration import calibrate, judges, normalization_of, unseen_errors
 from stadx.detectors.student_teacher.division import Division
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization, fuse
@@ -107,11 +107,24 @@ def test_images_that_one_student_left_out_are_raised_by_what_it_says_of_them() -
 
 def test_how_images_are_divided() -> None:
     settings = DetectorSettings(students=3, held_out=0.25)
-    learned, held_out, folds = Division.of(settings, 10)
+    learned, held_out, folds, _ = Division.of(settings, 10)
     assert learned == [*range(10)] and held_out == []
     assert sorted(i for part in folds for i in part) == learned and sorted(map(len, folds)) == [3, 3, 4]
     assert Division.of(replace(settings, seed=1), 10).folds != folds
     for other in (replace(settings, cross=False), replace(settings, students=1)):
-        learned, held_out, folds = Division.of(other, 10)
+        learned, held_out, folds, _ = Division.of(other, 10)
         assert (len(learned), len(held_out), folds) == (8, 2, []) and sorted(learned + held_out) == [*range(10)]
     assert Division.of(settings, 2).folds == [[1], [0], []] or Division.of(settings, 2).folds == [[0], [1], []]
+
+
+@pytest.mark.parametrize("most", [4, None])
+def test_judges_are_spread_over_all_that_could_judge(most: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ImageSource(good_images(12, (33, 34)), None)
+    if most is None:  # memory has room for the computed pixels of four
+        monkeypatch.setattr("stadx.detectors.student_teacher.calibration._MOST_PIXELS", 4 * 33 * 34 + 5)
+    folds = [[0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11]]
+    chosen = judges(source, Division(list(range(12)), [], folds, most), 1)
+    assert chosen == [(0, 0), (1, 3), (0, 6), (1, 9)]
+    held_out = judges(source, Division([], list(range(12)), [], most), 1)
+    assert [index for _, index in held_out] == [0, 3, 6, 9]
+    assert judges(source, Division([], [3, 1], [], 5), 1) == [(0, 1), (0, 3)]

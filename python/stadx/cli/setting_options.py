@@ -180,6 +180,17 @@ def byte_count(text: str) -> int:
     return int(float(found[1]) * _BYTES[found[2]])
 
 
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+
+
+def duration(text: str) -> float:
+    """Read "5min" as a number of seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(s|min|h)", text.strip().lower())
+    if found is None or not float(found[1]):
+        raise refused("budget", f"{text!r} is not like 5min, 90s or 1.5h")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
 MEMORY = Written(
     name="memory",
     kind=str,

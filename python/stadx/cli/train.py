@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,12 +25,14 @@ from .setting_options import (
     Given,
     Written,
     built,
+    duration,
     given_options,
     image_size,
     settings_options,
 )
 
 if TYPE_CHECKING:
+    from stadx.core.progress import Progress
     from stadx.detectors.base import Calibrated
 
 _ALWAYS = {"data", "out", "method", "device"}
@@ -115,9 +118,19 @@ def train(
             show_default="everywhere",
         ),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Be done after about this time, such as 5min or 1h: a trial of seconds tells how many steps fit, and "
+            "how many images may judge. Students only.",
+            show_default="as long as all steps take",
+        ),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Train a detector on good images. A stopped run resumes when the same command is run again."""
+    seconds = None if budget is None else duration(budget)
     _check_options(context, method, settings.get("scales", ()))
     from stadx.core.files import check_writable, is_written_through
     from stadx.data.images import stretched
@@ -137,13 +150,42 @@ def train(
         say(told)
     move(detector, device)
     region = {} if (found := open_region(roi)) is None else {"roi": found}
+    planned = None if checkpoint is None else Path(f"{checkpoint}-budget")
     with ShownProgress() as progress:
+        if seconds is not None:
+            settings |= _within(seconds, settings, images, planned, progress, device=device, **region)
+            detector = built(chosen, settings)
+            move(detector, device)
         detector.fit(images, progress=progress, checkpoint=checkpoint, **region)
     detector.save(out)
+    if planned is not None:
+        planned.unlink(missing_ok=True)
     say(f"Model: {out} (threshold of a pixel {detector.threshold_:.4g}, of an image {detector.image_threshold():.4g})")
     if detector.value_range_ is not None and not detector.value_range_.is_plain:
         say(f"Values of the images: {detector.value_range_.sentence()}")
     say(detector.false_alarms().sentence())
+
+
+def _within(
+    seconds: float, settings: Given, images: Sequence[Path], planned: Path | None, progress: Progress, **fitted: Any
+) -> dict[str, Any]:
+    """Steps and judges that fit into the time; those of a run that goes on are in the file `planned`."""
+    if planned is not None and planned.exists():
+        found: dict[str, Any] = json.loads(planned.read_text())
+        say(f"Budget: goes on with {found['steps']:,} steps of each scale.")
+        return found
+    from stadx.core.files import write_bytes
+    from stadx.detectors.student_teacher.budget import plan
+
+    fits = plan(settings, images, seconds, progress=progress, **fitted)
+    found = {"steps": fits.steps, "judges": fits.judges}
+    if planned is not None:
+        write_bytes(planned, json.dumps(found).encode())
+    say(
+        f"Budget: {fits.steps:,} steps of each scale, {fits.judges:,} of {len(images):,} images judge; "
+        f"about {fits.seconds / 60:.1f} minutes in all."
+    )
+    return found
 
 
 def _check_options(context: typer.Context, method: str, scales: Sequence[int]) -> None:

@@ -129,16 +129,21 @@ class _Room:
 
 
 def judges(source: ImageSource, division: Division, stride: int) -> list[tuple[int, int]]:
-    """The images that judge, in their order, each with the student that left it out; as many as memory has room for."""
+    """The images that judge, in their order, each with the student that left it out.
+
+    As many as are asked for and memory has room for, spread evenly over all that could.
+    """
     turns = zip_longest(*division.folds) if division.folds else ((index,) for index in division.held_out)
-    judged: list[tuple[int, int]] = []
-    pixels = 0
-    for student, index in ((s, i) for turn in turns for s, i in enumerate(turn) if i is not None):
-        pixels += source[index][0].numel() // stride**2
-        if judged and pixels > _MOST_PIXELS:
-            break
-        judged.append((student, index))
-    return sorted(judged, key=lambda pair: pair[1])
+    able = [(student, index) for turn in turns for student, index in enumerate(turn) if index is not None]
+    count = min(len(able), division.judges or len(able))
+    pixels = sum(source[index][0].numel() // stride**2 for _, index in _spread(able, count))
+    if pixels > _MOST_PIXELS:
+        count = max(1, count * _MOST_PIXELS // pixels)
+    return sorted(_spread(able, count), key=lambda pair: pair[1])
+
+
+def _spread(able: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    return [able[i * len(able) // count] for i in range(count)]
 
 
 def normalization_of(errors: Sequence[ErrorMaps], terms: Terms = "both", level: float = 0.0) -> Normalization:

@@ -60,6 +60,12 @@ class DetectorSettings:
         above=0,
         below=1,
     )
+    judges: int = setting(
+        1000,
+        "At most so many images make score statistics and thresholds, which takes as long as scoring them; fewer make "
+        "the promised share of false alarms less certain.",
+        at_least=1,
+    )
     steps: int = setting(1500, "Optimiser steps per scale; in the paper 100 epochs.", at_least=1)
     batch: int = setting(3, "Images per step.", at_least=1, paper=1)
     crop: int | None = setting(

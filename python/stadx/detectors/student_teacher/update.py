@@ -116,7 +116,7 @@ def division_of(gathered: Gathered, settings: DetectorSettings) -> Division:
         )  # old and new judge in turn
         of_fresh = [{fresh[i] for i in part} for part in folds(len(fresh), settings.students, settings.seed)]
         parts = [[i for i in order if left_out[i] == k or i in part] for k, part in enumerate(of_fresh)]
-        return Division(list(every), [], parts)
+        return Division(list(every), [], parts, settings.judges)
     new = [index for index in fresh if index >= gathered.old]
     judging = set(fresh) - set(new)
     if len(new) > 1:
@@ -125,7 +125,7 @@ def division_of(gathered: Gathered, settings: DetectorSettings) -> Division:
         raise DataError("one new image alone cannot both teach and judge; give two or more")
     turns = zip_longest([i for i in sorted(judging) if i < gathered.old], [i for i in sorted(judging) if i in new])
     held_out = [index for turn in turns for index in turn if index is not None]
-    return Division([i for i in every if i not in judging], held_out, [])
+    return Division([i for i in every if i not in judging], held_out, [], settings.judges)
 
 
 def repeats_of(learned: Sequence[int], gathered: Gathered) -> list[int]:
@@ -239,7 +239,8 @@ def updated(
     after = settings.terms, settings.level, settings.smoothing, settings.top_share
     where = stride, progress, device, precision
     if all(student == UNLEARNED for student in gathered.left_out):
-        division = Division([], list(range(gathered.old, len(source))), [])  # of the others scores are kept
+        # of the others scores are kept
+        division = Division([], list(range(gathered.old, len(source))), [], settings.judges)
         errors = unseen_errors(ensembles, source, division, *where)
         found = calibrate(errors, *after, known=normalizations)[1]
         judged = [index for _, index in judges(source, division, stride)]
