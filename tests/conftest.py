@@ -10,9 +10,9 @@ import pytest
 import torch
 from data_sets import draw_anew
 from gpu_backends import gpu as gpu  # a fixture for all
+from small import make_narrow
 
 from stadx import ops
-from stadx.networks import patch_network
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ and "OMP_NUM_THREADS" not in os.environ:
@@ -55,9 +55,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 def narrow_networks() -> Iterator[None]:
     """Networks an eighth as wide, a fiftieth of the work: for tests of what is done with networks."""
     with pytest.MonkeyPatch.context() as patch:
-        for p, layers in patch_network._LAYERS.items():
-            narrow = ((kernel, out // 8 if isinstance(out, int) else out, pooled) for kernel, out, pooled in layers)
-            patch.setitem(patch_network._LAYERS, p, tuple(narrow))
+        make_narrow(patch)
         yield
 
 

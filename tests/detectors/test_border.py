@@ -16,11 +16,11 @@ from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.batches import Batches
 from stadx.detectors.student_teacher.cpu_scorer import CpuScorer
 from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.student_teacher.first_patches import random_patches
 from stadx.detectors.student_teacher.gpu_scorer import GpuScorer
 from stadx.detectors.student_teacher.normalization import Normalization
 from stadx.detectors.student_teacher.scoring import score_bands, score_images
 from stadx.detectors.student_teacher.settings import DetectorSettings
-from stadx.detectors.student_teacher.students import _random_patches
 from stadx.detectors.student_teacher.targets import TeacherTargets
 from stadx.networks.border import Computed, Span, computed_pixels
 from stadx.networks.windows import TensorRows
@@ -115,7 +115,7 @@ def test_students_learn_nothing_of_patches_beyond_the_image() -> None:
             assert part.shape[1:] == reach == cut.shape[1:]  # it ends within the image
             low = part - part.amin((1, 2), keepdim=True)
             torch.testing.assert_close(low / low.amax((1, 2), keepdim=True), _spread(cut.float()))
-    patches = _random_patches(source, [0, 1, 2], p, settings)
+    patches = random_patches(source, [0, 1, 2], p, settings)
     windows = images.unfold(2, p, 1).unfold(3, p, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, p, p).float()
     windows = windows / 255
     mean, std = (torch.tensor(x)[:, None, None] for x in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))

@@ -19,11 +19,11 @@ from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.batches import Batches
 from stadx.detectors.student_teacher.cpu_scorer import CpuScorer
 from stadx.detectors.student_teacher.ensemble import Ensemble
+from stadx.detectors.student_teacher.first_patches import random_patches
 from stadx.detectors.student_teacher.gpu_scorer import GpuScorer
 from stadx.detectors.student_teacher.normalization import Normalization
 from stadx.detectors.student_teacher.scoring import score_bands, score_images
 from stadx.detectors.student_teacher.settings import DetectorSettings
-from stadx.detectors.student_teacher.students import _random_patches
 from stadx.detectors.student_teacher.targets import TeacherTargets
 from stadx.metrics.image_score import image_scores
 from stadx.networks.training import Checkpoint
@@ -115,7 +115,7 @@ def test_parts_of_images_and_first_patches_are_of_the_inside(focus: float) -> No
         batches.seen(batch, 1e3 * torch.rand(batch.weight.shape))
     held_out = batches.held_out(TeacherTargets(random_teacher(17), source, [0, 3], 0, True), [0, 3])
     assert held_out.weight.flatten(1).any(1).all()
-    patches = _random_patches(source, [0], 17, settings)
+    patches = random_patches(source, [0], 17, settings)
     windows = images[0].unfold(1, 17, 1).unfold(2, 17, 1)[:, 12:16, 62:68].permute(1, 2, 0, 3, 4).reshape(-1, 3, 17, 17)
     mean, std = (torch.tensor(x)[:, None, None] for x in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     distances = torch.cdist(patches.flatten(1), ((windows / 255 - mean) / std).flatten(1))

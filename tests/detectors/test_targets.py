@@ -15,8 +15,9 @@ from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher import targets as target_module
 from stadx.detectors.student_teacher.batches import Batches
 from stadx.detectors.student_teacher.crops import Crop, random_crops
+from stadx.detectors.student_teacher.first_patches import random_patches
 from stadx.detectors.student_teacher.settings import DetectorSettings
-from stadx.detectors.student_teacher.students import _random_patches, train_students
+from stadx.detectors.student_teacher.students import train_students
 from stadx.detectors.student_teacher.targets import TeacherTargets
 from stadx.networks.choices import Padding
 from stadx.networks.padding import pad_images
@@ -158,7 +159,7 @@ def test_patches_to_initialise_on_are_cut_from_the_padded_images() -> None:
     source = ImageSource(good_images(3, (9, 41)), None)
     padded = pad_images(normalize_images(good_images(3, (9, 41))), 16)
     windows = padded.unfold(2, 33, 1).unfold(3, 33, 1)[[0, 2]].permute(0, 2, 3, 1, 4, 5).reshape(-1, 3 * 33 * 33)
-    patches = _random_patches(source, [0, 2], 33, DetectorSettings(border="reflect"))
+    patches = random_patches(source, [0, 2], 33, DetectorSettings(border="reflect"))
     assert patches.shape == (256, 3, 33, 33) and patches.is_contiguous()
     places = torch.cdist(patches[:64].flatten(1), windows).argmin(1)
     assert torch.equal(patches[:64].flatten(1), windows[places])

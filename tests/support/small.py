@@ -6,6 +6,7 @@ import copy
 from functools import cache
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -29,6 +30,13 @@ def _random_teacher(p: int, seed: int, layers: object) -> PatchNetwork:  # `laye
     net = PatchNetwork(p, descriptor_size=8)
     net.init_from_data(torch.randn(32, 3, p, p, generator=generator), generator)
     return net.eval().requires_grad_(False)
+
+
+def make_narrow(patch: pytest.MonkeyPatch) -> None:
+    """What the fixture narrow_networks does."""
+    for p, layers in patch_network._LAYERS.items():
+        narrow = ((kernel, out // 8 if isinstance(out, int) else out, pooled) for kernel, out, pooled in layers)
+        patch.setitem(patch_network._LAYERS, p, tuple(narrow))
 
 
 def teacher_file(folder: Path, p: int = 17) -> Path:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from pretrain_photos import write_photos
+from processes import run_together
 from train_in_parallel import train
 
 from stadx import StadxError
@@ -23,34 +20,12 @@ pytestmark = pytest.mark.arithmetic
 SCRIPT = Path(__file__).parents[1] / "support" / "train_in_parallel.py"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def run_together(processes: int, *arguments: object) -> None:
-    """Run SCRIPT in several processes, as torchrun does, without its own second of waiting."""
-    port, started = str(free_port()), []
-    for rank in range(processes):
-        here = {**os.environ, "OMP_NUM_THREADS": "1", "RANK": str(rank), "WORLD_SIZE": str(processes)}
-        here |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONFAULTHANDLER": "1"}
-        command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-        started.append(subprocess.Popen(command, env=here, stderr=subprocess.PIPE, text=True))
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
-    assert [process.returncode for process in started] == [0] * processes, "\n".join(errors)
-
-
 @pytest.mark.parametrize("targets", ["pooled", "dense"])
 def test_two_processes_are_one(targets: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = write_photos(tmp_path / "photos")
     one, two = tmp_path / "one" / "t", tmp_path / "two" / "t"
     train(photos, one, targets, monkeypatch)
-    run_together(2, photos, two, targets)
+    run_together(2, SCRIPT, photos, two, targets)
     assert [f.name for f in two.parent.iterdir()] == ["t"]
     (header, a), (other, b) = (read_model(path, "teacher", 1) for path in (one, two))
     for name in a:

@@ -151,12 +151,18 @@ def train(
     move(detector, device)
     region = {} if (found := open_region(roi)) is None else {"roi": found}
     planned = None if checkpoint is None else Path(f"{checkpoint}-budget")
-    with ShownProgress() as progress:
+    from stadx.core.progress import silent
+    from stadx.teachers.distributed import is_first, process_group
+
+    with process_group(), ShownProgress() as shown:
+        progress = shown if is_first() else silent
         if seconds is not None:
             settings |= _within(seconds, settings, images, planned, progress, device=device, **region)
             detector = built(chosen, settings)
             move(detector, device)
         detector.fit(images, progress=progress, checkpoint=checkpoint, **region)
+        if not is_first():
+            return
     detector.save(out)
     if planned is not None:
         planned.unlink(missing_ok=True)
@@ -176,9 +182,12 @@ def _within(
         return found
     from stadx.core.files import write_bytes
     from stadx.detectors.student_teacher.budget import plan
+    from stadx.teachers.distributed import from_first, is_first
 
-    fits = plan(settings, images, seconds, progress=progress, **fitted)
+    fits = from_first(plan(settings, images, seconds, progress=progress, **fitted))
     found = {"steps": fits.steps, "judges": fits.judges}
+    if not is_first():
+        return found
     if planned is not None:
         write_bytes(planned, json.dumps(found).encode())
     say(

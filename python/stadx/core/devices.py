@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from .errors import NotBuiltError
@@ -9,7 +11,7 @@ from .version import versions
 
 
 def usable_device(name: str | torch.device) -> torch.device:
-    """The device of that name, a GPU with its number.
+    """The device of that name, a GPU with its number; of processes that torchrun starts "cuda" is each one's own.
 
     Raises:
         ValueError: if it is neither "cpu" nor a GPU ("cuda", "cuda:1", …) that PyTorch finds.
@@ -24,7 +26,10 @@ def usable_device(name: str | torch.device) -> torch.device:
         return device
     if (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device is {str(name)!r}, but PyTorch finds no such GPU; see: stadx info")
-    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+    if device.index is None:
+        own = int(os.environ.get("LOCAL_RANK", torch.cuda.current_device()))
+        return torch.device("cuda", own % torch.cuda.device_count())
+    return torch.device("cuda", device.index)
 
 
 def facts() -> dict[str, str]:

@@ -27,6 +27,7 @@ from .gpu_scorer import GpuPrecision, GpuScorer
 from .normalization import Normalization
 from .scoring import Scorer
 from .settings import DetectorSettings, Terms
+from .sharing import joined, own_places
 from .smoothing import smooth
 
 _CPU = torch.device("cpu")
@@ -93,21 +94,23 @@ def unseen_errors(
         together = scorer(ensemble)
         students = ensemble.students if division.folds else []
         alone = [scorer(replace(ensemble, students=[student])) for student in students]
-        found: list[ErrorMaps] = []
+        own: dict[int, ErrorMaps] = {}
+        totals: dict[int, tuple[float, float]] = {}  # of unseen and of all errors
         room = _Room()
-        unseen = seen = 0.0
         with keep_freed_memory():
-            for student, index in judged:
+            for place in own_places(len(judged)):
+                student, index = judged[place]
                 image, inside = source[index], source.inside(index)
                 e, v = errors(together, image)
                 computed = ensemble.computed(TensorRows(image), stride)
-                maps = ErrorMaps(room.of(e), room.of(v), computed, inside)
-                if division.folds and len(found) % every == 0:
-                    unseen += _total(errors(alone[student], image)[0] - v, maps)
-                    seen += _total(e, maps)
-                found.append(maps)
-                progress("Scores of good images", number * len(judged) + len(found), len(ensembles) * len(judged), {})
+                own[place] = maps = ErrorMaps(room.of(e), room.of(v), computed, inside)
+                if division.folds and place % every == 0:
+                    totals[place] = _total(errors(alone[student], image)[0] - v, maps), _total(e, maps)
+                progress("Scores of good images", number * len(judged) + place + 1, len(ensembles) * len(judged), {})
+        own, totals = joined(own), joined(totals)
+        found = [own[place] for place in range(len(judged))]
         if division.folds:
+            unseen, seen = (sum(totals[place][part] for place in sorted(totals)) for part in (0, 1))
             gap = max(1.0, unseen / max(seen, 1e-30))
             found = [maps._replace(e=maps.e.mul_(gap), v=maps.v.mul_(gap)) for maps in found]
         yield found

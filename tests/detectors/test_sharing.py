@@ -1,0 +1,73 @@
+"""A training by several processes is that of one, to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fit_in_parallel import fit
+from processes import run_together
+from small import good_images, random_teacher
+
+from stadx import Detector
+from stadx.core.files import read_model, write_model
+from stadx.data.images import write_image
+from stadx.detectors.student_teacher.model_file import DETECTOR_VERSION
+from stadx.teachers.teacher_files import TEACHER_VERSION
+
+SCRIPT = Path(__file__).parents[1] / "support" / "fit_in_parallel.py"
+
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos, a narrow teacher of each scale, and what one process makes of them."""
+    root = tmp_path_factory.mktemp("sharing")
+    for i, image in enumerate(good_images(9, (40, 40))):
+        write_image(root / f"{i}.png", image.permute(1, 2, 0).numpy())
+    for p in (17, 33):
+        teacher = random_teacher(p)
+        header = {"network": teacher.settings}
+        write_model(root / f"teacher{p}.safetensors", "teacher", TEACHER_VERSION, header, teacher.state_dict())
+    threads = torch.get_num_threads()
+    fit(root, root / "one", 0)
+    torch.set_num_threads(threads)
+    return root
+
+
+def same(a: Path, b: Path) -> None:
+    (one, tensors), (other, others) = (read_model(path, "detector", DETECTOR_VERSION) for path in (a, b))
+    assert one["settings"] == other["settings"]
+    assert tensors.keys() == others.keys()
+    for name in tensors:
+        assert torch.equal(tensors[name], others[name]), name
+    x, y = Detector.load(a), Detector.load(b)
+    assert x.threshold_ == y.threshold_ and x.image_threshold() == y.image_threshold()
+
+
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow), 4])
+def test_several_processes_are_one(place: Path, processes: int) -> None:
+    """Two share out the students; with three the third has none; four share out the scales too."""
+    out = place / f"of{processes}"
+    run_together(processes, SCRIPT, place, out, 0)
+    same(place / "one", out)
+    assert not list(place.glob(f"{out.name}.part*"))
+
+
+def test_a_checkpoint_of_two_is_gone_on_with_by_one(place: Path) -> None:
+    out = place / "stopped"
+    run_together(2, SCRIPT, place, out, 13, fails=True)
+    assert not out.exists() and (place / "stopped.part-p17").exists()
+    fit(place, out, 0)
+    same(place / "one", out)
+
+
+def test_the_command_writes_once(place: Path) -> None:
+    out = place / "command"
+    teachers = [option for p in (17, 33) for option in ("--teacher", place / f"teacher{p}.safetensors")]
+    options = ["--scales", "17,33", "--students", 2, "--image-size", 40, "--steps", 6, *teachers]
+    told = run_together(2, SCRIPT, "command", "train", place, "--out", out, *options)
+    assert [text.count("Model: ") for text in told] == [1, 0]
+    assert Detector.load(out).steps == 6
