@@ -15,6 +15,7 @@ from .options import refused
 if TYPE_CHECKING:
     from stadx.cluster.engine import Pool
     from stadx.detectors.base import Calibrated
+    from stadx.evaluation.scored_tests import Each
 
 Cluster = Annotated[
     str | None,
@@ -41,6 +42,19 @@ def on_cluster(address: str, workers: int | None, device: str) -> Iterator[Pool]
     with connected(address) as words:
         say(f"Cluster: {words}.")
         yield Pool(workers, gpus=device == "cuda")
+
+
+@contextlib.contextmanager
+def each_of(address: str | None, workers: int | None, detector: Calibrated, device: str) -> Iterator[Each | None]:
+    """How the images of an evaluation are shared out; None without --cluster."""
+    if address is None:
+        yield None
+        return
+    from stadx.cluster.evaluating import each_on
+    from stadx.cluster.models import SentModel
+
+    with on_cluster(address, workers, device) as pool:
+        yield each_on(pool, SentModel.of(detector, device))
 
 
 def refuse_without_cluster(given: list[str], *, only: set[str]) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import pickle
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from stadx.core.errors import StadxError
+from stadx.core.errors import DataWarning, StadxError
 
 from . import extra
 
@@ -41,7 +42,7 @@ class Pool:
     gpus: bool = False
 
     def each(self, work: Work[Any, Any], tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        """Number and result of every task, as they are done.
+        """Number and result of every task, as they are done; warnings about images are given here.
 
         A task whose worker or machine is lost is done again by another, as often as that happens.
 
@@ -62,7 +63,9 @@ class Pool:
         )
         try:
             for row in done.iter_rows():
-                result = pickle.loads(row["result"])
+                result, said = pickle.loads(row["result"])
+                for text in said:
+                    warnings.warn(DataWarning(text), stacklevel=2)
                 if isinstance(result, StadxError):
                     raise result
                 yield int(row["number"]), result
@@ -123,9 +126,22 @@ class _Worker(Generic[Task, Result]):
             self._error = error
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            result = self._error or self._do(pickle.loads(batch["task"][0]))
-        except StadxError as error:
-            error.__cause__ = None
-            result = error
-        return {"number": batch["number"], "result": [pickle.dumps(result)]}
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DataWarning)
+            try:
+                result = self._error or self._do(pickle.loads(batch["task"][0]))
+            except StadxError as error:
+                result = error
+        said = [str(one.message) for one in caught if issubclass(one.category, DataWarning)]
+        return {"number": batch["number"], "result": [pickle.dumps((result, said))]}
+
+
+def in_order(results: Iterable[tuple[int, Any]]) -> Iterator[Any]:
+    """What `Pool.each` gives, in the tasks' order."""
+    waiting: dict[int, Any] = {}
+    following = 0
+    for number, result in results:
+        waiting[number] = result
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stadx.core.errors import DataWarning, StadxError
+from stadx.core.errors import StadxError
 from stadx.core.progress import Progress, silent
 from stadx.data.roi import Roi
 from stadx.detectors.base import Calibrated
@@ -107,9 +106,7 @@ def predict_uris(
     counts, begin = Counts(), time.perf_counter()
     progress("Partitions", skipped, len(partitions), {})
     for done, (_, result) in enumerate(pool.each(scoring, left), start=skipped + 1):
-        counts += result.counts
-        for text in result.warnings:
-            warnings.warn(DataWarning(text), stacklevel=2)
+        counts += result
         rate = (counts.scored + counts.failed) / (time.perf_counter() - begin)
         progress("Partitions", done, len(partitions), {"images/s": rate})
     if lost := _missing(folder, partitions):

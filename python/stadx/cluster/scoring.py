@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from stadx.core.errors import DataWarning
 from stadx.data.pages import page_of
@@ -26,13 +26,6 @@ from .rows import Counts, as_parquet, counts_of
 from .storage import Folder
 
 _OF_STAMP = ("bytes", "modified_ns")  # of a copy they say nothing
-
-
-class Done(NamedTuple):
-    """A partition whose results are written, and what was doubtful about its images."""
-
-    counts: Counts
-    warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -69,21 +62,23 @@ class Scorer:
     how: Scoring
     detector: Calibrated
 
-    def __call__(self, partition: Partition) -> Done:
+    def __call__(self, partition: Partition) -> Counts:
         """Score a partition and write its results: the maps, and after them the rows, with which it is done.
 
         One that is done already, by a worker that was killed before it could say so, is left as it is.
         """
         out, file = self.how.out, part_file(partition.number)
         if (before := out.read(file)) is not None:
-            return Done(counts_of(before), [])
+            return counts_of(before)
         with tempfile.TemporaryDirectory(prefix="stadx-") as folder, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DataWarning)
             images = fetched(partition.items, Path(folder, "images"))
             rows = list(self._rows(images, Path(folder, "found"), part_name(partition.number)))
-            said = [_with_uris(str(one.message), images) for one in caught if issubclass(one.category, DataWarning)]
+        for one in caught:
+            if issubclass(one.category, DataWarning):
+                warnings.warn(DataWarning(_with_uris(str(one.message), images)), stacklevel=2)
         out.write(file, as_parquet(rows))
-        return Done(Counts.of(rows), said)
+        return Counts.of(rows)
 
     def _rows(self, images: Sequence[Fetched], found: Path, name: str) -> Iterator[dict[str, Any]]:
         """A row for each image, in their order; maps are copied to where results go."""
