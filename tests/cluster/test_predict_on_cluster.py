@@ -103,7 +103,7 @@ def test_another_model_settings_or_image_is_refused(predict: Any, model: Path, p
     assert predict().exit_code == 0
     for options, why in [
         (("--target-fpr", 0.2), "results of other settings (pixel threshold"),
-        (("--stride", 2), "results of other settings (stride 1 instead of 2"),
+        (("--stride", 2), "results of other settings (stride 4 instead of 2"),
         (("--maps", "tiff"), "was begun with --maps none, not tiff"),
     ]:
         result = predict(*options)

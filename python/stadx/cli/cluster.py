@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +49,7 @@ def on_cluster(address: str, workers: int | None, device: str) -> Iterator[Pool]
 def each_of(address: str | None, workers: int | None, detector: Calibrated, device: str) -> Iterator[Each | None]:
     """How the images of an evaluation are shared out; None without --cluster."""
     if address is None:
+        _refuse_workers(workers)
         yield None
         return
     from stadx.cluster.evaluating import each_on
@@ -55,6 +57,25 @@ def each_of(address: str | None, workers: int | None, detector: Calibrated, devi
 
     with on_cluster(address, workers, device) as pool:
         yield each_on(pool, SentModel.of(detector, device))
+
+
+@contextlib.contextmanager
+def tasks_on(address: str | None, workers: int | None, device: str) -> Iterator[None]:
+    """Within, `run_tasks` has its tasks done by the workers of a cluster, if there is one."""
+    if address is None:
+        _refuse_workers(workers)
+        yield
+        return
+    from stadx.cluster.training import run_tasks_on
+    from stadx.experiments.parallel import run_by
+
+    with on_cluster(address, workers, device) as pool, run_by(partial(run_tasks_on, pool)):
+        yield
+
+
+def _refuse_workers(workers: int | None) -> None:
+    if workers is not None:
+        refuse_without_cluster(["workers"], only={"workers"})
 
 
 def refuse_without_cluster(given: list[str], *, only: set[str]) -> None:

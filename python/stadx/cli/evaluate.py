@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from .cluster import Cluster, Workers, each_of, refuse_without_cluster
+from .cluster import Cluster, Workers, each_of
 from .console import ShownProgress, check_outputs, printable, say, show, write_json
 from .opening import apply_region, open_model, open_test_images
 from .options import (
@@ -26,12 +26,10 @@ from .options import (
     number,
     refused,
 )
-from .setting_options import given_options
 from .tables import metrics_table, spro_table
 
 
 def evaluate(
-    context: typer.Context,
     model: ModelFile,
     data: Annotated[Path | None, category_argument("--good, --defects and --masks")] = None,
     good: GoodPattern = None,
@@ -66,8 +64,6 @@ def evaluate(
     check_outputs(json_file, report, worst)
     from stadx.evaluation.of_detector import evaluate
 
-    if cluster is None:
-        refuse_without_cluster(given_options(context), only={"workers"})
     detector = open_model(model, device if cluster is None else "cpu", target_fpr, image_fpr)
     given: dict[str, Any] = {"roi": apply_region(detector, roi), "ignore_value": ignore_value, "fpr_limit": fpr_limit}
     with each_of(cluster, workers, detector, device) as each, ShownProgress() as progress:

@@ -10,7 +10,7 @@ import typer
 
 from stadx.detectors.student_teacher.settings import PRESETS, DetectorSettings, PresetName
 
-from .cluster import Cluster, Workers, on_cluster, refuse_without_cluster
+from .cluster import Cluster, Workers, tasks_on
 from .console import BAD_INPUT, ShownProgress, check_outputs, fail, listing, say, show, write_json
 from .options import Device, json_option, refused
 from .setting_options import Given, built, given_options, settings_options
@@ -43,24 +43,15 @@ def train_many(
     from stadx.experiments.many import tasks_of
     from stadx.experiments.parallel import run_tasks
 
-    given = given_options(context)
-    if cluster is None:
-        refuse_without_cluster(given, only={"workers"})
-    elif "jobs" in given:
+    if cluster is not None and "jobs" in given_options(context):
         raise refused("jobs", "means nothing with --cluster; give --workers")
     chosen = {**PRESETS[preset], **settings}
     built(DetectorSettings, {name: value for name, value in chosen.items() if name != "epochs"})
     check_outputs(json_file, out / "models.json")
     with listing():
         tasks = tasks_of(data, out, chosen, device)
-    if cluster is None:
-        with ShownProgress() as progress:
-            trained = run_tasks(tasks, jobs, progress)
-    else:
-        from stadx.cluster.training import run_tasks_on
-
-        with on_cluster(cluster, workers, device) as pool, ShownProgress() as progress:
-            trained = run_tasks_on(pool, tasks, progress)
+    with tasks_on(cluster, workers, device), ShownProgress() as progress:
+        trained = run_tasks(tasks, jobs, progress)
     from .tables import trained_table
 
     show(trained_table(trained))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import socket
 import warnings
@@ -55,7 +56,11 @@ class Pool:
             return
         workers = min(len(tasks), self._count(ray.cluster_resources()))
         rows = [{"number": number, "task": pickle.dumps(task)} for number, task in enumerate(tasks)]
-        given: dict[str, Any] = {"fn_constructor_args": (pickle.dumps(work),), "batch_size": 1, "batch_format": "numpy"}
+        given: dict[str, Any] = {
+            "fn_constructor_args": (pickle.dumps(work), os.getcwd()),
+            "batch_size": 1,
+            "batch_format": "numpy",
+        }
         given |= {"num_gpus": 1} if self.gpus else {"num_cpus": 1}
         pool = data.ActorPoolStrategy(size=workers)
         done = data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS)).map_batches(
@@ -115,10 +120,12 @@ def _in_words(ray: Any) -> str:
 class _Worker(Generic[Task, Result]):
     """An actor: Ray Data makes it anew where its process or its machine is lost."""
 
-    def __init__(self, work: bytes) -> None:
+    def __init__(self, work: bytes, folder: str) -> None:
         import torch
 
         torch.set_num_threads(1)  # the core that it asked for
+        with contextlib.suppress(OSError):  # on a machine that does not have it, names must be whole
+            os.chdir(folder)
         self._error: StadxError | None = None
         try:
             self._do = pickle.loads(work).begin()

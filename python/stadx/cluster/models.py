@@ -6,6 +6,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 
+from stadx.core.errors import StadxError
 from stadx.detectors.base import Calibrated
 from stadx.detectors.registry import load_model
 
@@ -32,9 +33,16 @@ class SentModel:
                 return cls(file.read(), device)
 
     def opened(self) -> Calibrated:
-        """The detector, ready to score."""
+        """The detector, ready to score.
+
+        Raises:
+            StadxError: if it cannot work on the device.
+        """
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.safetensors")
             with open(path, "wb") as file:
                 file.write(self.content)
-            return load_model(path).to(self.device)
+            try:
+                return load_model(path).to(self.device)
+            except ValueError as error:
+                raise StadxError(f"a worker cannot score on {self.device}: {error}") from error

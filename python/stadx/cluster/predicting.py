@@ -23,7 +23,7 @@ from .models import SentModel
 from .plan import SCORES, Manifest, Partition, forget, part_file, part_name, planned
 from .rows import Counts
 from .scoring import Scoring
-from .storage import Folder
+from .storage import Folder, is_uri
 
 MapFormat = Literal["none", "tiff"]
 _ENVIRONMENT = ("STADX_MAX_PIXELS",)
@@ -88,7 +88,7 @@ def predict_uris(
         OutputError: if `out` cannot be written, or holds results of another model or settings.
     """
     stride = stride_of(detector, stride)
-    folder = Folder(out)
+    folder = Folder(out if is_uri(out) else os.path.abspath(out))
     region = region_for(detector, roi)
     manifest = Manifest(
         model, run_of(detector, stride, regions, region, model), _settings(detector, stride, regions), maps
