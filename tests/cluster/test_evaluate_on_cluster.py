@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from commands import stadx
 from small import good_images, teacher_file
-from two_nodes import killing
+from two_nodes import killing, workers
 
 from stadx.core.files import file_hash
 from stadx.data.images import write_image
@@ -37,9 +37,10 @@ def test_the_same_bits_as_one_process(cluster: Any, model: Path, tmp_path: Path)
     category = write_category(tmp_path / "cup", 0)
     one, many = tmp_path / "one.json", tmp_path / "many.json"
     assert stadx("evaluate", model, category, "--json", one).exit_code == 0
-    with killing(cluster, seed=1, seconds=3):
+    with killing(cluster, seed=1, done=lambda: len(workers(cluster)) == 2) as killed:
         result = stadx("evaluate", model, category, "--json", many, "--cluster", cluster.address)
     assert result.exit_code == 0 and "2 machines" in result.output, result.output
+    assert len(killed) == 1
     assert json.loads(one.read_text()) == json.loads(many.read_text())
 
 
@@ -58,9 +59,9 @@ def test_many_categories(cluster: Any, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     result = stadx("train-many", tmp_path / "set", "--out", here, "--json", tmp_path / "here.json", *settings)
     assert result.exit_code == 0 and "nut" in result.output, result.output
-    with killing(cluster, seed=2, seconds=4):
+    with killing(cluster, seed=2, done=lambda: len(list(there.glob("*.safetensors*")))) as killed:
         result = stadx("train-many", tmp_path / "set", "--out", there, *settings, "--cluster", cluster.address)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0 and killed, result.output
     for name in ("cup", "lid", "nut"):
         own, other = (json.loads((out / f"{name}.json").read_text())["trained"] for out in (here, there))
         assert {**own, "seconds": 0, "model": ""} == {**other, "seconds": 0, "model": ""}

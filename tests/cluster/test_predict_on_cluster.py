@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import stadx
 from two_nodes import killing, wait_for
@@ -56,6 +57,11 @@ def without_map(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def parts(out: Path) -> int:
+    """How many partitions are done."""
+    return len(list(out.glob("scores/part-*")))
+
+
 @pytest.fixture
 def predict(cluster: Any, model: Path, photos: Path, tmp_path: Path) -> Any:
     def run(*options: object, images: object = photos, out: object = tmp_path / "out") -> Any:
@@ -79,6 +85,20 @@ def test_the_same_as_one_process(predict: Any, model: Path, photos: Path, tmp_pa
     for name in ("image4.png", "image7.png"):
         own = read_map(tmp_path / "one" / name.replace(".png", "_map.tiff"))
         assert (read_map(tmp_path / "out" / by_name[name]) == own).all()
+
+
+def test_maps_as_zarr(predict: Any, model: Path, photos: Path, tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr", reason="needs Zarr (pip install zarr)")
+    result = predict("--maps", "zarr", "--partition", 8)
+    assert result.exit_code == 0, result.output
+    expected(model, photos, tmp_path / "one")
+    rows = rows_of(tmp_path / "out")
+    assert len(list((tmp_path / "out/maps").iterdir())) == 4
+    for row in rows:
+        group, _, name = row["map"].rpartition("/")
+        scores = zarr.open_group(str(tmp_path / "out" / group), mode="r")[name][:]
+        if (own := tmp_path / f"one/{name.removeprefix('map_')}_map.tiff").exists():
+            assert scores.dtype == np.float32 and (scores == read_map(own)).all()
 
 
 def test_a_run_goes_on_and_takes_new_images(predict: Any, photos: Path, tmp_path: Path) -> None:
@@ -185,9 +205,9 @@ def test_killed_workers_lose_and_double_nothing(
     count = run = 0
     while count < kills:
         out = tmp_path / f"out{run}"
-        with killing(cluster, seed=run, seconds=1.5) as killed:
+        with killing(cluster, seed=run, done=lambda out=out: parts(out)) as killed:
             result = predict("--partition", 1, "--maps", "tiff", out=out)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == 0 and killed, result.output
         rows = rows_of(out)
         assert without_map(rows) == own
         assert {f"maps/{p.parent.name}/{p.name}" for p in (out / "maps").rglob("*.tiff")} == {r["map"] for r in rows}
@@ -200,7 +220,7 @@ def test_a_killed_command_goes_on(predict: Any, cluster: Any, model: Path, photo
     out = tmp_path / "out"
     command = [sys.executable, "-m", "stadx", "predict", model, photos, "--out", out, "--cluster", cluster.address]
     process = subprocess.Popen([*map(str, command), "--partition", "1"], stderr=subprocess.DEVNULL)
-    wait_for(lambda: (out / "scores").is_dir() and len(list((out / "scores").glob("part-*"))) > 2)
+    wait_for(lambda: parts(out) > 2)
     process.send_signal(signal.SIGKILL)
     process.wait()
     result = predict("--partition", 1)
@@ -213,7 +233,7 @@ def test_a_lost_node_loses_nothing(predict: Any, cluster: Any, model: Path, phot
     node = cluster.add_node(num_cpus=1, object_store_memory=200 * 2**20)
 
     def lose() -> None:
-        wait_for(lambda: (out / "scores").is_dir() and len(list((out / "scores").glob("part-*"))) > 2)
+        wait_for(lambda: parts(out) > 2)
         cluster.remove_node(node, allow_graceful=False)
 
     thread = threading.Thread(target=lose)

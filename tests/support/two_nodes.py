@@ -8,7 +8,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,19 @@ def workers(cluster: Any) -> list[int]:
 
 
 @contextlib.contextmanager
-def killing(cluster: Any, seed: int, seconds: float) -> Iterator[list[int]]:
-    """Within, workers are killed one after the other at random times, `seconds` apart in the mean; yields which."""
+def killing(cluster: Any, seed: int, done: Callable[[], int]) -> Iterator[list[int]]:
+    """Within, a worker is killed at a random time within two seconds after more is `done`; yields which were killed.
+
+    Both workers may be scoring, writing or beginning then.
+    """
     killed: list[int] = []
     chance, stop = random.Random(seed), threading.Event()
 
     def kill() -> None:
-        while not stop.wait(chance.expovariate(1 / seconds)):
-            if there := workers(cluster):
+        before = 0
+        while not stop.wait(0.02):
+            if (now := done()) > before and not stop.wait(chance.uniform(0, 2)) and (there := workers(cluster)):
+                before = max(now, done())
                 victim = chance.choice(there)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)

@@ -99,7 +99,9 @@ def predict(
     partition: Annotated[
         int, typer.Option(min=1, help="With --cluster: images whose rows are one file, and are scored anew together.")
     ] = 64,
-    maps: Annotated[Literal["none", "tiff"], typer.Option(help="With --cluster: write the maps, too.")] = "none",
+    maps: Annotated[
+        Literal["none", "tiff", "zarr"], typer.Option(help="With --cluster: write the maps, too.")
+    ] = "none",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each.
 

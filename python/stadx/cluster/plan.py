@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from stadx.core.errors import DataError, OutputError
 from stadx.core.version import package_version
@@ -16,6 +16,7 @@ from .listing import Item
 from .storage import Folder
 
 MANIFEST, PLAN, SCORES = "manifest.json", "plan.parquet", "scores"
+MapFormat = Literal["none", "tiff", "zarr"]
 _FORM = 1
 _FIX = "choose another folder for the output, or --overwrite to begin anew"
 
@@ -51,7 +52,7 @@ class Manifest:
     model: str
     run: str
     settings: Mapping[str, Any]
-    maps: str = "none"
+    maps: MapFormat = "none"
     form: int = _FORM
     stadx: str = field(default_factory=package_version)
 

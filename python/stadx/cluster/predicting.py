@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from stadx.core.errors import StadxError
 from stadx.core.progress import Progress, silent
@@ -18,14 +18,14 @@ from stadx.evaluation.prediction import ALL_REGIONS, run_of
 from stadx.evaluation.regions import RegionSettings
 
 from .engine import Pool
+from .extra import needed
 from .listing import list_items
 from .models import SentModel
-from .plan import SCORES, Manifest, Partition, forget, part_file, part_name, planned
+from .plan import SCORES, Manifest, MapFormat, Partition, forget, part_file, part_name, planned
 from .rows import Counts
 from .scoring import Scoring
 from .storage import Folder, is_uri
 
-MapFormat = Literal["none", "tiff"]
 _ENVIRONMENT = ("STADX_MAX_PIXELS",)
 PARTITION = 64
 
@@ -93,6 +93,8 @@ def predict_uris(
     manifest = Manifest(
         model, run_of(detector, stride, regions, region, model), _settings(detector, stride, regions), maps
     )
+    if maps == "zarr":
+        needed("zarr")
     progress("Listing", 0, 0, {})
     items = list_items(uris, recursive=recursive, without=folder.root)
     if overwrite:
@@ -102,7 +104,7 @@ def predict_uris(
     skipped = len(partitions) - len(left)
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     sent = SentModel.of(detector, device)
-    scoring = Scoring(sent, folder, stride, regions, roi, model, maps != "none", environment)
+    scoring = Scoring(sent, folder, stride, regions, roi, model, maps, environment)
     counts, begin = Counts(), time.perf_counter()
     progress("Partitions", skipped, len(partitions), {})
     for done, (_, result) in enumerate(pool.each(scoring, left), start=skipped + 1):

@@ -14,6 +14,7 @@ from stadx.core.errors import DataWarning
 from stadx.data.pages import page_of
 from stadx.data.roi import Roi
 from stadx.detectors.base import Calibrated
+from stadx.evaluation.output_names import name_of
 from stadx.evaluation.output_settings import OutputSettings
 from stadx.evaluation.prediction import SCORES_FILE, predict_files
 from stadx.evaluation.regions import RegionSettings
@@ -21,9 +22,10 @@ from stadx.evaluation.score_lines import read_lines
 
 from .fetching import Fetched, fetched
 from .models import SentModel
-from .plan import Partition, part_file, part_name
+from .plan import MapFormat, Partition, part_file, part_name
 from .rows import Counts, as_parquet, counts_of
 from .storage import Folder
+from .zarr_maps import put_group
 
 _OF_STAMP = ("bytes", "modified_ns")  # of a copy they say nothing
 
@@ -36,7 +38,7 @@ class Scoring:
         model: the detector.
         out: where results go.
         stride, regions, roi, model_hash: as `predict_files` takes them.
-        maps: whether the maps are written.
+        maps: the format of the maps; "none".
         environment: variables that reading images depends on.
     """
 
@@ -46,7 +48,7 @@ class Scoring:
     regions: RegionSettings
     roi: Roi | None
     model_hash: str
-    maps: bool = False
+    maps: MapFormat = "none"
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def begin(self) -> Scorer:
@@ -83,8 +85,9 @@ class Scorer:
     def _rows(self, images: Sequence[Fetched], found: Path, name: str) -> Iterator[dict[str, Any]]:
         """A row for each image, in their order; maps are copied to where results go."""
         how, paths = self.how, [image.path for image in images if image.path is not None]
-        outputs = OutputSettings(pictures=("map",) if how.maps else (), model=how.model_hash)
+        outputs = OutputSettings(pictures=("map",) if how.maps != "none" else (), model=how.model_hash)
         given: dict[str, Any] = {"stride": how.stride, "regions": how.regions, "roi": how.roi}
+        group, arrays = f"maps/{name}.zarr", dict[str, Path]()
         lines: Iterator[dict[str, Any]] = iter(())
         if paths:
             predict_files(self.detector, paths, found, **given, outputs=outputs)
@@ -100,9 +103,16 @@ class Scorer:
             if "error" in row:
                 row["error"] = _with_uris(row["error"], [image])
             if "map" in row:
-                row["map"] = f"maps/{name}/{line['map']}"
-                how.out.put(row["map"], found / line["map"])
+                file = found / line["map"]
+                if how.maps == "zarr":
+                    key = f"map_{name_of(file.name)}"  # a name may not begin with __
+                    row["map"], arrays[key] = f"{group}/{key}", file
+                else:
+                    row["map"] = f"maps/{name}/{file.name}"
+                    how.out.put(row["map"], file)
             yield row
+        if arrays:
+            put_group(how.out, group, arrays, found / "zarr")
 
 
 def _with_uris(text: str, images: Sequence[Fetched]) -> str:
