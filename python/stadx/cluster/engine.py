@@ -114,7 +114,8 @@ def connected(address: str) -> Iterator[str]:
 def _in_words(ray: Any) -> str:
     resources = ray.cluster_resources()
     nodes = sum(node["Alive"] for node in ray.nodes())
-    return f"{nodes} machines, {resources.get('CPU', 0):g} cores, {resources.get('GPU', 0):g} GPUs"
+    cores, gpus = (resources.get(kind, 0) for kind in ("CPU", "GPU"))
+    return f"{nodes} machine{'' if nodes == 1 else 's'}, {cores:g} cores, {gpus:g} GPUs"
 
 
 class _Worker(Generic[Task, Result]):

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from stadx.core.errors import DataError
 from stadx.data.folders import IMAGE_SUFFIXES, MASKS, RESULTS, LeftOut, is_leftover
 from stadx.data.globbing import is_pattern
 
-from .storage import local_path, opened, reading
+from .storage import is_local, local_path, opened, reading
 
 SHARD = ".tar"
 _STAMPS = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "mtime")
@@ -68,7 +69,8 @@ def _listed(uri: str, recursive: bool, without: str) -> tuple[list[Item], Counte
     fs, place = opened(uri)
     with reading(uri):
         if fs.isdir(place):
-            files: Mapping[str, Mapping[str, Any]] = fs.find(place, maxdepth=None if recursive else 1, detail=True)
+            find = _local_files if is_local(fs) else partial(_files, fs)
+            files: Mapping[str, Mapping[str, Any]] = find(place, recursive)
         elif is_pattern(uri) and not fs.exists(place):
             files = {name: info for name, info in fs.glob(place, detail=True).items() if info["type"] == "file"}
             place = ""
@@ -93,6 +95,26 @@ def _listed(uri: str, recursive: bool, without: str) -> tuple[list[Item], Counte
         elif suffix not in _TEXTS:
             left_out[suffix or "without ending"] += 1
     return items, left_out
+
+
+def _files(fs: Any, place: str, recursive: bool) -> Mapping[str, Mapping[str, Any]]:
+    found: Mapping[str, Mapping[str, Any]] = fs.find(place, maxdepth=None if recursive else 1, detail=True)
+    return found
+
+
+def _local_files(place: str, recursive: bool) -> Mapping[str, Mapping[str, Any]]:
+    """The same of a local folder; unlike fsspec it follows links to folders, none twice."""
+    found: dict[str, Mapping[str, Any]] = {}
+    passed: set[str] = set()
+    for folder, inside, names in os.walk(place, followlinks=True):
+        if (real := os.path.realpath(folder)) in passed:
+            inside.clear()
+            continue
+        passed.add(real)
+        inside[:] = sorted(inside) if recursive else []
+        files = (os.path.join(folder, name) for name in names)
+        found |= {file: {"size": os.path.getsize(file)} for file in files if os.path.isfile(file)}
+    return found
 
 
 def _item(fs: Any, name: str, info: Mapping[str, Any]) -> Item:

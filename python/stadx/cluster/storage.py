@@ -109,7 +109,7 @@ class Folder:
             OutputError: if it cannot be written.
         """
         fs, place = self._opened
-        if _is_local(fs):
+        if is_local(fs):
             write_bytes(f"{place}/{name}", content)
             return
         with self._writing(name):
@@ -130,7 +130,7 @@ class Folder:
         """
         fs, place = self._opened
         with self._writing(name):
-            if _is_local(fs):
+            if is_local(fs):
                 os.makedirs(os.path.dirname(f"{place}/{name}"), exist_ok=True)
             fs.put_file(os.fspath(file), f"{place}/{name}")
 
@@ -161,7 +161,8 @@ def _schemes(fs: Any) -> tuple[str, ...]:
     return (found,) if isinstance(found, str) else tuple(found)
 
 
-def _is_local(fs: Any) -> bool:
+def is_local(fs: Any) -> bool:
+    """Whether a file system is this machine's own."""
     return "file" in _schemes(fs)
 
 
