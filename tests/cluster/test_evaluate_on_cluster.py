@@ -51,6 +51,21 @@ def test_an_error_of_an_image_is_told(cluster: Any, model: Path, tmp_path: Path)
     assert result.exit_code == 2 and "test/good/0.png: not an image" in result.output, result.output
 
 
+@pytest.mark.parametrize(("address", "why"), [("127.0.0.1:1", "refused"), ("nowhere", "an address is like")])
+def test_no_cluster_is_told_at_once(address: str, why: str, model: Path, tmp_path: Path) -> None:
+    result = stadx("evaluate", model, write_category(tmp_path / "cup", 0), "--cluster", address)
+    assert result.exit_code == 2 and f"there is no Ray cluster at {address}" in result.output, result.output
+    assert why in result.output and "ray start --head" in result.output
+
+
+def test_a_table_of_the_paper(cluster: Any, tmp_path: Path) -> None:
+    write_category(tmp_path / "set/bottle", 0)
+    given = ("--data", tmp_path / "set", "--out", tmp_path / "out", "--budget", "quick", "--steps", 2)
+    result = stadx("reproduce", "table3", *given, "--system", "p = 33", "--cluster", cluster.address)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out/table3.md").is_file()
+
+
 def test_many_categories(cluster: Any, tmp_path: Path) -> None:
     for seed, name in enumerate(("cup", "lid", "nut")):
         write_category(tmp_path / "set" / name, seed)

@@ -19,6 +19,7 @@ Task = TypeVar("Task", contravariant=True)
 Result = TypeVar("Result", covariant=True)
 
 AUTO = "auto"
+_SECONDS_TO_ANSWER = 10
 _MOST_BLOCKS = 10_000  # of Ray Data, which holds them all
 
 
@@ -100,15 +101,24 @@ def connected(address: str) -> Iterator[str]:
     if ray.is_initialized():  # by who calls this from a program of their own
         yield _in_words(ray)
         return
-    given = {} if address == AUTO else {"address": address}
+    given: dict[str, Any] = {"include_dashboard": False} if address == AUTO else {"address": address}
     try:
-        ray.init(**given, include_dashboard=None if given else False, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError, socket.gaierror) as error:
+        if address != AUTO:
+            _check_answers(address)  # Ray itself would try for minutes
+        ray.init(**given, log_to_driver=False, logging_level="ERROR")
+    except (OSError, ValueError, RuntimeError) as error:
         raise StadxError(f"there is no Ray cluster at {address} ({error}); start one with: ray start --head") from error
     try:
         yield _in_words(ray)
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("an address is like 10.0.0.1:6379")
+    socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
 
 
 def _in_words(ray: Any) -> str:
