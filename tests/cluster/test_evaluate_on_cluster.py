@@ -58,6 +58,7 @@ def test_no_cluster_is_told_at_once(address: str, why: str, model: Path, tmp_pat
     assert why in result.output and "ray start --head" in result.output
 
 
+@pytest.mark.slow
 def test_a_table_of_the_paper(cluster: Any, tmp_path: Path) -> None:
     write_category(tmp_path / "set/bottle", 0)
     given = ("--data", tmp_path / "set", "--out", tmp_path / "out", "--budget", "quick", "--steps", 2)
