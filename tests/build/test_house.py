@@ -21,6 +21,7 @@ FLOORS = [
         "teachers",
         "detectors",
         "experiments",
+        "cluster",
         "cli",
     ),
 ]

@@ -17,7 +17,7 @@ import torch
 from stadx.core.errors import DataError, StadxError
 from stadx.core.progress import Progress, silent
 from stadx.experiments import parallel
-from stadx.experiments.parallel import run_tasks
+from stadx.experiments.parallel import run_by, run_tasks
 from stadx.experiments.result_store import Identity, ResultStore
 
 
@@ -94,3 +94,9 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     store = ResultStore(file)
     store.keep(identity(3, 0), {}, lambda: pytest.fail("is there already"))
     assert store.entry(identity(3, 0))["figure"] == [3, 0]
+
+
+def test_tasks_are_left_to_another() -> None:
+    with run_by(lambda tasks, progress: [f"{len(tasks)} tasks"]):
+        assert run_tasks([partial(_square, 1)], 1, silent) == ["1 tasks"]
+    assert run_tasks([partial(_square, 3)], 1, silent)[0][0] == 9

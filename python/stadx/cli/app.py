@@ -32,6 +32,7 @@ from .reproduce import reproduce
 from .review import from_review, review
 from .submit import ad2
 from .train import train
+from .train_many import train_many
 from .update import update
 
 # What a command needs is imported inside it: torch takes seconds, and help should not.
@@ -102,6 +103,7 @@ _add(one_class, "stadx one-class mnist/ --normal 3 --out three.json", RESUMABLE)
 _add(reproduce, "stadx reproduce table3 --data mvtec_ad --row Bottle --budget quick", RESUMABLE)
 _add(ablate, "stadx ablate scales mvtec_ad/bottle --out ablations", RESUMABLE)
 _add(train, "stadx train mvtec_ad/bottle --out bottle.safetensors", RESUMABLE)
+_add(train_many, "stadx train-many mvtec_ad --out models --scales 17,33", RESUMABLE)
 _add(update, "stadx update bottle.safetensors new/ok --old mvtec_ad/bottle --out bottle2.safetensors", RESUMABLE)
 _add(rank, "stadx rank bottle.safetensors line/today --top 20 --out review.csv")
 _add(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from .cluster import Cluster, Workers, each_of
 from .console import ShownProgress, check_outputs, printable, say, show, write_json
 from .opening import apply_region, open_model, open_test_images
 from .options import (
@@ -53,6 +54,8 @@ def evaluate(
     roi: Region = None,
     stride: Stride = None,
     device: ScoringDevice = "cpu",
+    cluster: Cluster = None,
+    workers: Workers = None,
 ) -> None:
     """Measure image AUROC, pixel AUROC and AU-PRO on the test images, overall and per defect type."""
     if fpr_limit is not None and not 0 < fpr_limit <= 1:
@@ -61,10 +64,10 @@ def evaluate(
     check_outputs(json_file, report, worst)
     from stadx.evaluation.of_detector import evaluate
 
-    detector = open_model(model, device, target_fpr, image_fpr)
+    detector = open_model(model, device if cluster is None else "cpu", target_fpr, image_fpr)
     given: dict[str, Any] = {"roi": apply_region(detector, roi), "ignore_value": ignore_value, "fpr_limit": fpr_limit}
-    with ShownProgress() as progress:
-        evaluation = evaluate(detector, category, stride=number(stride), at=at, **given, progress=progress)
+    with each_of(cluster, workers, detector, device) as each, ShownProgress() as progress:
+        evaluation = evaluate(detector, category, stride=number(stride), at=at, **given, progress=progress, each=each)
     show(metrics_table([evaluation]))
     if evaluation.spro is not None:
         show(spro_table(evaluation.spro))

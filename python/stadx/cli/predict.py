@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from .cluster import Cluster, Workers, local_paths, predict_on_cluster, refuse_on_cluster, refuse_without_cluster
 from .console import BAD_INPUT, ShownProgress, check_outputs, fail, listing, say, write_json
 from .opening import apply_region, open_model
 from .options import (
@@ -22,16 +23,32 @@ from .options import (
     number,
     recursive_option,
 )
-from .setting_options import built
+from .setting_options import built, given_options
 
 if TYPE_CHECKING:
     from stadx.evaluation.score_lines import Counts
 
+_CLUSTER_ALONE = {"workers", "partition", "maps"}
+_ON_CLUSTER = _CLUSTER_ALONE | {"cluster", "model", "images", "out", "recursive", "target_fpr", "image_fpr", "roi"}
+_ON_CLUSTER |= {"stride", "min_area", "pixel_size", "resume", "overwrite", "device"}
+
 
 def predict(
+    context: typer.Context,
     model: ModelFile,
-    images: Annotated[list[Path], typer.Argument(help="Image files, folders of them, and patterns in quotes.")],
-    out: Annotated[Path, typer.Option(help="Folder for overlays, maps, masks and scores.jsonl, which grows.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, folders of them, and patterns in quotes; with --cluster URIs too, such as s3://…, and "
+            "WebDataset tars."
+        ),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Folder for overlays, maps, masks and scores.jsonl, which grows; with --cluster for Parquet, or a URI."
+        ),
+    ],
     recursive: Annotated[bool, recursive_option("score")] = True,
     target_fpr: OtherTargetFpr = None,
     image_fpr: OtherImageFpr = None,
@@ -77,17 +94,43 @@ def predict(
         bool, typer.Option("--profile", help="Tell how long reading, scoring and writing took, and their shares.")
     ] = False,
     device: ScoringDevice = "cpu",
+    cluster: Cluster = None,
+    workers: Workers = None,
+    partition: Annotated[
+        int, typer.Option(min=1, help="With --cluster: images whose rows are one file, and are scored anew together.")
+    ] = 64,
+    maps: Annotated[
+        Literal["none", "tiff", "zarr"], typer.Option(help="With --cluster: write the maps, too.")
+    ] = "none",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each.
 
     The line lists the connected regions of the mask, the largest peak first. Lines of previous runs stay.
+
+    With --cluster the images are shared out to the workers of a Ray cluster, and the lines are rows of Parquet.
     """
-    from stadx.evaluation.output_settings import OutputSettings
-    from stadx.evaluation.prediction import SCORES_FILE, collect_images, predict_files
     from stadx.evaluation.regions import RegionSettings
 
+    given = given_options(context)
     chosen = {"min_area": min_area, "pixel_size": pixel_size, "exports": tuple(filter(None, export.split(",")))}
     regions = built(RegionSettings, chosen)
+    if cluster is not None:
+        refuse_on_cluster(given, but=_ON_CLUSTER)
+        detector = open_model(model, "cpu", target_fpr, image_fpr)
+        told: dict[str, Any] = {
+            "roi": apply_region(detector, roi),
+            "stride": number(stride),
+            "regions": regions,
+            "maps": maps,
+        }
+        told |= {"model": _hash(model), "partition": partition, "recursive": recursive, "overwrite": overwrite}
+        predict_on_cluster(cluster, workers, detector, images, out, {**told, "device": device})
+        return
+    refuse_without_cluster(given, only=_CLUSTER_ALONE)
+    from stadx.evaluation.output_settings import OutputSettings
+    from stadx.evaluation.prediction import SCORES_FILE, collect_images, predict_files
+
+    inputs, folder = local_paths(images), local_paths([out])[0]
     written = {"overlay": overlay, "map": map_file, "mask": mask}
     check_outputs(json_file)
     outputs = built(
@@ -102,21 +145,21 @@ def predict(
         },
     )
     with listing():
-        paths = collect_images(images, recursive=recursive, without=[out])
+        paths = collect_images(inputs, recursive=recursive, without=[folder])
     detector = open_model(model, device, target_fpr, image_fpr)
-    given: dict[str, Any] = {"stride": number(stride), "roi": apply_region(detector, roi)}
+    looked_at: dict[str, Any] = {"stride": number(stride), "roi": apply_region(detector, roi)}
     seconds: dict[str, float] = {}
     begin = time.perf_counter()
     with ShownProgress() as progress:
         lines, failures = predict_files(
-            detector, paths, out, **given, regions=regions, outputs=outputs, progress=progress, seconds=seconds
+            detector, paths, folder, **looked_at, regions=regions, outputs=outputs, progress=progress, seconds=seconds
         )
     seconds = {**seconds, "all": time.perf_counter() - begin}
-    _tell(lines.counts, out / SCORES_FILE)
+    _tell(lines.counts, folder / SCORES_FILE)
     if profile:
         _tell_times(seconds, lines.counts.scored)
     if json_file is not None:
-        write_json(json_file, {**asdict(lines.counts), "out": str(out), "scores": str(out / SCORES_FILE)})
+        write_json(json_file, {**asdict(lines.counts), "out": str(folder), "scores": str(folder / SCORES_FILE)})
     if failures:
         for failure in failures:
             fail(failure.message)

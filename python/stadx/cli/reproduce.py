@@ -10,6 +10,7 @@ import typer
 
 from stadx.experiments.settings import BudgetName, Item
 
+from .cluster import Cluster, Workers, tasks_on
 from .console import BAD_INPUT, ShownProgress, fail, say, show_lines
 from .opening import check_device
 from .options import refused
@@ -92,6 +93,8 @@ def reproduce(
         ),
     ] = 1,
     device: Annotated[str, typer.Option(help="Where students train and score: cpu, cuda, cuda:1, …")] = "cpu",
+    cluster: Cluster = None,
+    workers: Workers = None,
 ) -> None:
     """Run a table or figure of the paper anew, beside what is printed: terminal, Markdown, CSV, LaTeX and HTML.
 
@@ -101,14 +104,15 @@ def reproduce(
     from stadx.experiments.reproduce import reproduce
     from stadx.experiments.request import BUDGETS, Request
 
-    check_device(device)
+    if cluster is None:
+        check_device(device)
     if texture and item != "table1":
         raise refused("texture", f"means nothing to {item}; leave it out")
     teachers = dict(_teacher(text) for text in teacher or ())
     work = BUDGETS[budget].with_textures(texture or ())
     work = work if steps is None else work.of_steps(steps)
     request = Request(tuple(data), out, work, tuple(row or ()), tuple(system or ()), seeds, device, jobs, teachers, at)
-    with ShownProgress() as progress:
+    with tasks_on(cluster, workers, device), ShownProgress() as progress:
         outcome = reproduce(item, request, progress)
     if outcome.table is not None:
         show_reproduction(outcome.table)

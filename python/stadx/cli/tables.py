@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stadx.evaluation.of_detector import Evaluation
     from stadx.evaluation.of_maps import MapEvaluation
     from stadx.evaluation.spro import SproEvaluation
+    from stadx.experiments.many import Trained
     from stadx.experiments.tables.published_tables import Reproduction
 
 _AS_WIDE_AS_NEEDED = 10_000  # columns of a file, which has no width
@@ -41,6 +42,20 @@ def metrics_table(evaluations: Sequence[Evaluation]) -> Table:
             metrics = (result.image_auroc, result.pixel_auroc, result.au_pro)
             table.add_row(Text(printable(f"  {name}")), good, str(result.count), *map(_figure, metrics))
         table.add_section()
+    return table
+
+
+def trained_table(trained: Sequence[Trained]) -> Table:
+    """The categories of `train-many`; a dash where a metric is undefined."""
+    table = Table()
+    table.add_column("category")
+    for heading in ("images", "threshold", "image AUROC", "pixel AUROC", "AU-PRO", "minutes"):
+        table.add_column(heading, justify="right")
+    for one in trained:
+        threshold = "failed" if one.threshold is None else f"{one.threshold:.4g}"
+        metrics = one.metrics or {}
+        figures = map(_figure, map(metrics.get, ("image_auroc", "pixel_auroc", "au_pro")))
+        table.add_row(Text(printable(one.name)), str(one.images), threshold, *figures, f"{one.seconds / 60:.1f}")
     return table
 
 

@@ -49,10 +49,9 @@ def known_method(name: str) -> str:
     return name
 
 
-@settings_options(
-    DetectorSettings,
-    scales=replace(SCALES, default=None, shown="33; 65 for the other methods"),
-    image_size=Written(
+WRITTEN: dict[str, Written] = {
+    "scales": replace(SCALES, default=None, shown="33; 65 for the other methods"),
+    "image_size": Written(
         kind=str,
         default="256",
         read=image_size,
@@ -60,11 +59,15 @@ def known_method(name: str) -> str:
         "the shape of 4:3 images; 0 keeps them as they are.",
         shown="256, or the method's own",
     ),
-    held_out=Written(at_least=0.01, at_most=0.99),
-    teachers=TEACHERS,
-    value_range=RANGE,
-    memory_bytes=MEMORY,
-)
+    "held_out": Written(at_least=0.01, at_most=0.99),
+    "teachers": TEACHERS,
+    "value_range": RANGE,
+    "memory_bytes": MEMORY,
+}
+"""How the settings of a training are options."""
+
+
+@settings_options(DetectorSettings, (), **WRITTEN)
 def train(
     *,
     context: typer.Context,

@@ -59,6 +59,11 @@ class Doubts:
         }
         return [(f"{listed(masks)}: {text}", list(masks)) for text, masks in kinds.items() if masks]
 
+    def add(self, others: Doubts) -> None:
+        """Those of further masks."""
+        for own, more in zip(vars(self).values(), vars(others).values(), strict=True):
+            own.update(more)
+
     def look_at(self, path: Path, values: NDArray[Any], mask: BoolArray) -> None:
         """Note what is odd about a mask [H, W] that was made of `values` [H, W]."""
         if is_nearly_two_valued(values):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from stadx.core.errors import DataError
@@ -16,22 +15,22 @@ from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.version import versions
 from stadx.data.layouts.category import Category
-from stadx.data.masks import IGNORED, Doubts
+from stadx.data.masks import Doubts
 from stadx.data.pages import entry_of
-from stadx.data.roi import Roi, nearest
-from stadx.data.value_range import ValueRange, read_in_range
-from stadx.metrics import FPR_LIMIT, ProCurve, auroc
-from stadx.metrics.image_score import image_scores
+from stadx.data.roi import Roi
+from stadx.data.value_range import ValueRange
+from stadx.metrics import FPR_LIMIT, ProCurve
 from stadx.metrics.intervals import clopper_pearson, percent
 from stadx.metrics.pixel_metrics import check_limit
 
 from .fixed_threshold import FixedF1, f1_at, f1_of_model, validation_threshold
-from .looked_at import notes_of, region_for, truth_of_image
+from .looked_at import notes_of, region_for
 from .measured_detector import At as At
-from .measured_detector import MeasuredDetector, map_of, map_of_file, range_of, stride_of, top_share_of
+from .measured_detector import MeasuredDetector, range_of, stride_of
 from .scored_images import DefectResult as DefectResult
 from .scored_images import TestScore as TestScore
 from .scored_images import measure, notes
+from .scored_tests import Each, MapScoring, TestScoring, each_here
 from .spro import SproEvaluation, spro_of
 
 
@@ -140,6 +139,7 @@ def evaluate(
     ignore_value: int | None = None,
     fpr_limit: float | None = None,
     progress: Progress = silent,
+    each: Each | None = None,
 ) -> Evaluation:
     """Score every test image of `category` and compute the metrics.
 
@@ -159,11 +159,13 @@ def evaluate(
         ignore_value: of pixels of masks that are neither defect nor background, see `read_truth`.
         fpr_limit: of AU-PRO, in (0, 1]; None: the set's own, 0.3 for most.
         progress: told how far it is.
+        each: how images are shared out; None: one after the other in this process. The results are the same.
 
     Raises:
         DataError: the category has no test images, an image or mask cannot be read, or a score is not finite.
     """
-    stride, top_share, value_range = stride_of(detector, stride), top_share_of(detector), range_of(detector)
+    stride, value_range = stride_of(detector, stride), range_of(detector)
+    each = each_here(detector) if each is None else each
     fpr_limit = fpr_limit if fpr_limit is not None else category.fpr_limit or FPR_LIMIT
     check_limit(fpr_limit)
     images: list[TestScore] = []
@@ -174,24 +176,13 @@ def evaluate(
     if not total:
         raise DataError(f"{category.name}: no test images to evaluate; put some into test/good and test/DEFECT")
     progress("Test images", 0, total, {})
-    for done, item in enumerate(category.test, start=1):
-        pixels = read_in_range(item.path, value_range)
-        size: tuple[int, int] = pixels.shape[:2]
-        inside = None if roi is None else roi.of(item.path, size)
-        truth = truth_of_image(item, size, inside, ignore_value, doubts)
-        if item.mask is not None and not (truth == 1).any():
+    outcomes = each(TestScoring(stride, at, roi, ignore_value), category.test)
+    for done, (item, outcome) in enumerate(zip(category.test, outcomes, strict=True), start=1):
+        doubts.add(outcome.doubts)
+        if outcome.score is None:
             left_out.append(item.path)
             continue
-        anomaly_map = map_of(detector, pixels, item.path, stride, at, inside)
-        if at != "original":
-            truth = nearest(torch.from_numpy(truth), anomaly_map.shape).numpy()
-        mask, counts = truth == 1, truth != IGNORED
-        within = auroc(anomaly_map[counts], mask[counts]) if mask.any() and not mask[counts].all() else None
-        marked = item.is_good or item.mask is not None
-        looked_at = None if inside is None else nearest(torch.from_numpy(inside)[None], anomaly_map.shape)
-        score = float(image_scores(torch.from_numpy(anomaly_map)[None], top_share, looked_at))
-        ignored = None if counts.all() else ~counts
-        images.append(TestScore(item.path, item.defect, score, within, anomaly_map, mask, marked, ignored, item.mask))
+        images.append(outcome.score)
         progress("Test images", done, total, {})
 
     defects = list(dict.fromkeys(image.defect for image in images if not image.is_good))
@@ -207,7 +198,8 @@ def evaluate(
     threshold, image_threshold = float(detector.threshold_), float(detector.image_threshold(stride))
     validation = None
     if category.validation and roi is None:
-        validation = validation_threshold(_validation_maps(detector, category.validation, stride, at, progress))
+        maps = each(MapScoring(stride, at), category.validation)
+        validation = validation_threshold(_told(maps, len(category.validation), progress))
     whole = at == "original" and roi is None and ignore_value is None
     why = [] if category.defects_config is None or whole else ["AU-sPRO is of whole images at their own size alone."]
     return Evaluation(
@@ -238,12 +230,10 @@ def evaluate(
     )
 
 
-def _validation_maps(
-    detector: MeasuredDetector, paths: Sequence[Path], stride: int, at: At, progress: Progress
-) -> Iterator[NDArray[np.float32]]:
-    for done, path in enumerate(paths, 1):
-        yield map_of_file(detector, path, stride, at)
-        progress("Validation images", done, len(paths), {})
+def _told(maps: Iterable[NDArray[np.float32]], total: int, progress: Progress) -> Iterator[NDArray[np.float32]]:
+    for done, scores in enumerate(maps, 1):
+        yield scores
+        progress("Validation images", done, total, {})
 
 
 def _of_all(count: int, images: int) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from contextvars import ContextVar
 from multiprocessing import get_context
 from queue import Empty
 from threading import Event, Thread
@@ -21,11 +23,23 @@ from stadx.core.progress import Progress
 T = TypeVar("T")
 _SECONDS_BETWEEN_MESSAGES = 0.5
 _messages: Any = None  # in a worker: queue to the parent
+Runner = Callable[[Sequence[Callable[[Progress], Any]], Progress], list[Any]]
+_runner: ContextVar[Runner | None] = ContextVar("runner", default=None)
 _stop: Any = None  # in a worker: 1 when the parent wants no more
 
 
 class _Stopped(BaseException):  # not for those who catch what a task got wrong
     """The parent wants no more."""
+
+
+@contextmanager
+def run_by(runner: Runner) -> Iterator[None]:
+    """Within, `run_tasks` leaves its tasks to another, as to a cluster, whatever the number of jobs."""
+    token = _runner.set(runner)
+    try:
+        yield
+    finally:
+        _runner.reset(token)
 
 
 def run_tasks(tasks: Sequence[Callable[[Progress], T]], jobs: int, progress: Progress) -> list[T]:
@@ -40,6 +54,8 @@ def run_tasks(tasks: Sequence[Callable[[Progress], T]], jobs: int, progress: Pro
         The first error of a task; the other tasks stop when they next tell how far they are.
         StadxError: if a process was killed.
     """
+    if (runner := _runner.get()) is not None:
+        return runner(tasks, progress)
     if min(jobs, len(tasks)) <= 1:
         return [task(progress) for task in tasks]
     context = get_context("spawn")  # forking is not safe once torch has threads
