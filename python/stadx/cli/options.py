@@ -90,6 +90,11 @@ def images_option(content: str, shown: str | bool = True) -> Any:
     return typer.Option(metavar="IMAGES", help=f"{content}; several times for several.", show_default=shown)
 
 
+def formats_option(content: str) -> Any:
+    """An option that takes formats, after commas; none by default."""
+    return typer.Option(metavar="FORMATS", help=content, show_default="none")
+
+
 def number(stride: str | None) -> int | None:
     """What `Stride` means; None: the model's own."""
     return None if stride is None else int(stride)

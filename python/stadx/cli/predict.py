@@ -19,6 +19,7 @@ from .options import (
     Region,
     ScoringDevice,
     Stride,
+    formats_option,
     json_option,
     number,
     recursive_option,
@@ -62,11 +63,7 @@ def predict(
     ] = None,
     export: Annotated[
         str,
-        typer.Option(
-            metavar="FORMATS",
-            help="Write the regions as csv, coco or labelme too, or as several of them, such as csv,coco.",
-            show_default="none",
-        ),
+        formats_option("Write the regions as csv, coco or labelme too, or as several of them, such as csv,coco."),
     ] = "",
     overlay: Annotated[bool, typer.Option(help="Write NAME_overlay.png.")] = True,
     map_file: Annotated[bool, typer.Option("--map/--no-map", help="Write NAME_map.tiff.")] = True,
@@ -75,12 +72,7 @@ def predict(
         bool, typer.Option("--only-anomalous", help="Write those three for anomalous images alone.")
     ] = False,
     scores: Annotated[
-        str,
-        typer.Option(
-            metavar="FORMATS",
-            help="Write the lines of scores.jsonl as a table too: csv, parquet, or csv,parquet.",
-            show_default="none",
-        ),
+        str, formats_option("Write the lines of scores.jsonl as a table too: csv, parquet, or csv,parquet.")
     ] = "",
     resume: Annotated[
         bool,

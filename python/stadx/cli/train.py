@@ -31,6 +31,15 @@ from .setting_options import (
     settings_options,
 )
 
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        show_default="as long as all steps take",
+        help="Be done after about this time, such as 5min or 1h: a trial of seconds tells how many steps fit, and how "
+        "many images may judge. Students only.",
+    ),
+]
 if TYPE_CHECKING:
     from stadx.core.progress import Progress
     from stadx.detectors.base import Calibrated
@@ -121,15 +130,7 @@ def train(
             show_default="everywhere",
         ),
     ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Be done after about this time, such as 5min or 1h: a trial of seconds tells how many steps fit, and "
-            "how many images may judge. Students only.",
-            show_default="as long as all steps take",
-        ),
-    ] = None,
+    budget: Budget = None,
     device: Device = "cpu",
 ) -> None:
     """Train a detector on good images. A stopped run resumes when the same command is run again."""

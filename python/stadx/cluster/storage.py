@@ -45,17 +45,22 @@ def local_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("file://")) if uri.startswith("file://") else None
 
 
-@contextlib.contextmanager
-def reading(uri: str) -> Iterator[None]:
+def reading(uri: str) -> contextlib.AbstractContextManager[None]:
     """Turn what a file system raises while `uri` is read into a `DataError`."""
+    return _told(DataError, uri, "cannot be read", "there is no such file or folder; check the name")
+
+
+@contextlib.contextmanager
+def _told(kind: type[StadxError], uri: str, what: str, missing: str) -> Iterator[None]:
     try:
         yield
     except StadxError:
         raise
     except FileNotFoundError as error:
-        raise DataError(f"{uri}: there is no such file or folder; check the name") from error
+        raise kind(f"{uri}: {missing}") from error
     except Exception as error:  # every file system has errors of its own
-        raise DataError(f"{uri}: cannot be read ({_reason(error)}); check name, permissions and network") from error
+        reason = str(error) or type(error).__name__
+        raise kind(f"{uri}: {what} ({reason}); check name, permissions and network") from error
 
 
 @dataclass(frozen=True)
@@ -142,18 +147,9 @@ class Folder:
             if fs.exists(f"{place}/{name}"):
                 fs.rm(f"{place}/{name}", recursive=True)
 
-    @contextlib.contextmanager
-    def _writing(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except StadxError:
-            raise
-        except FileNotFoundError as error:
-            raise OutputError(f"{self.uri}/{name}: cannot be written (no such bucket or folder); create it") from error
-        except Exception as error:  # every file system has errors of its own
-            raise OutputError(
-                f"{self.uri}/{name}: cannot be written ({_reason(error)}); check name, permissions and network"
-            ) from error
+    def _writing(self, name: str) -> contextlib.AbstractContextManager[None]:
+        missing = "cannot be written (no such bucket or folder); create it"
+        return _told(OutputError, f"{self.uri}/{name}", "cannot be written", missing)
 
 
 def _schemes(fs: Any) -> tuple[str, ...]:
@@ -164,7 +160,3 @@ def _schemes(fs: Any) -> tuple[str, ...]:
 def is_local(fs: Any) -> bool:
     """Whether a file system is this machine's own."""
     return "file" in _schemes(fs)
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
