@@ -26,7 +26,7 @@ constexpr int64_t kItem = int64_t{1} << 17;   // scores of one work item
 constexpr int64_t kFlush = int64_t{1} << 31;  // scores after which 32-bit counts are emptied
 constexpr int64_t kFewThresholds = 1 << 14;   // whose tables stay in the cache anyway
 constexpr int kRange = 10;       // of buckets, as a power of two: their tables stay in the L1 cache
-constexpr int kMostRanges = 10;  // as a power of two: a line of each stays in the L2 cache
+constexpr int kMostRanges = 11;  // as a power of two: a line of each stays in the L2 cache
 
 // The thresholds as keys, and the way to them. Keys are spread over one to four times as many buckets as
 // there are thresholds, each of a power of two of keys: most hold none.
