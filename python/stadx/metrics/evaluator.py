@@ -239,10 +239,10 @@ class ProEvaluator:
                 places.append(self._spill.append(values))
         memory = np.empty(size, np.uint8)
         kept: list[NDArray[Any] | Place] = []
-        for place, values, here in zip(places, scores, inside, strict=True):
+        for place, image, here in zip(places, scores, inside, strict=True):
             if here:
                 array = array_at(memory, place)
-                torch.from_numpy(array).copy_(values)  # by all threads
+                torch.from_numpy(array).copy_(image)  # by all threads
                 kept.append(array)
             else:
                 kept.append(place)
