@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -24,36 +24,43 @@ from rich.table import Table
 from rich.text import Text
 
 from memory import peak_of
-from pro_peers import LABELERS, adeval_binned, definition, label_masks, labelers, make_set, torch_sort
+from pro_goals import reached
+from pro_peers import LABELERS, Masks, adeval_binned, definition, label_masks, labelers, make_set, torch_sort
 from run import WIDTH, JsonFile, Rounds, Threads, _machine, chosen_sections, quick_option, sections_option
 from sections import Case
+from spro import cut_up
 from stadx import ops
 from stadx.cli.console import ShownProgress, reported, say
 from stadx.core.files import check_writable
 from stadx.core.progress import Progress
-from stadx.metrics import au_pro
+from stadx.metrics import FPR_LIMIT, au_pro, au_spro
 from table import Row, rows
 from timing import Competitor, interleaved
 
 PAUSE = 0.05  # seconds between runs: idle threads of one package spin for a while and would slow the next
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("au_pro", "labels", "memory", "growth")
+SECTIONS = ("au_pro", "labels", "memory", "growth", "spro")
 AU_PRO = {"stadx": au_pro, "definition": definition, "torch sort": torch_sort, "adeval, 1,000 bins": adeval_binned}
 KINDS = ("stadx", "peer", "peer", "bound")  # what only approximates does less than the others must, so it is no peer
-BATCH = 16  # masks of the last case of the labels
+BATCH = 16  # masks of the second half of the labels' cases
 GROWTH = (40, 100, 200, 400)  # maps
 PIECE = 20  # maps of one update
+REGIONS = 200  # masks of regions of the sPRO section, about
 LEGENDS = {
     "au_pro": "ms: median of interleaved rounds. × stadx: time over that of stadx. − definition: of the value.",
     "labels": "Milliseconds, medians of interleaved rounds. best peer: time of the fastest of them over that of stadx.",
     "memory": "Most resident memory during one call in a new process, above what was resident with the inputs made.",
     "growth": f"ProEvaluator, {PIECE} maps an update: the time of update, compute and au_pro, without making the maps.",
+    "goals": "Ratios of the figures above: the lowest of several cases where more is better, else the highest.",
+    "spro": "Medians of interleaved rounds: masks of regions, each saturated at half its area, beside masks of images.",
 }
 Figures = list[dict[str, object]]
 
 
 def main(
-    maps: Annotated[int, typer.Option(min=1, help="Maps of the AU-PRO and memory sections.")] = 40,
+    maps: Annotated[
+        int, typer.Option(min=1, help="Maps of the sections au_pro (also half as many), memory, spro.")
+    ] = 40,
     side: Annotated[int, typer.Option(min=16, help="Side of every map and mask in pixels.")] = 1024,
     rounds: Rounds = 3,
     only: Annotated[str, sections_option(SECTIONS)] = ",".join(SECTIONS),
@@ -72,16 +79,17 @@ def main(
     _set_threads(threads)
     machine = _machine(threads, rounds)
     cases: dict[str, Callable[[Progress], tuple[Table, Figures]]] = {
-        "au_pro": partial(au_pro_section, maps, side, rounds),
+        "au_pro": partial(au_pro_section, (max(1, maps // 2), maps), side, rounds),
         "labels": partial(labels_section, side, rounds),
         "memory": partial(memory_section, maps, side, threads),
         "growth": partial(growth_section, tuple(n // 10 for n in GROWTH) if quick else GROWTH, side, rounds),
+        "spro": partial(spro_section, maps, side, rounds),
     }
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
     console.print(Text(", ".join(f"{name} {value}" for name, value in machine.items())))
-    found: dict[str, object] = {"machine": machine}
+    found: dict[str, Any] = {"machine": machine}
     for name in SECTIONS:
         if name in wanted:
             with ShownProgress() as progress:
@@ -89,12 +97,26 @@ def main(
             console.print(table)
             if out is not None:  # now, lest a later section lose what took minutes
                 out.write_text(json.dumps(found, indent=2) + "\n")
+    if goals := reached(found):
+        table = _table("goals", "Goals", ("measured", "goal", ""), "ratio")
+        for goal in goals:
+            table.add_row(goal.name, f"{goal.ratio:.2f}", goal.wanted, "met" if goal.met else "missed")
+        console.print(table)
     if out is not None:
         say(f"Figures: {out}")
 
 
-def au_pro_section(maps: int, side: int, rounds: int, progress: Progress) -> tuple[Table, Figures]:
+def au_pro_section(sizes: Sequence[int], side: int, rounds: int, progress: Progress) -> tuple[Table, Figures]:
     """Time and value of AU-PRO@0.3."""
+    table = _table("au_pro", f"AU-PRO@0.3, {side} x {side}", ("ms", "× stadx", "AU-PRO", "− definition", "note"))
+    figures: Figures = []
+    for maps in sizes:
+        table.add_row(Text(f"{maps} maps", style="bold"))
+        figures += _au_pro_rows(maps, side, rounds, progress, table)
+    return table, figures
+
+
+def _au_pro_rows(maps: int, side: int, rounds: int, progress: Progress, table: Table) -> Figures:
     inputs = make_set(maps, side)
     values: dict[str, float] = {}
 
@@ -102,16 +124,14 @@ def au_pro_section(maps: int, side: int, rounds: int, progress: Progress) -> tup
         values[name] = AU_PRO[name](*inputs)
 
     who = [Competitor(name, partial(run, name), kind) for name, kind in zip(AU_PRO, KINDS, strict=True)]
-    results = _rows(Case("au_pro", f"AU-PRO@0.3, {maps} maps, {side} x {side}", who), rounds, progress)
-    table = _table("au_pro", results[0].case, ("ms", "× stadx", "AU-PRO", "− definition", "note"))
     figures: Figures = []
-    for row in results:
+    for row in _rows(Case("au_pro", f"{maps} maps", who), rounds, progress):
         value, exact = values.get(row.name), values.get("definition")
         minus = None if value is None or exact is None else value - exact
         figures.append({**asdict(row), "value": value, "minus_definition": minus})
         cells = (_figure(row.milliseconds, ".1f"), _figure(row.to_stadx, ".2f"), _figure(value, ".6f"))
         table.add_row(row.name, *cells, _figure(minus, "+.1e"), Text(row.note))
-    return table, figures
+    return figures
 
 
 def labels_section(side: int, rounds: int, progress: Progress) -> tuple[Table, Figures]:
@@ -130,13 +150,16 @@ def labels_section(side: int, rounds: int, progress: Progress) -> tuple[Table, F
 
 def _label_cases(side: int) -> Iterator[Case]:
     batches = {name: mask[None] for name, mask in label_masks(side).items()}
-    moved = [np.roll(batches["blobs"][0], 61 * i, (0, 1)) for i in range(BATCH)]
-    batches[f"blobs, batch of {BATCH}"] = np.stack(moved)
-    for name, masks in batches.items():
+    cases = chain(batches.items(), ((f"{name}, batch of {BATCH}", _moved(m[0])) for name, m in batches.items()))
+    for name, masks in cases:
         who = [Competitor("stadx", partial(ops.label_regions, torch.from_numpy(masks)), "stadx")]
         # a list, so that all labels exist at the end, as those of stadx do
         who += [Competitor(peer, lambda f=label, m=masks: [*map(f, m)]) for peer, label in labelers().items()]
         yield Case("labels", name, who)
+
+
+def _moved(mask: Masks) -> Masks:
+    return np.stack([np.roll(mask, 61 * i, (0, 1)) for i in range(BATCH)])
 
 
 def memory_section(maps: int, side: int, threads: int, progress: Progress) -> tuple[Table, Figures]:
@@ -204,6 +227,23 @@ def _streamed(size: int, side: int) -> tuple[float, float]:
     start = time.perf_counter()
     value = evaluator.compute(fpr_limit=0.3).au_pro(0.3)
     return seconds + time.perf_counter() - start, value
+
+
+def spro_section(maps: int, side: int, rounds: int, progress: Progress) -> tuple[Table, Figures]:
+    """Time of exact sPRO beside that of PRO."""
+    given, masks = make_set(maps, side)
+    regions, saturation = cut_up(masks, REGIONS)
+    who = [
+        Competitor("AU-sPRO", partial(au_spro, given, regions, saturation, fpr_limits=[FPR_LIMIT]), "stadx"),
+        Competitor("AU-PRO", partial(au_pro, given, masks), "peer"),
+    ]
+    table = _table("spro", f"AU-sPRO@0.3, {maps} maps, {sum(map(len, regions))} regions", ("ms", "sPRO / this"))
+    figures: Figures = []
+    for row in _rows(Case("spro", f"{maps} maps", who), rounds, progress):
+        figures.append(asdict(row))
+        ratio = None if row.to_stadx is None else 1 / row.to_stadx
+        table.add_row(row.name, _figure(row.milliseconds, ".1f"), _figure(ratio, ".2f"))
+    return table, figures
 
 
 def _rows(case: Case, rounds: int, progress: Progress) -> list[Row]:

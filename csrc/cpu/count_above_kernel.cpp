@@ -1,6 +1,8 @@
 // How many scores lie at and between given thresholds: one pass over the scores, no sort. Those below the
-// lowest threshold, most of them, only pass a comparison.
+// lowest threshold, most of them, only pass a comparison. The tables of many thresholds exceed the caches:
+// then keys are collected by ranges of the tables first, and counted range by range.
 #include "common/score_key.h"
+#include "cpu/eight_lanes.h"
 #include "cpu/isa.h"
 #include "cpu/kernels.h"
 #include "cpu/vec.h"
@@ -27,41 +29,42 @@ inline int64_t gather_keys(const T* scores, int64_t size, typename ScoreKey<T>::
   return count;
 }
 
-#if defined(__AVX2__)
-// compress[m]: the lanes whose bit is set in m, in order.
-struct CompressTable {
-  alignas(32) uint32_t lanes[256][8] = {};
-
-  constexpr CompressTable() {
-    for (int m = 0; m < 256; ++m) {
-      int count = 0;
-      for (int i = 0; i < 8; ++i) {
-        if (m >> i & 1) lanes[m][count++] = static_cast<uint32_t>(i);
-      }
-    }
+#if defined(__AVX512F__)
+inline int64_t gather_keys(const float* scores, int64_t size, uint32_t lowest, uint32_t* out, int64_t& nans) {
+  const __m512i zero = _mm512_setzero_si512(), sign = _mm512_set1_epi32(INT32_MIN);
+  const __m512i infinity = _mm512_set1_epi32(0x7F800000),
+                least = _mm512_set1_epi32(static_cast<int32_t>(lowest));
+  int64_t count = 0, i = 0;
+  for (; i + 16 <= size; i += 16) {
+    const __m512i bits = _mm512_loadu_si512(scores + i);
+    const __m512i magnitude = _mm512_and_si512(_mm512_set1_epi32(INT32_MAX), bits);
+    const __m512i key =
+        _mm512_mask_sub_epi32(_mm512_or_si512(bits, sign), _mm512_movepi32_mask(bits), sign, magnitude);
+    const __mmask16 nan = _mm512_cmpgt_epu32_mask(magnitude, infinity);
+    const __mmask16 wanted = _mm512_mask_cmpge_epu32_mask(static_cast<__mmask16>(~nan), key, least);
+    nans += __builtin_popcount(nan);
+    _mm512_storeu_si512(out + count, _mm512_mask_compress_epi32(zero, wanted, key));
+    count += __builtin_popcount(wanted);
   }
-};
-constexpr CompressTable compress;
-
+  return count + gather_keys<float>(scores + i, size - i, lowest, out + count, nans);
+}
+#elif defined(__AVX2__)
 inline int64_t gather_keys(const float* scores, int64_t size, uint32_t lowest, uint32_t* out, int64_t& nans) {
   const __m256i sign = _mm256_set1_epi32(INT32_MIN), infinity = _mm256_set1_epi32(0x7F800000);
   const __m256i below = _mm256_set1_epi32(static_cast<int32_t>((lowest ^ 0x80000000u) - 1));
   int64_t count = 0, i = 0;
   for (; i + 8 <= size; i += 8) {
-    __builtin_prefetch(scores + i + 512, 0, 0);  // scores are read once: keep them from displacing the tables
-    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(scores + i));
+    const __m256i bits = load_8(scores + i);
     const __m256i magnitude = _mm256_andnot_si256(sign, bits);
     // As signed integers: the bits of positive scores, minus the magnitude of negative ones.
     const __m256i ordered = _mm256_blendv_epi8(bits, _mm256_sub_epi32(_mm256_setzero_si256(), magnitude),
                                                _mm256_srai_epi32(bits, 31));
     const __m256i nan = _mm256_cmpgt_epi32(magnitude, infinity);
     const __m256i wanted = _mm256_cmpgt_epi32(ordered, below);
-    const int mask = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_andnot_si256(nan, wanted)));
-    nans += __builtin_popcount(static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(nan))));
-    const __m256i lanes = _mm256_load_si256(reinterpret_cast<const __m256i*>(compress.lanes[mask]));
-    const __m256i keys = _mm256_xor_si256(_mm256_permutevar8x32_epi32(ordered, lanes), sign);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + count), keys);
-    count += __builtin_popcount(static_cast<unsigned>(mask));
+    const unsigned mask = bits_of_8(_mm256_andnot_si256(nan, wanted));
+    nans += __builtin_popcount(bits_of_8(nan));
+    store_8(out + count, _mm256_xor_si256(choose_8(ordered, mask), sign));
+    count += __builtin_popcount(mask);
   }
   return count + gather_keys<float>(scores + i, size - i, lowest, out + count, nans);
 }
@@ -69,13 +72,17 @@ inline int64_t gather_keys(const float* scores, int64_t size, uint32_t lowest, u
 
 // Of the kThresholdsNear keys at p, which ascend, how many are ≤ key.
 inline int count_not_above(const uint32_t* p, uint32_t key) {
-#if defined(__AVX2__)
-  const __m256i sign = _mm256_set1_epi32(INT32_MIN);
-  const __m256i keys = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), sign);
-  const __m256i wanted = _mm256_set1_epi32(static_cast<int32_t>(key ^ 0x80000000u));
-  const __m256i above = _mm256_cmpgt_epi32(keys, wanted);
-  return kThresholdsNear -
-         __builtin_popcount(static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(above))));
+#if defined(__AVX512F__)
+  const __m512i wanted = _mm512_set1_epi32(static_cast<int32_t>(key));
+  return __builtin_popcount(_mm512_cmple_epu32_mask(_mm512_loadu_si512(p), wanted));
+#elif defined(__AVX2__)
+  const __m256i wanted = _mm256_set1_epi32(static_cast<int32_t>(key));
+  const auto not_above = [&](const uint32_t* eight) {  // as bits of four for each
+    const __m256i keys = load_8(eight);
+    return _mm256_cmpeq_epi32(_mm256_min_epu32(keys, wanted), keys);
+  };
+  const __m256i both = _mm256_packs_epi32(not_above(p), not_above(p + 8));
+  return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_epi8(both))) / 2;
 #else
   int count = 0;
   for (int i = 0; i < kThresholdsNear; ++i) count += p[i] <= key;
@@ -90,62 +97,94 @@ inline int count_not_above(const uint64_t* p, uint64_t key) {
 }
 
 // Crowded: some bucket holds more than kThresholdsNear thresholds.
-template <typename T, bool Crowded>
-int64_t count_scores(const T* scores, int64_t size, const ThresholdTable& table, uint32_t* counts) {
-  using Key = typename ScoreKey<T>::Key;
+template <typename Key, bool Crowded>
+void count_keys(const Key* found, int64_t size, const ThresholdTable& table, uint32_t* counts) {
   const Key* keys = static_cast<const Key*>(table.keys);
   const uint32_t* start = reinterpret_cast<const uint32_t*>(table.start);
   const Key base = static_cast<Key>(table.base), last = static_cast<Key>(table.buckets - 1);
-  Key found[kChunk + 8];  // gathering writes whole vectors
-  Key places[kChunk];
-  uint32_t lows[kChunk];  // thresholds known to be ≤ key
+  const int shift = table.shift;
   const uint64_t ties = static_cast<uint64_t>(table.size);
-  int64_t nans = 0;
-  for (int64_t i = 0; i < size; i += kChunk) {
-    const int64_t left = size - i < kChunk ? size - i : kChunk;
-    const int64_t count = gather_keys(scores + i, left, keys[0], found, nans);
-    // Each step prefetches what the next one reads: the tables of many thresholds exceed the L2 cache.
-    for (int64_t j = 0; j < count; ++j) {
-      const Key place = (found[j] - base) >> table.shift;
-      places[j] = place < last ? place : last;
-    }
-    for (int64_t j = 0; j < count; ++j) __builtin_prefetch(start + places[j]);
-    for (int64_t j = 0; j < count; ++j) {
-      uint32_t low = start[places[j]];
-      if constexpr (Crowded) {
-        uint32_t high = start[places[j] + 1];
-        while (high - low > kThresholdsNear) {  // halve until few are left
-          const uint32_t middle = low + (high - low) / 2;
-          if (keys[middle] <= found[j]) {
-            low = middle + 1;
-          } else {
-            high = middle;
-          }
+  for (int64_t j = 0; j < size; ++j) {
+    const Key key = found[j], bucket = (key - base) >> shift, place = bucket < last ? bucket : last;
+    uint32_t low = start[place];  // thresholds known to be ≤ key
+    if constexpr (Crowded) {
+      uint32_t high = start[place + 1];
+      while (high - low > kThresholdsNear) {  // halve until few are left
+        const uint32_t middle = low + (high - low) / 2;
+        if (keys[middle] <= key) {
+          low = middle + 1;
+        } else {
+          high = middle;
         }
       }
-      lows[j] = low;
-      __builtin_prefetch(keys + low);
-      __builtin_prefetch(counts + low, 1);
+    }
+    const uint64_t at = low + static_cast<uint64_t>(count_not_above(keys + low, key)) - 1;
+    ++counts[at + (keys[at] == key ? ties : 0)];
+  }
+}
+
+template <typename Key>
+void count_keys(const Key* found, int64_t size, const ThresholdTable& table, uint32_t* counts) {
+  (table.crowded ? count_keys<Key, true> : count_keys<Key, false>)(found, size, table, counts);
+}
+
+template <typename T>
+int64_t count_scores(const T* scores, int64_t size, const ThresholdTable& table, const KeyBuffers& buffers,
+                     uint32_t* counts) {
+  using Key = typename ScoreKey<T>::Key;
+  const Key lowest = static_cast<Key>(table.base), last = static_cast<Key>(table.ranges - 1);
+  const int range_shift = table.range_shift;
+  Key* const buffered = static_cast<Key*>(buffers.keys);
+  uint32_t* const in_buffer = buffers.used;
+  Key found[kChunk + 16];  // gathering writes whole vectors
+  int64_t nans = 0;
+  for (int64_t i = 0; i < size; i += kChunk) {
+    const int64_t count = gather_keys(scores + i, size - i < kChunk ? size - i : kChunk, lowest, found, nans);
+    if (table.ranges == 1) {
+      count_keys(found, count, table, counts);
+      continue;
     }
     for (int64_t j = 0; j < count; ++j) {
-      const Key key = found[j];
-      const uint64_t at = lows[j] + static_cast<uint64_t>(count_not_above(keys + lows[j], key)) - 1;
-      ++counts[at + (keys[at] == key ? ties : 0)];
+      const Key beyond = (found[j] - lowest) >> range_shift, range = beyond < last ? beyond : last;
+      uint32_t& used = in_buffer[range];
+      Key* const buffer = buffered + range * kBufferedKeys;
+      buffer[used++] = found[j];
+      if (used == kBufferedKeys) {
+        count_keys(buffer, kBufferedKeys, table, counts);
+        used = 0;
+      }
     }
   }
   return nans;
 }
 
-}  // namespace
-
-int64_t count_scores_f32(const float* scores, int64_t size, const ThresholdTable& table, uint32_t* counts) {
-  return (table.crowded ? count_scores<float, true> : count_scores<float, false>)(scores, size, table,
-                                                                                  counts);
+template <typename Key>
+void count_buffered(const ThresholdTable& table, const KeyBuffers& buffers, uint32_t* counts) {
+  for (int64_t range = 0; range < table.ranges; ++range) {
+    count_keys(static_cast<const Key*>(buffers.keys) + range * kBufferedKeys, buffers.used[range], table,
+               counts);
+    buffers.used[range] = 0;
+  }
 }
 
-int64_t count_scores_f64(const double* scores, int64_t size, const ThresholdTable& table, uint32_t* counts) {
-  return (table.crowded ? count_scores<double, true> : count_scores<double, false>)(scores, size, table,
-                                                                                    counts);
+}  // namespace
+
+int64_t count_scores_f32(const float* scores, int64_t size, const ThresholdTable& table,
+                         const KeyBuffers& buffers, uint32_t* counts) {
+  return count_scores(scores, size, table, buffers, counts);
+}
+
+int64_t count_scores_f64(const double* scores, int64_t size, const ThresholdTable& table,
+                         const KeyBuffers& buffers, uint32_t* counts) {
+  return count_scores(scores, size, table, buffers, counts);
+}
+
+void count_buffered_f32(const ThresholdTable& table, const KeyBuffers& buffers, uint32_t* counts) {
+  count_buffered<uint32_t>(table, buffers, counts);
+}
+
+void count_buffered_f64(const ThresholdTable& table, const KeyBuffers& buffers, uint32_t* counts) {
+  count_buffered<uint64_t>(table, buffers, counts);
 }
 
 }  // namespace stadx::STADX_ISA

@@ -12,10 +12,12 @@ void ensemble_score_channels_last_bf16(const EnsembleScoreArgs&, int64_t, int64_
 int64_t label_find(const LabelImage&, int64_t, int64_t);
 void label_join(const LabelImage&, int64_t);
 int64_t label_number(const LabelImage&);
-void label_paint(const LabelImage&, int64_t, int64_t, int32_t*, int32_t*);
+void label_paint(const LabelImage&, int64_t, int64_t, int32_t*);
 void label_gather(const LabelImage&, const void*, int64_t, int, const DefectPixels&);
-int64_t count_scores_f32(const float*, int64_t, const ThresholdTable&, uint32_t*);
-int64_t count_scores_f64(const double*, int64_t, const ThresholdTable&, uint32_t*);
+int64_t count_scores_f32(const float*, int64_t, const ThresholdTable&, const KeyBuffers&, uint32_t*);
+int64_t count_scores_f64(const double*, int64_t, const ThresholdTable&, const KeyBuffers&, uint32_t*);
+void count_buffered_f32(const ThresholdTable&, const KeyBuffers&, uint32_t*);
+void count_buffered_f64(const ThresholdTable&, const KeyBuffers&, uint32_t*);
 int64_t winograd_blocks(const DenseLayer&, int);
 int64_t winograd_scratch(const DenseLayer&, int, int64_t);
 void winograd_to_map(const DenseLayer&, int, const DenseOutput&, int64_t, float*);
@@ -42,6 +44,8 @@ const KernelTable table = {
     .label_gather = label_gather,
     .count_scores_f32 = count_scores_f32,
     .count_scores_f64 = count_scores_f64,
+    .count_buffered_f32 = count_buffered_f32,
+    .count_buffered_f64 = count_buffered_f64,
     .weight_width = kWidth,
     .winograd_blocks = winograd_blocks,
     .winograd_scratch = winograd_scratch,

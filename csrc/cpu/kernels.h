@@ -37,8 +37,8 @@ struct MaskView {
 };
 
 // The state of labelling one mask. Bands of `band_rows` rows (2: corners connect; 1: they do not) hold runs,
-// numbered from band · band_room on; bits are those of the mask, `row_words` words of 64 columns a row, of
-// which the last is zero.
+// numbered from band · band_room on (kLabelPad of which are room for whole vectors); bits are those of the
+// mask, `row_words` words of 64 columns a row, of which the last is zero.
 struct LabelImage {
   MaskView mask;
   int64_t band_rows, bands, row_words, band_room;
@@ -49,6 +49,8 @@ struct LabelImage {
   int32_t* parent;         // [bands · band_room]: in the union-find forest; in the end the label, from 1
   int32_t *first, *roots;  // [bands · band_room]: first pixel in raster order, of a run and of a region
 };
+
+inline constexpr int64_t kLabelPad = 8;
 
 // Where label_gather puts the defect pixels of one image: score, region and the regions' areas.
 struct DefectPixels {
@@ -67,11 +69,22 @@ struct ThresholdTable {
   uint64_t base;
   int shift;
   int64_t buckets;
-  bool crowded;  // a bucket may hold more than kThresholdsNear
+  bool crowded;     // a bucket may hold more than kThresholdsNear
+  int range_shift;  // range k of the table begins at key base + (k << range_shift)
+  int64_t ranges;
 };
 
-inline constexpr int kThresholdsNear = 8;  // that the kernel compares a score with at once
+inline constexpr int kThresholdsNear = 16;  // that the kernel compares a score with at once
 inline constexpr int64_t kThresholdPad = 16;
+
+// Keys that wait for those of their range, so that what they are compared with is in the cache: only with
+// several ranges.
+struct KeyBuffers {
+  void* keys;      // [ranges][kBufferedKeys]
+  uint32_t* used;  // [ranges]: how many, below kBufferedKeys
+};
+
+inline constexpr int64_t kBufferedKeys = 2048;
 
 // Winograd's tiles of maps, as training has them. Tile t of image b begins at row (t / columns) · M, column
 // (t % columns) · M of its map; its entry k and channel c are tiles[(k · count + b · rows · columns + t) ·
@@ -96,19 +109,23 @@ struct KernelTable {
 
   // Labelling: find runs within bands [first, last) and join them (returns their pixels), join a band with
   // the one above, number the regions in raster order of their first pixels (returns how many). Then paint
-  // labels [rows, width] with a scratch of width + 16, or gather the defect pixels' scores.
+  // labels [rows, width], or gather the defect pixels' scores.
   int64_t (*label_find)(const LabelImage&, int64_t first_band, int64_t last_band);
   void (*label_join)(const LabelImage&, int64_t band);
   int64_t (*label_number)(const LabelImage&);
-  void (*label_paint)(const LabelImage&, int64_t first_band, int64_t last_band, int32_t* labels,
-                      int32_t* scratch);
+  void (*label_paint)(const LabelImage&, int64_t first_band, int64_t last_band, int32_t* labels);
   void (*label_gather)(const LabelImage&, const void* map, int64_t row_stride, int element_size,
                        const DefectPixels&);
 
   // Adds to counts[i] the scores between e_i and e_{i+1}, to counts[size + i] those equal to e_i; scores
-  // below e_0 are nowhere. Returns the number of NaN. `counts` must be emptied after 2^31 scores.
-  int64_t (*count_scores_f32)(const float* scores, int64_t size, const ThresholdTable&, uint32_t* counts);
-  int64_t (*count_scores_f64)(const double* scores, int64_t size, const ThresholdTable&, uint32_t* counts);
+  // below e_0 are nowhere. Returns the number of NaN. Some wait in the buffers until count_buffered.
+  // `counts` must be emptied after 2^31 scores.
+  int64_t (*count_scores_f32)(const float* scores, int64_t size, const ThresholdTable&, const KeyBuffers&,
+                              uint32_t* counts);
+  int64_t (*count_scores_f64)(const double* scores, int64_t size, const ThresholdTable&, const KeyBuffers&,
+                              uint32_t* counts);
+  void (*count_buffered_f32)(const ThresholdTable&, const KeyBuffers&, uint32_t* counts);
+  void (*count_buffered_f64)(const ThresholdTable&, const KeyBuffers&, uint32_t* counts);
 
   // Columns of packed weights that lie side by side: those that the matrix product keeps in registers.
   int64_t weight_width;

@@ -1,4 +1,4 @@
-// A mask's rows as bits, 64 columns a word.
+// A mask's rows as bits, 64 columns a word, and the run of a pixel among them.
 #pragma once
 
 #include "cpu/isa.h"
@@ -51,6 +51,13 @@ void pack_row(const void* mask, int64_t width, uint64_t* bits) {
 }
 
 inline uint64_t* row_bits(const LabelImage& a, int64_t row) { return a.bits + row * a.row_words; }
+
+// The run that a pixel of the band in this column belongs to.
+inline int32_t run_at(const LabelImage& a, int64_t band, int64_t column) {
+  const int64_t word = band * a.row_words + column / 64;
+  const uint64_t up_to = ~uint64_t{0} >> (63 - column % 64);
+  return a.runs_before[word] + static_cast<int32_t>(__builtin_popcountll(a.starts[word] & up_to)) - 1;
+}
 
 // Packs the rows of a band; those beyond the mask's end stay zero. Returns the number of pixels.
 inline int64_t pack_band(const LabelImage& a, int64_t band) {

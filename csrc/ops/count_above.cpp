@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <memory>
 #include <mutex>
 #include <tuple>
 #include <vector>
@@ -23,8 +24,11 @@ using torch::stable::Tensor;
 
 constexpr int64_t kItem = int64_t{1} << 17;   // scores of one work item
 constexpr int64_t kFlush = int64_t{1} << 31;  // scores after which 32-bit counts are emptied
+constexpr int64_t kFewThresholds = 1 << 14;   // whose tables stay in the cache anyway
+constexpr int kRange = 10;       // of buckets, as a power of two: their tables stay in the L1 cache
+constexpr int kMostRanges = 11;  // as a power of two: a line of each stays in the L2 cache
 
-// The thresholds as keys, and the way to them. Keys are spread over two to eight times as many buckets as
+// The thresholds as keys, and the way to them. Keys are spread over one to four times as many buckets as
 // there are thresholds, each of a power of two of keys: most hold none.
 template <typename T>
 struct Thresholds {
@@ -42,21 +46,34 @@ struct Thresholds {
                       " does not");
     }
     const Key range = keys[size - 1] - keys[0];
-    const int buckets = std::clamp(static_cast<int>(std::bit_width(static_cast<uint64_t>(size))), 4, 22);
+    const int buckets = std::clamp(static_cast<int>(std::bit_width(static_cast<uint64_t>(size))) + 1, 4, 22);
     const int shift = std::max(0, static_cast<int>(std::bit_width(range)) - buckets);
     start.resize((range >> shift) + 2);
-    int64_t below = 0;
+    size_t begun = 0;  // buckets whose start is known
     bool crowded = false;
-    for (size_t k = 0; k + 1 < start.size(); ++k) {
-      while (below < size && (keys[below] - keys[0]) >> shift < k) ++below;
-      start[k] = static_cast<int32_t>(below);
-      crowded = crowded || (k > 0 && start[k] - start[k - 1] > kThresholdsNear);
+    for (int64_t i = 0; i < size; ++i) {
+      const size_t bucket = (keys[i] - keys[0]) >> shift;
+      while (begun <= bucket) start[begun++] = static_cast<int32_t>(i);
+      crowded = crowded || i - start[bucket] >= kThresholdsNear;
     }
     start.back() = static_cast<int32_t>(size);
-    crowded = crowded || size - below > kThresholdsNear;
-    table = {keys.data(), start.data(), size, keys[0], shift, static_cast<int64_t>(start.size()) - 1,
-             crowded};
+    const int64_t count = static_cast<int64_t>(start.size()) - 1;
+    const int in_range = std::clamp(static_cast<int>(std::bit_width(start.size())) - kMostRanges, kRange, 22);
+    const int64_t ranges = size < kFewThresholds ? 1 : ((count - 1) >> in_range) + 1;
+    table = {keys.data(), start.data(), size, keys[0], shift, count, crowded, shift + in_range, ranges};
   }
+};
+
+// Keys that a thread has found and not yet counted.
+template <typename T>
+struct Buffers {
+  std::unique_ptr<typename ScoreKey<T>::Key[]> keys;
+  std::vector<uint32_t> used;
+
+  explicit Buffers(int64_t ranges) : used(ranges) {
+    if (ranges > 1) keys.reset(new typename ScoreKey<T>::Key[ranges * kBufferedKeys]);
+  }
+  KeyBuffers view() { return {keys.get(), used.data()}; }
 };
 
 struct Item {
@@ -78,8 +95,15 @@ void count(const std::vector<Tensor>& scores, const T* values, int64_t size, int
   std::mutex mutex;
   torch::stable::parallel_for(0, torch::stable::get_num_threads(), 1, [&](int64_t, int64_t) {
     std::vector<uint32_t> counts(2 * size);
+    Buffers<T> buffers(thresholds.table.ranges);
+    const KeyBuffers waiting = buffers.view();
     int64_t counted = 0;
     const auto flush = [&] {
+      if constexpr (std::is_same_v<T, float>) {
+        kernels().count_buffered_f32(thresholds.table, waiting, counts.data());
+      } else {
+        kernels().count_buffered_f64(thresholds.table, waiting, counts.data());
+      }
       const std::lock_guard<std::mutex> lock(mutex);
       for (int64_t i = 0; i < size; ++i) {
         above[i] += counts[i];  // for now: those between this threshold and the next
@@ -97,9 +121,9 @@ void count(const std::vector<Tensor>& scores, const T* values, int64_t size, int
       counted += item.size;
       int64_t bad;
       if constexpr (std::is_same_v<T, float>) {
-        bad = kernels().count_scores_f32(data, item.size, thresholds.table, counts.data());
+        bad = kernels().count_scores_f32(data, item.size, thresholds.table, waiting, counts.data());
       } else {
-        bad = kernels().count_scores_f64(data, item.size, thresholds.table, counts.data());
+        bad = kernels().count_scores_f64(data, item.size, thresholds.table, waiting, counts.data());
       }
       if (bad != 0) found_nans[item.image] += bad;
     }

@@ -1,6 +1,7 @@
 // stadx::defect_pixels: the scores of all ground-truth pixels of a set of images, and the region of each.
 #include <torch/csrc/stable/library.h>
 
+#include <algorithm>
 #include <limits>
 #include <tuple>
 #include <vector>
@@ -13,6 +14,23 @@ namespace {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+
+// The defect pixels of one image; its regions count from 0.
+struct Found {
+  std::vector<char> scores;
+  std::vector<int32_t> regions, firsts;
+  std::vector<int64_t> areas;
+
+  Found() = default;
+  Found(const LabelWorkspace& workspace, const Tensor& map, int element_size)
+      : scores(workspace.pixels() * element_size),
+        regions(workspace.pixels()),
+        firsts(workspace.image().roots, workspace.image().roots + workspace.regions()),
+        areas(workspace.regions()) {
+    kernels().label_gather(workspace.image(), map.const_data_ptr(), map.stride(0), element_size,
+                           {scores.data(), regions.data(), areas.data(), 0});
+  }
+};
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> defect_pixels_cpu(const std::vector<Tensor> maps,
                                                                      const std::vector<Tensor> masks,
@@ -29,13 +47,17 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> defect_pixels_cpu(const std::
     return MaskView{mask.const_data_ptr(), mask.size(0), mask.size(1), mask.stride(0),
                     static_cast<int>(mask.element_size())};
   };
-  // Images without a defect, most of many sets, need no workspace for the second step.
-  std::vector<std::unique_ptr<LabelWorkspace>> kept(images);
+  const int element_size = static_cast<int>(maps[0].element_size());
+  Tensor region_counts = torch::stable::new_zeros(maps[0], {images}, ScalarType::Long);
+  int64_t* counts = region_counts.mutable_data_ptr<int64_t>();
+  std::vector<Found> found(images);
   const auto label = [&](int64_t begin, int64_t end) {
+    LabelWorkspace workspace(connectivity == 8);
     for (int64_t i = begin; i < end; ++i) {
-      auto workspace = std::make_unique<LabelWorkspace>(view(i), connectivity == 8);
-      workspace->label();
-      if (workspace->pixels() > 0) kept[i] = std::move(workspace);
+      workspace.label(view(i));
+      if (workspace.pixels() == 0) continue;
+      counts[i] = workspace.regions();
+      found[i] = Found(workspace, scores[i], element_size);
     }
   };
   if (images < torch::stable::get_num_threads()) {
@@ -44,33 +66,27 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> defect_pixels_cpu(const std::
     torch::stable::parallel_for(0, images, 1, label);
   }
 
-  Tensor region_counts = torch::stable::new_zeros(maps[0], {images}, ScalarType::Long);
-  int64_t* counts = region_counts.mutable_data_ptr<int64_t>();
   std::vector<int64_t> first_pixel(images + 1), first_region(images + 1);
   for (int64_t i = 0; i < images; ++i) {
-    if (kept[i] != nullptr) counts[i] = kept[i]->regions();
-    first_pixel[i + 1] = first_pixel[i] + (kept[i] == nullptr ? 0 : kept[i]->pixels());
+    first_pixel[i + 1] = first_pixel[i] + static_cast<int64_t>(found[i].regions.size());
     first_region[i + 1] = first_region[i] + counts[i];
   }
   STD_TORCH_CHECK(first_region[images] < std::numeric_limits<int32_t>::max(),
                   "defect_pixels: more regions than int32 can number");
   Tensor values = torch::stable::new_empty(maps[0], {first_pixel[images]});
   Tensor regions = torch::stable::new_empty(maps[0], {first_pixel[images]}, ScalarType::Int);
-  Tensor areas = torch::stable::new_zeros(maps[0], {first_region[images]}, ScalarType::Long);
+  Tensor areas = torch::stable::new_empty(maps[0], {first_region[images]}, ScalarType::Long);
   Tensor firsts = torch::stable::new_empty(maps[0], {first_region[images]}, ScalarType::Long);
-  const int element_size = static_cast<int>(maps[0].element_size());
-  torch::stable::parallel_for(0, images, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      if (kept[i] == nullptr) continue;
-      const LabelImage& image = kept[i]->image();
-      const DefectPixels out{static_cast<char*>(values.mutable_data_ptr()) + first_pixel[i] * element_size,
-                             regions.mutable_data_ptr<int32_t>() + first_pixel[i],
-                             areas.mutable_data_ptr<int64_t>() + first_region[i],
-                             static_cast<int32_t>(first_region[i])};
-      kernels().label_gather(image, scores[i].const_data_ptr(), scores[i].stride(0), element_size, out);
-      std::copy_n(image.roots, counts[i], firsts.mutable_data_ptr<int64_t>() + first_region[i]);
-    }
-  });
+  for (int64_t i = 0; i < images; ++i) {
+    const Found& here = found[i];
+    std::copy(here.scores.begin(), here.scores.end(),
+              static_cast<char*>(values.mutable_data_ptr()) + first_pixel[i] * element_size);
+    std::transform(here.regions.begin(), here.regions.end(),
+                   regions.mutable_data_ptr<int32_t>() + first_pixel[i],
+                   [&](int32_t region) { return region + static_cast<int32_t>(first_region[i]); });
+    std::copy(here.areas.begin(), here.areas.end(), areas.mutable_data_ptr<int64_t>() + first_region[i]);
+    std::copy(here.firsts.begin(), here.firsts.end(), firsts.mutable_data_ptr<int64_t>() + first_region[i]);
+  }
   return {values, regions, areas, firsts, region_counts};
 }
 

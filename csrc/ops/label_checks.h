@@ -31,6 +31,15 @@ inline void check_label_regions(const torch::stable::Tensor& mask, int64_t conne
                   " x ", mask.size(2), " pixels has more than the 2^31 that int32 labels can number");
 }
 
+// What label_regions_out asks of the labels that it writes.
+inline void check_labels(const torch::stable::Tensor& mask, const torch::stable::Tensor& labels) {
+  STD_TORCH_CHECK(labels.scalar_type() == torch::headeronly::ScalarType::Int && labels.is_contiguous() &&
+                      labels.dim() == 3 && labels.size(0) == mask.size(0) && labels.size(1) == mask.size(1) &&
+                      labels.size(2) == mask.size(2),
+                  "label_regions: out must be int32, contiguous, and of the mask's shape");
+  STD_TORCH_CHECK(labels.device() == mask.device(), "label_regions: out must be on the mask's device");
+}
+
 inline void check_defect_pixels(const std::vector<torch::stable::Tensor>& maps,
                                 const std::vector<torch::stable::Tensor>& masks, int64_t connectivity) {
   using torch::headeronly::ScalarType;

@@ -11,12 +11,12 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-std::tuple<Tensor, Tensor> label_regions_cuda(const Tensor mask, int64_t connectivity) {
+Tensor label_regions_out_cuda(const Tensor mask, int64_t connectivity, Tensor labels) {
   check_label_regions(mask, connectivity);
+  check_labels(mask, labels);
   const int64_t batch = mask.size(0), height = mask.size(1), width = mask.size(2);
   const GpuScope scope(mask);
-  Tensor labels = torch::stable::new_empty(mask, {batch, height, width}, ScalarType::Int);
-  if (labels.numel() == 0) return {labels, torch::stable::new_zeros(mask, {batch}, ScalarType::Long)};
+  if (labels.numel() == 0) return torch::stable::new_zeros(mask, {batch}, ScalarType::Long);
   Tensor counts = torch::stable::new_empty(mask, {batch}, ScalarType::Long);
 
   const Tensor input = mask.stride(2) == 1 ? mask : torch::stable::contiguous(mask);
@@ -43,11 +43,20 @@ std::tuple<Tensor, Tensor> label_regions_cuda(const Tensor mask, int64_t connect
     cuda::find_regions(table, count, work, connectivity, scope.stream());
     cuda::paint_labels(table, count, work, connectivity, labels.mutable_data_ptr<int32_t>(), scope.stream());
   }
-  return {labels, counts};
+  return counts;
+}
+
+std::tuple<Tensor, Tensor> label_regions_cuda(const Tensor mask, int64_t connectivity) {
+  check_label_regions(mask, connectivity);
+  Tensor labels = torch::stable::new_empty(mask, mask.sizes(), ScalarType::Int);
+  return {labels, label_regions_out_cuda(mask, connectivity, labels)};
 }
 
 }  // namespace
 
-STADX_GPU_LIBRARY(m) { m.impl("label_regions", TORCH_BOX(&label_regions_cuda)); }
+STADX_GPU_LIBRARY(m) {
+  m.impl("label_regions", TORCH_BOX(&label_regions_cuda));
+  m.impl("label_regions_out", TORCH_BOX(&label_regions_out_cuda));
+}
 
 }  // namespace stadx

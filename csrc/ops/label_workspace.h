@@ -11,32 +11,17 @@
 
 namespace stadx {
 
-// One image of a mask whose columns follow each other.
+// Labels one mask after the other, whose columns follow each other, in the same memory.
 class LabelWorkspace {
  public:
-  LabelWorkspace(const MaskView& mask, bool eight_connected) {
-    image_.mask = mask;
-    image_.band_rows = eight_connected ? 2 : 1;
-    image_.bands = (mask.rows + image_.band_rows - 1) / image_.band_rows;
-    image_.row_words = (mask.width + 63) / 64 + 1;
-    image_.band_room = mask.width / 2 + 1;
-    const int64_t words = image_.bands * image_.row_words, runs = image_.bands * image_.band_room;
-    bits_.reset(new uint64_t[words * (image_.band_rows + 1)]);
-    numbers_.reset(new int32_t[words + image_.bands + 3 * runs]);  // only what is used becomes real memory
-    image_.bits = bits_.get();
-    image_.starts = image_.bits + words * image_.band_rows;
-    image_.runs_before = numbers_.get();
-    image_.band_end = image_.runs_before + words;
-    image_.parent = image_.band_end + image_.bands;
-    image_.first = image_.parent + runs;
-    image_.roots = image_.first + runs;
-  }
+  explicit LabelWorkspace(bool eight_connected) { image_.band_rows = eight_connected ? 2 : 1; }
 
   const LabelImage& image() const { return image_; }
   int64_t pixels() const { return pixels_; }    // of all regions
   int64_t regions() const { return regions_; }  // valid after label()
 
-  void label() {
+  void label(const MaskView& mask) {
+    lay_out(mask);
     const KernelTable& table = kernels();
     const int64_t strips = count_strips(), bands = image_.bands;
     std::atomic<int64_t> pixels{0};
@@ -53,14 +38,32 @@ class LabelWorkspace {
   void paint(int32_t* labels) const {
     const int64_t strips = count_strips(), bands = image_.bands;
     torch::stable::parallel_for(0, strips, 1, [&](int64_t begin, int64_t end) {
-      const std::unique_ptr<int32_t[]> scratch(new int32_t[image_.mask.width + 16]);
       for (int64_t s = begin; s < end; ++s) {
-        kernels().label_paint(image_, bands * s / strips, bands * (s + 1) / strips, labels, scratch.get());
+        kernels().label_paint(image_, bands * s / strips, bands * (s + 1) / strips, labels);
       }
     });
   }
 
  private:
+  void lay_out(const MaskView& mask) {
+    image_.mask = mask;
+    image_.bands = (mask.rows + image_.band_rows - 1) / image_.band_rows;
+    image_.row_words = (mask.width + 63) / 64 + 1;
+    image_.band_room = mask.width / 2 + 1 + kLabelPad;
+    const int64_t words = image_.bands * image_.row_words, runs = image_.bands * image_.band_room;
+    const int64_t bits = words * (image_.band_rows + 1), numbers = words + image_.bands + 3 * runs;
+    if (bits > bits_room_) bits_.reset(new uint64_t[bits_room_ = bits]);
+    // only what is used becomes real memory
+    if (numbers > numbers_room_) numbers_.reset(new int32_t[numbers_room_ = numbers]);
+    image_.bits = bits_.get();
+    image_.starts = image_.bits + words * image_.band_rows;
+    image_.runs_before = numbers_.get();
+    image_.band_end = image_.runs_before + words;
+    image_.parent = image_.band_end + image_.bands;
+    image_.first = image_.parent + runs;
+    image_.roots = image_.first + runs;
+  }
+
   // Within a loop over images that already runs in parallel, parallel_for takes them one after the other.
   int64_t count_strips() const {
     constexpr int64_t kFewest = int64_t{1} << 21;  // fewer pixels do not pay for waking a thread
@@ -71,7 +74,7 @@ class LabelWorkspace {
   LabelImage image_{};
   std::unique_ptr<uint64_t[]> bits_;
   std::unique_ptr<int32_t[]> numbers_;
-  int64_t pixels_ = 0, regions_ = 0;
+  int64_t bits_room_ = 0, numbers_room_ = 0, pixels_ = 0, regions_ = 0;
 };
 
 }  // namespace stadx

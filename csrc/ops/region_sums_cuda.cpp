@@ -1,5 +1,6 @@
 // stadx::region_sums on a GPU: checks, allocation, launch.
 #include "ops/gpu.h"
+#include "ops/score_checks.h"
 
 namespace stadx {
 namespace {
@@ -8,14 +9,7 @@ using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
 Tensor region_sums_cuda(const Tensor values, const Tensor at, const Tensor region, int64_t regions) {
-  STD_TORCH_CHECK(values.dim() == 1 && values.scalar_type() == ScalarType::Long,
-                  "region_sums: values must be int64 [E]");
-  STD_TORCH_CHECK(at.dim() == 1 && region.dim() == 1 && at.size(0) == region.size(0) &&
-                      at.scalar_type() == ScalarType::Int && region.scalar_type() == ScalarType::Int,
-                  "region_sums: at and region must be int32 [n]");
-  STD_TORCH_CHECK(at.device() == values.device() && region.device() == values.device(),
-                  "region_sums: all tensors must be on one device");
-  STD_TORCH_CHECK(regions >= 0, "region_sums: regions must be at least 0");
+  check_region_sums(values, at, region, regions);
   const GpuScope scope(values);
   Tensor sums = torch::stable::new_zeros(values, {regions});
   if (at.size(0) == 0) return sums;

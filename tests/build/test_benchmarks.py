@@ -268,11 +268,11 @@ def test_label_masks_are_what_they_are_called() -> None:
 
 def test_pro_benchmark_runs(tmp_path: Path, two_threads: None) -> None:
     file = tmp_path / "figures.json"
-    result = CliRunner().invoke(pro.app, ["--quick", "--only", "au_pro,labels", "--json", str(file)])
+    result = CliRunner().invoke(pro.app, ["--quick", "--only", "au_pro,labels,spro,growth", "--json", str(file)])
     assert result.exit_code == 0, result.output
-    assert all(part in result.output for part in ("torch sort", "chessboard", "best peer"))
+    assert all(part in result.output for part in ("torch sort", "chessboard", "best peer", "AU-sPRO / AU-PRO"))
     figures = json.loads(file.read_text())
-    assert set(figures) == {"machine", "au_pro", "labels"}
+    assert set(figures) == {"machine", "au_pro", "labels", "spro", "growth"}
     exact = {row["name"]: row["minus_definition"] for row in figures["au_pro"]}
     assert abs(exact["stadx"]) < 1e-9 and abs(exact["torch sort"]) < 1e-9
 

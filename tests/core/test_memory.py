@@ -10,7 +10,8 @@ import sys
 import pytest
 import torch
 
-from stadx.core.memory import keep_freed_memory
+from stadx.core import memory
+from stadx.core.memory import available_bytes, keep_freed_memory
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tunes glibc, of Linux")
 
@@ -68,3 +69,21 @@ def test_errors_pass_through() -> None:
 
 if __name__ == "__main__":
     print(json.dumps(measure()))
+
+
+def test_available_memory_is_that_of_the_system_and_of_the_container(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert sys.platform != "linux" or 0 < available_bytes() < 2**50
+    files = {"/proc/meminfo": ["MemTotal: 900 kB", "MemAvailable:     500 kB"]}
+    monkeypatch.setattr(memory, "_lines", lambda path: files.get(path, []))
+    assert available_bytes() == 500 * 1024
+    limit, used = memory._CONTAINERS[0]
+    files |= {limit: ["max"], used: ["7"]}
+    assert available_bytes() == 500 * 1024
+    files[limit] = ["3007"]
+    assert available_bytes() == 3000
+    files[used] = ["4000"]
+    assert available_bytes() == 0
+    files.clear()
+    assert available_bytes() == 0

@@ -19,7 +19,8 @@ from map_sets import MAPS, MASKS, figures, figures_of, part
 from scipy import ndimage
 
 from stadx.core.errors import DataError, OutputError
-from stadx.metrics import ProEvaluator, au_pro
+from stadx.metrics import ProEvaluator, au_pro, evaluator
+from stadx.metrics.spill import Spill
 
 
 @cache
@@ -105,6 +106,19 @@ def test_spilled_maps_give_the_same(budget: int, tmp_path: Path) -> None:
     first.reset()
     assert metrics.bootstrap(replicates=10) == before  # the maps live as long as the result
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("available", "files"), [(2**32 + 10**6, 0), (2**32 + 10**5, 1), (0, 1)])
+def test_maps_go_to_a_file_where_memory_is_short(
+    available: int, files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluator, "available_bytes", lambda: available)
+    monkeypatch.setattr(evaluator, "_LEAST_BUDGET", MAPS[0].nbytes)
+    made: list[Any] = []
+    append = Spill.append
+    monkeypatch.setattr(Spill, "append", lambda self, values: made.append(values) or append(self, values))
+    assert figures(part(0, 9, folder=tmp_path).compute()) == whole()
+    assert bool(made) == bool(files)
 
 
 def test_more_spilled_maps_than_open_files(tmp_path: Path) -> None:

@@ -162,3 +162,47 @@ def test_bad_input_is_named(mask: torch.Tensor, connectivity: int, message: str)
 def test_opcheck(connectivity: int, device: torch.device) -> None:
     mask = (torch.rand(2, 9, 11, generator=torch.Generator().manual_seed(4)) < 0.5).to(device)
     torch.library.opcheck(torch.ops.stadx.label_regions.default, (mask, connectivity))
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("connectivity", [4, 8])
+@pytest.mark.parametrize("shape", [(3, 37, 150), (1, 64, 64), (0, 4, 4)])
+def test_given_labels_are_overwritten(shape: tuple[int, int, int], connectivity: int, device: torch.device) -> None:
+    mask = (torch.rand(shape, generator=torch.Generator().manual_seed(5)) < 0.4).to(device)
+    out = torch.full(shape, 7, dtype=torch.int32, device=device)
+    labels, counts = ops.label_regions(mask, connectivity, out=out)
+    want_labels, want_counts = ops.label_regions(mask, connectivity)
+    assert labels is out
+    assert torch.equal(out, want_labels)
+    assert torch.equal(counts, want_counts)
+    torch.library.opcheck(torch.ops.stadx.label_regions_out.default, (mask, connectivity, out))
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        torch.zeros(2, 9, 11, dtype=torch.int64),
+        torch.zeros(2, 9, 10, dtype=torch.int32),
+        torch.zeros(9, 11, dtype=torch.int32),
+        torch.zeros(2, 11, 9, dtype=torch.int32).mT,
+    ],
+)
+def test_labels_that_do_not_fit_are_named(out: torch.Tensor) -> None:
+    with pytest.raises(RuntimeError, match="out must be int32, contiguous, and of the mask's shape"):
+        ops.label_regions(torch.ones(2, 9, 11, dtype=torch.bool), out=out)
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("connectivity", [4, 8])
+@pytest.mark.parametrize("columns", [63, 64, 65, 200])
+@pytest.mark.parametrize("pattern", ["lines", "lines with gaps", "ladders", "sparse lines"])
+def test_runs_below_runs(pattern: str, columns: int, connectivity: int) -> None:
+    """Words whose runs begin in the same columns as those above, some of which touch them and some do not."""
+    rng = np.random.default_rng(columns)
+    row, column = np.indices((67, columns), sparse=True)
+    mask = np.broadcast_to(column % (9 if pattern == "sparse lines" else 2) == 0, (67, columns)).copy()
+    if pattern == "lines with gaps":
+        mask &= rng.random(mask.shape) < 0.97
+    if pattern == "ladders":
+        mask |= (row % 16 == 14) & (column % 64 > rng.integers(0, 9))
+    _check(mask, connectivity)

@@ -1,4 +1,4 @@
-"""Large tensors that come and go many times a second, without a page fault for each of their pages."""
+"""Memory: how much there is, and large tensors that come and go without a page fault for each of their pages."""
 
 from __future__ import annotations
 
@@ -8,12 +8,35 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 # of glibc's mallopt
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _lock = threading.Lock()
 _users = 0
 _mine = threading.local()  # `users`: how many of them are this thread's
+
+
+_CONTAINERS = (  # limit and use of a container's memory, of control groups 2 and 1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def available_bytes() -> int:
+    """Memory that this process can still take without swapping, within its container; 0 if the system does not say."""
+    left = [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable:")]
+    for limit, used in _CONTAINERS:
+        with contextlib.suppress(ValueError):  # no such file, or no limit: "max"
+            left.append(int("".join(_lines(limit))) - int("".join(_lines(used))))
+    return max(min(left, default=0), 0)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
 
 
 @contextlib.contextmanager

@@ -162,7 +162,12 @@ def _pixels_of(mask: Tensor) -> Tensor:
     """Indices of the non-zero pixels, in raster order, int64 [n]."""
     if mask.is_cuda:
         return mask.flatten().nonzero()[:, 0]
-    return torch.from_numpy(np.flatnonzero(mask.numpy()))  # several times as fast as PyTorch's
+    flat = np.ravel(mask.numpy())
+    if flat.itemsize > 1 or flat.size % 8:
+        return torch.from_numpy(np.flatnonzero(flat))  # several times as fast as PyTorch's
+    words = np.flatnonzero(flat.view(np.uint64))  # 8 pixels at a time: most have none
+    word, column = np.nonzero(flat.reshape(-1, 8)[words])
+    return torch.from_numpy(8 * words[word] + column)
 
 
 def _distinct(pixels: Tensor, size: int) -> int:

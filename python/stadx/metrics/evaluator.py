@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stadx.core.errors import DataError
+from stadx.core.memory import available_bytes
 from stadx.core.progress import Progress, silent
 
 from .defect_pixels import DefectPixels
@@ -31,8 +32,10 @@ from .inputs import (
 )
 from .pixel_metrics import PixelMetrics, check_limit
 from .ranks import IN_MEMORY_PIXELS, nan_error, rank
-from .spill import Place, Spill, array_at
+from .spill import ALIGNMENT, Place, Spill, array_at
 
+_LEAST_BUDGET = 2**30
+_LEFT_AVAILABLE = 2**32
 Source = Iterable["tuple[Any, Any] | tuple[Any, Any, str]"]
 
 
@@ -125,7 +128,7 @@ class ProEvaluator:
 
     Args:
         connectivity: 8 or 4, what makes defect pixels one region.
-        memory_budget: bytes of maps kept in memory.
+        memory_budget: bytes of maps kept in memory. None: 1 GiB, and more as long as 4 GiB of memory stay available.
         folder: for the temporary file; by default the system's.
 
     Raises:
@@ -133,7 +136,7 @@ class ProEvaluator:
     """
 
     def __init__(
-        self, *, connectivity: int = 8, memory_budget: int = 2**30, folder: str | os.PathLike[str] | None = None
+        self, *, connectivity: int = 8, memory_budget: int | None = None, folder: str | os.PathLike[str] | None = None
     ) -> None:
         check_connectivity(connectivity)
         self.connectivity = connectivity
@@ -172,7 +175,7 @@ class ProEvaluator:
         if len(types) != len(pairs):
             raise DataError(f"{len(types)} defect types but {len(pairs)} maps; give one for each")
         for i, (scores, _) in enumerate(pairs):
-            if bool(scores.isnan().any()):
+            if scores.numel() and bool(scores.amax().isnan()):
                 raise nan_error(f"image {len(self) + i}")
         found = DefectPixels()
         for group in groups(pairs):
@@ -224,17 +227,33 @@ class ProEvaluator:
         return PixelMetrics(ranks, list(self._widths), list(self._defects), images, name_of)
 
     def _keep(self, scores: Sequence[Tensor]) -> list[NDArray[Any] | Place]:
-        """Copies of maps, in memory as far as the budget goes."""
-        kept: list[NDArray[Any] | Place] = []
-        used = self._in_memory
+        """Copies of maps, in memory as far as there is room: together, so that they lie on large pages."""
+        room, used, size, places, inside = self._room(), 0, 0, list[Place](), list[bool]()
         for values in (x.numpy() for x in scores):
-            if used + values.nbytes <= self.memory_budget or not values.size:
+            inside.append(used + values.nbytes <= room or not values.size)
+            if inside[-1]:
+                places.append(Place(size, values.shape, values.dtype))
                 used += values.nbytes
-                kept.append(values.copy())
+                size += -(-values.nbytes // ALIGNMENT) * ALIGNMENT
             else:
-                kept.append(self._spill.append(values))
-        self._in_memory = used
+                places.append(self._spill.append(values))
+        memory = np.empty(size, np.uint8)
+        kept: list[NDArray[Any] | Place] = []
+        for place, image, here in zip(places, scores, inside, strict=True):
+            if here:
+                array = array_at(memory, place)
+                torch.from_numpy(array).copy_(image)  # by all threads
+                kept.append(array)
+            else:
+                kept.append(place)
+        self._in_memory += used
         return kept
+
+    def _room(self) -> int:
+        """Bytes of maps that may still be kept in memory."""
+        if self.memory_budget is not None:
+            return self.memory_budget - self._in_memory
+        return max(_LEAST_BUDGET - self._in_memory, available_bytes() - _LEFT_AVAILABLE)
 
     def _arrays(self) -> list[Tensor]:
         """The maps, those of the temporary file mapped into memory."""

@@ -59,7 +59,6 @@ class Ranks:
         num_background: background pixels.
         overlapping: whether some pixel lies in several regions.
         fpr_limit: up to this false-positive rate the ranks are known.
-        on_gpu: whether the GPU's operators sum.
     """
 
     counts: Counts
@@ -71,13 +70,9 @@ class Ranks:
     num_background: int
     overlapping: bool
     fpr_limit: float
-    on_gpu: bool
 
     def sum_by_region(self, values: Tensor) -> NDArray[np.float64]:
         """Σ values[at] over the pixels of every region, of int64 [E], exact below 2^53, float64 [R]."""
-        if not self.on_gpu:
-            weights = values.numpy().astype(np.float64)[self.at]
-            return np.bincount(self.region, weights, len(self.areas)).astype(np.float64)
         sums = ops.region_sums(values, self.counts.at, self.counts.region, len(self.areas))
         return sums.double().cpu().numpy()
 
@@ -171,7 +166,6 @@ def rank(
         background,
         bool(found.repeated),
         fpr_limit,
-        on_gpu,
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stadx.core.errors import OutputError
 
-_ALIGNMENT = 64  # bytes: any dtype may begin there
+ALIGNMENT = 64  # bytes: any dtype may begin there
 
 
 class Place(NamedTuple):
@@ -39,7 +39,7 @@ class Spill:
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 (it stays open)
-            offset = -(-self._size // _ALIGNMENT) * _ALIGNMENT
+            offset = -(-self._size // ALIGNMENT) * ALIGNMENT
             self._file.seek(offset)
             self._file.write(np.ascontiguousarray(values).data)
             self._file.flush()

@@ -51,7 +51,7 @@ class AuPro(Metric):  # type: ignore[misc]
         fpr_limit: float = FPR_LIMIT,
         *,
         connectivity: int = 8,
-        memory_budget: int = 2**30,
+        memory_budget: int | None = None,
         folder: str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:

@@ -51,10 +51,10 @@ fake_kernels.register()
 torch.library.register_autograd("stadx::ensemble_score", _no_gradient)
 
 _TWINS = ("CUDA",) if not _C.build_info()["cuda_architectures"] else ()  # without kernels PyTorch serves the GPU
-for _name in ("ensemble_score", "label_regions", "defect_pixels", "count_above"):
+for _name in ("ensemble_score", "label_regions", "label_regions_out", "defect_pixels", "count_above", "region_sums"):
     for _key in _TWINS:
         torch.library.impl(f"stadx::{_name}", _key)(getattr(reference, _name))
-for _name in ("phase_pool", "phase_score", "score_cut", "region_sums"):
+for _name in ("phase_pool", "phase_score", "score_cut"):
     for _key in ("CPU", *_TWINS):
         torch.library.impl(f"stadx::{_name}", _key)(getattr(reference, _name))
 torch.library.impl("stadx::distinct_scores", "CUDA")(reference.distinct_scores)  # a sort, which PyTorch does well

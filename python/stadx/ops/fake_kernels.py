@@ -21,6 +21,10 @@ def _label_regions_fake(mask: Tensor, connectivity: int = 8) -> tuple[Tensor, Te
     return mask.new_empty(mask.shape, dtype=torch.int32), mask.new_empty(mask.shape[:1], dtype=torch.int64)
 
 
+def _label_regions_out_fake(mask: Tensor, connectivity: int, labels: Tensor) -> Tensor:
+    return mask.new_empty(mask.shape[:1], dtype=torch.int64)
+
+
 def _defect_pixels_fake(
     maps: Sequence[Tensor], masks: Sequence[Tensor], connectivity: int = 8
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -58,6 +58,13 @@ def label_regions(mask: Tensor, connectivity: int = 8) -> tuple[Tensor, Tensor]:
     return labels, counts
 
 
+def label_regions_out(mask: Tensor, connectivity: int, labels: Tensor) -> Tensor:
+    """`label_regions` into given labels; returns the counts."""
+    found, counts = label_regions(mask, connectivity)
+    labels.copy_(found)
+    return counts
+
+
 def defect_pixels(
     maps: Sequence[Tensor], masks: Sequence[Tensor], connectivity: int = 8
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

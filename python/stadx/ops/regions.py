@@ -8,19 +8,22 @@ import torch
 from torch import Tensor
 
 
-def label_regions(mask: Tensor, connectivity: int = 8) -> tuple[Tensor, Tensor]:
+def label_regions(mask: Tensor, connectivity: int = 8, *, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Connected regions of non-zero pixels, numbered per image in the raster order of their first pixels.
 
     Args:
         mask: [B, H, W], bool or integer, non-zero = inside.
         connectivity: 4 (edges) or 8 (edges and corners).
+        out: labels to overwrite, [B, H, W] int32, contiguous, on the mask's device: saves the page faults of new ones.
 
     Returns:
-        labels [B, H, W] int32 (0 outside, regions from 1) and counts [B] int64.
+        labels [B, H, W] int32 (0 outside, regions from 1; `out` if that is given) and counts [B] int64.
 
     Raises:
-        RuntimeError: wrong shape, dtype or connectivity.
+        RuntimeError: wrong shape, dtype or connectivity, or `out` does not fit.
     """
+    if out is not None:
+        return out, torch.ops.stadx.label_regions_out(mask, connectivity, out)
     labels, counts = torch.ops.stadx.label_regions(mask, connectivity)
     return labels, counts
 

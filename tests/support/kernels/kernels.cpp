@@ -117,13 +117,14 @@ std::vector<int32_t> flooded(const std::vector<uint8_t>& mask, int64_t rows, int
 void test_labels(bool corners, double share) {
   const int64_t rows = 61, columns = 147, band_rows = corners ? 2 : 1,
                 bands = (rows + band_rows - 1) / band_rows;
-  const int64_t row_words = (columns + 63) / 64 + 1, words = bands * row_words, room = columns / 2 + 1;
+  const int64_t row_words = (columns + 63) / 64 + 1, words = bands * row_words,
+                room = columns / 2 + 1 + kLabelPad;
   std::vector<uint8_t> mask(rows * columns);
   for (auto& pixel : mask) pixel = std::bernoulli_distribution(share)(generator);
   std::vector<uint64_t> bits(words * band_rows), starts(words);
   std::vector<int32_t> before(words), end(bands), parent(bands * room), first(bands * room),
       roots(bands * room);
-  std::vector<int32_t> labels(mask.size(), -1), scratch(columns + 16);
+  std::vector<int32_t> labels(mask.size(), -1);
   const LabelImage image{{mask.data(), rows, columns, columns, 1},
                          band_rows,
                          bands,
@@ -140,7 +141,7 @@ void test_labels(bool corners, double share) {
   int64_t pixels = kernels().label_find(image, 0, half) + kernels().label_find(image, half, bands);
   kernels().label_join(image, half);
   const int64_t found = kernels().label_number(image);
-  kernels().label_paint(image, 0, bands, labels.data(), scratch.data());
+  kernels().label_paint(image, 0, bands, labels.data());
   int32_t count;
   const bool same = labels == flooded(mask, rows, columns, corners, count);
   pixels -= std::count(mask.begin(), mask.end(), 1);
@@ -148,10 +149,11 @@ void test_labels(bool corners, double share) {
         same && found == count && pixels == 0);
 }
 
-template <typename T>
-void test_counts(const char* what, int64_t (*kernel)(const T*, int64_t, const ThresholdTable&, uint32_t*)) {
+// ranges: the keys wait by range, which is a bucket; else none does.
+template <typename T, typename Count, typename Finish>
+void test_counts(const char* what, const Count& kernel, const Finish& finish, bool ranges) {
   using Key = typename ScoreKey<T>::Key;
-  std::vector<T> scores(5000), thresholds{T(-1), T(0), T(0.5), T(0.75)};
+  std::vector<T> scores(20000), thresholds{T(-1), T(0), T(0.5), T(0.75)};
   for (auto& s : scores) s = std::round(std::normal_distribution<T>()(generator) * 8) / 8;
   scores[17] = NAN;
   std::vector<Key> keys(thresholds.size() + kThresholdPad, ~Key{0});
@@ -166,8 +168,14 @@ void test_counts(const char* what, int64_t (*kernel)(const T*, int64_t, const Th
     }));
   }
   std::vector<uint32_t> counts(2 * size), expected(2 * size);
-  const ThresholdTable table{keys.data(), start.data(), size, keys[0], shift, buckets, false};
-  const int64_t bad = kernel(scores.data(), static_cast<int64_t>(scores.size()), table, counts.data());
+  const ThresholdTable table{keys.data(), start.data(),        size, keys[0], shift, buckets, false,
+                             shift,       ranges ? buckets : 1};
+  std::vector<Key> waiting(table.ranges * kBufferedKeys);
+  std::vector<uint32_t> used(table.ranges);
+  const KeyBuffers buffers{waiting.data(), used.data()};
+  const int64_t bad =
+      kernel(scores.data(), static_cast<int64_t>(scores.size()), table, buffers, counts.data());
+  finish(table, buffers, counts.data());
   for (const T s : scores) {
     for (int64_t i = size - 1; i >= 0; --i) {
       if (s == thresholds[i]) ++expected[size + i];
@@ -271,8 +279,11 @@ int main() {
       test_labels(true, share);
       test_labels(false, share);
     }
-    test_counts<float>("count_scores, float", kernels().count_scores_f32);
-    test_counts<double>("count_scores, double", kernels().count_scores_f64);
+    for (const bool ranges : {false, true}) {
+      const KernelTable& table = kernels();
+      test_counts<float>("count_scores, float", table.count_scores_f32, table.count_buffered_f32, ranges);
+      test_counts<double>("count_scores, double", table.count_scores_f64, table.count_buffered_f64, ranges);
+    }
     test_convolution("direct convolution, 4 x 4", 0, 4);
     test_convolution("Winograd, tile 10, 5 x 5", 10, 5);
     test_convolution("Winograd, tile 10, 4 x 4", 10, 4);

@@ -23,6 +23,7 @@ OPERATORS = (
     "ensemble_score",
     "phase_score",
     "label_regions",
+    "label_regions_out",
     "defect_pixels",
     "count_above",
     "score_cut",
