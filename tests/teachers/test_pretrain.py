@@ -92,10 +92,6 @@ def test_learning_rate_rises_then_falls() -> None:
     factors = [learning_rate_factor(i, 100, "cosine") for i in range(100)]
     assert factors[4] == 1.0 == max(factors) and factors[0] == 0.2 and factors[-1] < 0.001
     assert learning_rate_factor(70, 100, "constant") == 1.0
-    factors = [learning_rate_factor(i, 100, "trapezoid") for i in range(100)]
-    assert factors[:6] == [0.2, 0.4, 0.6, 0.8, 1.0, 1.0] and factors[:71][5:] == [1.0] * 66
-    assert factors[71:] == pytest.approx([i / 30 for i in range(29, 0, -1)])
-    assert [learning_rate_factor(0, steps, "trapezoid") for steps in (1, 2)] == [1.0, 1.0]
 
 
 def test_any_module_can_be_distilled(photos: Path, tmp_path: Path) -> None:

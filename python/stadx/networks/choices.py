@@ -9,5 +9,5 @@ PATCH_SIZES = 17, 33, 65  # sides of the receptive field in pixels
 Padding = Literal["reflect", "zeros", "replicate"]
 Border = Literal["inside", "reflect", "zeros", "replicate"]
 OptimizerName = Literal["muon", "adam"]
-Schedule = Literal["trapezoid", "cosine", "constant"]
+Schedule = Literal["cosine", "constant"]
 Precision = Literal["auto", "float32", "bfloat16"]

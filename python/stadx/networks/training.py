@@ -41,18 +41,12 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 
 def learning_rate_factor(step: int, steps: int, schedule: str) -> float:
-    """Share of the learning rate that a step takes.
-
-    "cosine": linear over the first 5 % of the steps, then half a cosine. "trapezoid": the same start, then all of the
-    rate, and over the last 30 % linear to nothing.
-    """
+    """Share of the learning rate that a step takes: linear over the first 5 %, then half a cosine."""
     if schedule == "constant":
         return 1.0
     warm = max(1, steps // 20)
     if step < warm:
         return (step + 1) / warm
-    if schedule == "trapezoid":
-        return min(1.0, (steps - step) / max(1, round(0.3 * steps)))
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 

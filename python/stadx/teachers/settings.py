@@ -50,8 +50,7 @@ class PretrainSettings:
     weight_decay: float = setting(1e-5, "Weight decay of the optimiser.", at_least=0, paper=1e-5)
     schedule: Schedule = setting(
         "cosine",
-        "Course of the learning rate; cosine: it rises for 5 % of the steps, then falls to nothing; trapezoid: it "
-        "stays, and falls over the last 30 %.",
+        "Course of the learning rate; cosine: it rises for 5 % of the steps, then falls to nothing.",
         paper="constant",
     )
     distillation_weight: float = setting(
