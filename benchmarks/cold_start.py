@@ -35,7 +35,7 @@ from stadx_runtime import Runtime
 imported = time.perf_counter()
 runtime = Runtime(sys.argv[1])
 loaded = time.perf_counter()
-runtime.predict(numpy.zeros((runtime.height, runtime.width, 3), numpy.uint8))
+runtime.predict(numpy.zeros((runtime.height, runtime.width, 3), runtime.dtype))
 print(json.dumps({"import": imported - begun, "load": loaded - imported, "predict": time.perf_counter() - loaded}))
 """
 

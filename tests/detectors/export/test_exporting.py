@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from stadx import DataError, Detector, MissingExtraError, ModelFileError, export
 from stadx.cli.app import app
 from stadx.data.images import write_image
-from stadx.data.value_range import ValueRange
 from stadx.detectors.baselines import METHODS
 from stadx.detectors.export import Parity, ParityError, check_export, export_detector
 from stadx.detectors.export.formats import Built
@@ -137,13 +136,6 @@ def test_what_cannot_be_is_refused_at_once(name: str, to: str, told: str, tmp_pa
 def test_other_detectors_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="knn cannot be exported"):
         export_detector(METHODS["knn"](), tmp_path / "m.onnx")
-
-
-def test_models_of_deep_images_are_refused(tmp_path: Path) -> None:
-    detector = untrained()
-    detector.value_range_ = ValueRange(0, 4095, 4095, "uint16")
-    with pytest.raises(DataError, match="values from 0 to 4095, an export takes bytes"):
-        export_detector(detector, tmp_path / "m.onnx", size=SIZE)
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])

@@ -58,7 +58,7 @@ def as_onnx(graph: ExportedDetector, size: tuple[int, int], thresholds: Threshol
     options.log_severity_level = 3  # else it warns of the inputs that have defaults
     session = runtime.InferenceSession(files({})[""], options, providers=["CPUExecutionProvider"])
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: NDArray[Any]) -> Outputs:
         maps, scores, masks, verdicts = session.run(_OUTPUTS, {"images": images})
         return maps, scores, masks, verdicts
 
@@ -79,7 +79,7 @@ def as_torch(graph: ExportedDetector, size: tuple[int, int], thresholds: Thresho
     limits = [torch.from_numpy(value) for value in thresholds.inputs().values()]
 
     @torch.no_grad()
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: NDArray[Any]) -> Outputs:
         maps, scores, masks, verdicts = (x.numpy() for x in loaded(torch.from_numpy(images), *limits))
         return maps, scores, masks, verdicts
 
@@ -109,7 +109,7 @@ def as_openvino(graph: ExportedDetector, size: tuple[int, int], thresholds: Thre
         core.read_model(model=parts[""], weights=weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: NDArray[Any]) -> Outputs:
         found = compiled({"images": images, **thresholds.inputs()})
         maps, scores, masks, verdicts = (np.asarray(found[name]) for name in _OUTPUTS)
         return maps, scores, masks.astype(bool), verdicts.astype(bool)
@@ -141,7 +141,7 @@ def _program(graph: ExportedDetector, size: tuple[int, int]) -> torch.export.Exp
     """The graph of PyTorch's operations, of a batch of any size."""
     with torch.no_grad(), _quiet():
         return torch.export.export(
-            graph, example_inputs(size), dynamic_shapes=({0: torch.export.Dim("batch")}, None, None)
+            graph, example_inputs(size, graph.taken.depth), dynamic_shapes=({0: torch.export.Dim("batch")}, None, None)
         )
 
 

@@ -15,15 +15,19 @@ from torch import Tensor
 from stadx.core.errors import DataError, StadxError
 from stadx.core.progress import Progress, silent
 from stadx.data.frames import one_frame
+from stadx.data.pixels import read_pixels
+from stadx.data.value_range import BYTES, ValueRange, scale_factor, to_range
 from stadx.detectors.student_teacher.detector import Detector
 
-Checked = Sequence[str | os.PathLike[str] | NDArray[np.uint8]]
-"""Images that an export is compared on: files, or arrays uint8 [H, W, 3]."""
+from .graph import value_range_of
+
+Checked = Sequence[str | os.PathLike[str] | NDArray[Any]]
+"""Images that an export is compared on: files, or arrays [H, W, 3] of the values that it takes, such as uint8."""
 
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]
 """Maps [B, H, W], image scores [B], masks [B, H, W], whether images are anomalous [B]."""
 
-Run = Callable[[NDArray[np.uint8]], Outputs]
+Run = Callable[[NDArray[Any]], Outputs]
 """Runs an exported graph on images [B, H, W, 3]."""
 
 MOST_DIFFERENCE = 1e-3  # of a map, in its standard deviations
@@ -97,12 +101,14 @@ def compare(
         DataError: if an image cannot be read or has another size.
         ParityError: if the graph's results are not the detector's.
     """
-    given = _drawn(size) if images is None else images
+    taken = value_range_of(detector)
+    given = _drawn(size, taken) if images is None else images
     if not len(given):
         raise DataError("there are no images to compare the export on; give some, or none at all for drawn ones")
     figures = np.zeros((len(given), 7))
-    for number, image in enumerate(_of_size(given, size)):
-        figures[number] = _figures(detector, image, run(image.permute(0, 2, 3, 1).contiguous().numpy()))
+    for number, values in enumerate(_of_size(given, size, taken)):
+        image = torch.from_numpy(to_range(values, taken)).permute(0, 3, 1, 2)
+        figures[number] = _figures(detector, image, run(values))
         progress("Compared", number + 1, len(given), {})
     engine, direct, score, masks, wrong_masks = figures[:, :5].max(0).tolist()  # NaN stays
     verdicts, wrong_verdicts = figures[:, 5:].sum(0).astype(int).tolist()
@@ -145,27 +151,47 @@ def _figures(detector: Detector, image: Tensor, found: Outputs) -> tuple[float, 
     return engine, direct, abs(float(scores[0]) - score), *shares, float(verdict_differs), float(wrong_verdict)
 
 
-def _of_size(images: Checked, size: tuple[int, int]) -> Iterator[Tensor]:
-    """Images as tensors [1, 3, H, W]."""
+def _of_size(images: Checked, size: tuple[int, int], taken: ValueRange) -> Iterator[NDArray[Any]]:
+    """Images [1, H, W, 3], of the values that the export takes."""
     for number, image in enumerate(images):
         name = f"image {number}" if isinstance(image, np.ndarray) else str(image)
-        pixels = one_frame(image)
-        height, width = pixels.shape[2:]
+        values = _values(image, name, taken)
+        height, width = values.shape[1:3]
         if (height, width) != size:
             raise DataError(
                 f"{name}: is {width}x{height}, the export takes {size[1]}x{size[0]}; export with the size of your "
                 f"camera's images (--size {height},{width})"
             )
-        if pixels.dtype != torch.uint8:
-            raise DataError(f"{name}: is {pixels.dtype}, the export takes uint8; give the camera's bytes")
-        yield pixels
+        if values.dtype != taken.depth:
+            raise DataError(f"{name}: is {values.dtype}, the export takes {taken.depth}; give images as the camera's")
+        yield values
 
 
-def _drawn(size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+def _values(image: str | os.PathLike[str] | NDArray[Any], name: str, taken: ValueRange) -> NDArray[Any]:
+    """One image [1, H, W, 3], not yet checked, as its file or array holds it."""
+    if taken is BYTES:
+        return one_frame(image).permute(0, 2, 3, 1).contiguous().numpy()
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise DataError(f"{name}: has shape {list(image.shape)}; give arrays [H, W, 3]")
+        return image[None]
+    one_frame(image, value_range=taken)  # raises and warns of what the detector would
+    pixels = read_pixels(image)
+    if scale_factor(pixels.values.dtype, taken, pixels.full) != 1:
+        raise DataError(
+            f"{name}: is white at {pixels.full or 255:g}, the model's images at {taken.full:g}, and an export takes "
+            "values as they are; give images as the camera's"
+        )
+    return pixels.values[None]
+
+
+def _drawn(size: tuple[int, int], taken: ValueRange) -> list[NDArray[Any]]:
     """Smooth random images with a little noise, always the same."""
     generator = torch.Generator().manual_seed(0)
     coarse = [max(2, length // 16) for length in size]
     images = torch.rand(_DRAWN, 3, *coarse, generator=generator)
     smooth = torch.nn.functional.interpolate(images, size, mode="bilinear", align_corners=False)
     noisy = 255 * smooth + 4 * torch.randn(smooth.shape, generator=generator)
-    return list(noisy.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy())
+    shares = (noisy.clamp(0, 255) / 255).permute(0, 2, 3, 1).double()
+    values = (taken.low + shares * (taken.high - taken.low)).contiguous().numpy()
+    return list((values if taken.depth == "float32" else np.floor(values + 1e-3)).astype(taken.depth))
