@@ -65,7 +65,11 @@ def test_it_finds_what_the_runtime_finds(program: Path, tmp_path: Path) -> None:
 def test_other_images_are_refused(program: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript", reason="needs the extra onnx")
     export_detector(untrained(stride=8), tmp_path / "m.xml", "openvino", size=SIZE)
-    for content, told in ((b"P5 1 1 255\n1", "is no PPM"), (b"P6 2 1 255\nabc", "ends before"), (None, "cannot be read")):
+    for content, told in (
+        (b"P5 1 1 255\n1", "is no PPM"),
+        (b"P6 2 1 255\nabc", "ends before"),
+        (None, "cannot be read"),
+    ):
         if content is not None:
             (tmp_path / "a.ppm").write_bytes(content)
         file = tmp_path / ("a.ppm" if content is not None else "none.ppm")
