@@ -4,7 +4,7 @@ python benchmarks/export_precision.py bottle.safetensors DATA/bottle
 
 Of each way, beside float32: time of an image (they take turns, see `timing`), difference of the maps in standard
 deviations of a map, the largest of a pixel and the root of the mean square, image scores' in standard deviations of
-those of good images, verdicts that differ, and image AUROC. int8 is ONNX Runtime's static quantisation (QDQ, per
+those of good images, verdicts that differ, image AUROC and AU-PRO. int8 is ONNX Runtime's static quantisation (QDQ, per
 channel) of the convolutions, calibrated on good training images, which OpenVINO runs, too.
 """
 
@@ -25,10 +25,11 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from export_gate import spread
 from stadx.data.layouts import open_category
+from stadx.data.masks import read_mask
 from stadx.data.source import read_batch
 from stadx.detectors.export import export_detector
 from stadx.detectors.registry import load_model
-from stadx.metrics import auroc
+from stadx.metrics import au_pro, auroc
 from timing import Competitor, interleaved
 
 Found = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -93,6 +94,14 @@ def quantised(file: Path, out: Path, frames: Sequence[NDArray[np.uint8]], ends: 
     return out
 
 
+def pro(results: Sequence[Found], truth: Sequence[NDArray[Any] | None]) -> float:
+    """AU-PRO of the maps."""
+    maps = [of[0][0] for of in results]
+    return au_pro(
+        maps, [np.zeros(m.shape, bool) if mask is None else mask for m, mask in zip(maps, truth, strict=True)]
+    )
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,6 +115,7 @@ def main() -> None:
     detector, category = load_model(options.model), open_category(options.category)
     test = [[item.path for item in category.test if item.is_good is kind] for kind in (True, False)]
     files = [spread(of, options.images) for of in test]
+    masks = {item.path: item.mask for item in category.test}
     frames = [read_batch([file]).permute(0, 2, 3, 1).contiguous().numpy() for of in files for file in of]
     good = [read_batch([file])[0].permute(1, 2, 0).numpy() for file in spread(category.train, options.calibrate)]
     labels = np.repeat([False, True], [len(of) for of in files])
@@ -126,9 +136,10 @@ def main() -> None:
         found = {name: [run(frame) for frame in frames] for name, run in ways.items()}
         competitors = [Competitor(name, lambda run=run: run(frames[0])) for name, run in ways.items()]  # type: ignore[misc]
         times = {result.competitor.name: result.median for result in interleaved(competitors, options.rounds)}
+    truth = [None if masks[file] is None else read_mask(masks[file]) for of in files for file in of]
     reference = found["ONNX Runtime, float32"]
     known = np.array([scores[0] for _, scores in reference])
-    print("| | ms | × | pixel | r.m.s. | image score | verdicts | image AUROC |\n|---|---|---|---|---|---|---|---|")
+    print(f"| | ms | × | pixel | r.m.s. | image score | verdicts | AUROC | AU-PRO |\n|{'---|' * 9}")
     for name, results in found.items():
         pairs = [((maps - exact) / exact.std()) for (maps, _), (exact, _) in zip(results, reference, strict=True)]
         scores = np.array([of[0] for _, of in results])
@@ -138,7 +149,7 @@ def main() -> None:
             f"| {name} | {1e3 * ms:.0f} | {base / ms:.2f} | {max(np.abs(pair).max() for pair in pairs):.4f} "
             f"| {np.sqrt(np.mean([np.square(pair).mean() for pair in pairs])):.4f} "
             f"| {np.abs(scores - known).max() / known[~labels].std():.4f} | {verdicts} of {len(labels)} "
-            f"| {auroc(scores, labels):.4f} |"
+            f"| {auroc(scores, labels):.4f} | {pro(results, truth):.4f} |"
         )
 
 

@@ -75,9 +75,12 @@ void find_defects(const std::string& model_file, const std::string& image_file) 
     throw std::runtime_error(image_file + ": has another size than the model takes, " +
                              std::to_string(width) + "x" + std::to_string(height) + "; export with --size");
   }
-  // as the comparison at the export did: processors with bfloat16 would round
-  ov::InferRequest request = core.compile_model(model, "CPU", ov::hint::inference_precision(ov::element::f32))
-                                 .create_infer_request();
+  // as the comparison at the export did: by default processors with bfloat16 round
+  const auto precision = description.find("\"inference_precision\": \"bfloat16\"") == std::string::npos
+                             ? ov::element::f32
+                             : ov::element::bf16;
+  ov::InferRequest request =
+      core.compile_model(model, "CPU", ov::hint::inference_precision(precision)).create_infer_request();
   request.set_tensor("images", ov::Tensor(ov::element::u8, {1, height, width, 3}, image.pixels.data()));
   request.set_tensor("pixel_threshold", below(pixel_threshold));
   request.set_tensor("image_threshold", below(image_threshold));

@@ -16,16 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stadx.core.errors import MissingExtraError
+from stadx.core.errors import DataError, MissingExtraError
 
 from .graph import ExportedDetector, example_inputs
-from .parity import Outputs, Run
+from .parity import ExportPrecision, Outputs, Run
 from .sealing import sealed
 from .thresholds import Thresholds
 
 FormatName = Literal["onnx", "torch", "openvino"]
 METADATA = "stadx"
 """Key of the description in an export's own metadata."""
+_HINTS: Mapping[ExportPrecision, str] = {"float32": "f32", "bfloat16": "bf16"}  # OpenVINO's words
 _OPSET = 20  # of ONNX
 _OUTPUTS = ("maps", "image_scores", "masks", "is_anomalous")
 
@@ -86,14 +87,21 @@ def as_torch(graph: ExportedDetector, size: tuple[int, int], thresholds: Thresho
     return Built(run, files)
 
 
-def as_openvino(graph: ExportedDetector, size: tuple[int, int], thresholds: Thresholds) -> Built:
-    """OpenVINO's two files; its inputs have no defaults, so that the thresholds have to be given."""
+def as_openvino(
+    graph: ExportedDetector, size: tuple[int, int], thresholds: Thresholds, precision: ExportPrecision = "float32"
+) -> Built:
+    """OpenVINO's two files; its inputs have no defaults, so that the thresholds have to be given.
+
+    They are the same whatever the precision, which is chosen where they are compiled.
+    """
     _onnx_packages()
     try:
         import openvino
     except ImportError as error:
         raise MissingExtraError("export to OpenVINO needs openvino; run: pip install 'stadx[openvino]'") from error
     core = openvino.Core()
+    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise DataError("this processor does not compute in bfloat16, so it cannot be compared; export it in float32")
     model = core.read_model(model=_onnx_model(graph, size).SerializeToString())
 
     def files(description: Mapping[str, Any]) -> dict[str, bytes]:
@@ -106,7 +114,7 @@ def as_openvino(graph: ExportedDetector, size: tuple[int, int], thresholds: Thre
     parts = files({})
     weights = openvino.Tensor(np.frombuffer(parts[".bin"], np.uint8))
     compiled = core.compile_model(
-        core.read_model(model=parts[""], weights=weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        core.read_model(model=parts[""], weights=weights), "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision]}
     )
 
     def run(images: NDArray[Any]) -> Outputs:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,12 @@ Outputs = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDA
 Run = Callable[[NDArray[Any]], Outputs]
 """Runs an exported graph on images [B, H, W, 3]."""
 
-MOST_DIFFERENCE = 1e-3  # of a map, in its standard deviations
+ExportPrecision = Literal["float32", "bfloat16"]
+"""What an export computes in."""
+
+LIMITS: Mapping[ExportPrecision, float] = {"float32": 1e-3, "bfloat16": 0.25}
+"""Each pixel of a map differs from the detector's by less than this, in standard deviations of that map."""
+
 _LEAST_DEVIATION = 1e-2  # a map that is flat is compared in scores, which are in deviations of good images
 _DRAWN = 4
 
@@ -54,7 +59,8 @@ class Parity:
         mask_share: of an image's pixels whose mask differs.
         wrong_share: those of them whose score is not the threshold within the allowed difference.
         verdicts: images of which one says that they are anomalous, and the other does not.
-        wrong_verdicts: those of them whose score is not the threshold within the allowed difference.
+        wrong_verdicts: those of them whose score is not the threshold within the allowed difference; in bfloat16, all.
+        precision: what the graph computes in.
     """
 
     images: int
@@ -67,6 +73,7 @@ class Parity:
     wrong_share: float
     verdicts: int
     wrong_verdicts: int
+    precision: ExportPrecision = "float32"
 
     @property
     def holds(self) -> bool:
@@ -74,28 +81,38 @@ class Parity:
 
         Thresholds are scores of good images, so that a score may be the threshold itself: then rounding decides.
         """
-        return self.map_difference < MOST_DIFFERENCE and not self.wrong_share and not self.wrong_verdicts
+        return self.map_difference < LIMITS[self.precision] and not self.wrong_share and not self.wrong_verdicts
 
     def sentence(self) -> str:
         """The figures in words."""
         with_what = "" if self.compared_with == "engine" else " from PyTorch's convolutions"
+        band = f"in {self.wrong_share:.2g} and {self.wrong_verdicts} (allowed: none)"
+        if self.precision != "float32":
+            band = f"masks in {self.wrong_share:.2g} (allowed: none, and no verdict anywhere)"
         return (
             f"of {self.images} {'images' if self.real else 'drawn images (no real ones were given)'} the maps differ "
             f"by at most {self.map_difference:.2g} of a map's standard deviation{with_what} (allowed: less than "
-            f"{MOST_DIFFERENCE:g}), the image scores by {self.score_difference:.2g}, masks in {self.mask_share:.2g} of "
-            f"the pixels and verdicts in {self.verdicts} images; where the score is not the threshold within that "
-            f"difference, in {self.wrong_share:.2g} and {self.wrong_verdicts} (allowed: none)"
+            f"{LIMITS[self.precision]:g}), the image scores by {self.score_difference:.2g}, masks in "
+            f"{self.mask_share:.2g} of the pixels and verdicts in {self.verdicts} images; where the score is not the "
+            f"threshold within that difference, {band}"
         )
 
     def to_json(self) -> dict[str, Any]:
         """All figures, and the limit."""
-        return {**asdict(self), "map_difference_limit": MOST_DIFFERENCE}
+        return {**asdict(self), "map_difference_limit": LIMITS[self.precision]}
 
 
 def compare(
-    detector: Detector, run: Run, size: tuple[int, int], images: Checked | None, progress: Progress = silent
+    detector: Detector,
+    run: Run,
+    size: tuple[int, int],
+    images: Checked | None,
+    progress: Progress = silent,
+    precision: ExportPrecision = "float32",
 ) -> Parity:
     """Compare a graph with the detector on images of one size, one after the other.
+
+    Scores are thresholds within rounding in float32 alone: in bfloat16, each verdict has to be the same.
 
     Raises:
         DataError: if an image cannot be read or has another size.
@@ -108,11 +125,11 @@ def compare(
     figures = np.zeros((len(given), 7))
     for number, values in enumerate(_of_size(given, size, taken)):
         image = torch.from_numpy(to_range(values, taken)).permute(0, 3, 1, 2)
-        figures[number] = _figures(detector, image, run(values))
+        figures[number] = _figures(detector, image, run(values), precision)
         progress("Compared", number + 1, len(given), {})
     engine, direct, score, masks, wrong_masks = figures[:, :5].max(0).tolist()  # NaN stays
     verdicts, wrong_verdicts = figures[:, 5:].sum(0).astype(int).tolist()
-    is_engine = engine < MOST_DIFFERENCE
+    is_engine = engine < LIMITS[precision]
     parity = Parity(
         images=len(given),
         real=images is not None,
@@ -124,29 +141,30 @@ def compare(
         wrong_share=wrong_masks,
         verdicts=verdicts,
         wrong_verdicts=wrong_verdicts,
+        precision=precision,
     )
     if not parity.holds:
-        raise ParityError(
-            f"the exported graph is not the detector: {parity.sentence()}; nothing was written. Please report it with "
-            "the model, or try another version of the packages that export"
-        )
+        fix = "Please report it with the model, or try another version of the packages that export"
+        if precision != "float32":
+            fix = "Export it in float32, without --precision"
+        raise ParityError(f"the exported graph is not the detector: {parity.sentence()}; nothing was written. {fix}")
     return parity
 
 
-def _figures(detector: Detector, image: Tensor, found: Outputs) -> tuple[float, ...]:
+def _figures(detector: Detector, image: Tensor, found: Outputs, precision: ExportPrecision) -> tuple[float, ...]:
     """Of one image: difference of the map from the engine's and from PyTorch's; of the score; masks; verdicts."""
     maps, scores, masks, verdicts = found
     expected = detector.predict(image)
     reference, score = expected.maps.numpy(), float(expected.image_scores[0])
     deviation = max(float(reference.std()), _LEAST_DEVIATION)
     engine = direct = float(np.abs(maps - reference).max()) / deviation
-    if not engine < MOST_DIFFERENCE:
+    if not engine < LIMITS[precision]:
         direct = float(np.abs(maps - detector.predict(image, method="direct").maps.numpy()).max()) / deviation
-    allowed, threshold = MOST_DIFFERENCE * deviation, detector.image_threshold()
+    allowed, threshold = LIMITS[precision] * deviation, detector.image_threshold()
     masks_differ = masks != expected.masks.numpy()
     far = np.abs(reference - detector.threshold_) > allowed
     verdict_differs = bool(verdicts[0]) != (score > threshold)
-    wrong_verdict = verdict_differs and not abs(score - threshold) <= allowed
+    wrong_verdict = verdict_differs and not (precision == "float32" and abs(score - threshold) <= allowed)
     shares = float(masks_differ.mean()), float((masks_differ & far).mean())
     return engine, direct, abs(float(scores[0]) - score), *shares, float(verdict_differs), float(wrong_verdict)
 
