@@ -94,14 +94,6 @@ def quantised(file: Path, out: Path, frames: Sequence[NDArray[np.uint8]], ends: 
     return out
 
 
-def pro(results: Sequence[Found], truth: Sequence[NDArray[Any] | None]) -> float:
-    """AU-PRO of the maps."""
-    maps = [of[0][0] for of in results]
-    return au_pro(
-        maps, [np.zeros(m.shape, bool) if mask is None else mask for m, mask in zip(maps, truth, strict=True)]
-    )
-
-
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -136,7 +128,9 @@ def main() -> None:
         found = {name: [run(frame) for frame in frames] for name, run in ways.items()}
         competitors = [Competitor(name, lambda run=run: run(frames[0])) for name, run in ways.items()]  # type: ignore[misc]
         times = {result.competitor.name: result.median for result in interleaved(competitors, options.rounds)}
-    truth = [None if masks[file] is None else read_mask(masks[file]) for of in files for file in of]
+    size = frames[0].shape[1:3]
+    every = [file for of in files for file in of]
+    truth = [np.zeros(size, bool) if (m := masks[file]) is None else read_mask(m, size, file) for file in every]
     reference = found["ONNX Runtime, float32"]
     known = np.array([scores[0] for _, scores in reference])
     print(f"| | ms | × | pixel | r.m.s. | image score | verdicts | AUROC | AU-PRO |\n|{'---|' * 9}")
@@ -149,7 +143,7 @@ def main() -> None:
             f"| {name} | {1e3 * ms:.0f} | {base / ms:.2f} | {max(np.abs(pair).max() for pair in pairs):.4f} "
             f"| {np.sqrt(np.mean([np.square(pair).mean() for pair in pairs])):.4f} "
             f"| {np.abs(scores - known).max() / known[~labels].std():.4f} | {verdicts} of {len(labels)} "
-            f"| {auroc(scores, labels):.4f} | {pro(results, truth):.4f} |"
+            f"| {auroc(scores, labels):.4f} | {au_pro([maps[0] for maps, _ in results], truth):.4f} |"
         )
 
 
