@@ -113,7 +113,7 @@ def main() -> None:
     labels = np.repeat([False, True], [len(of) for of in files])
     with tempfile.TemporaryDirectory() as folder:
         plain, both, inner = (Path(folder) / f"{name}.onnx" for name in ("plain", "both", "inner"))
-        export_detector(detector, plain, size=frames[0].shape[1:3], check=[files[0][0], files[1][0]])  # type: ignore[arg-type]
+        export_detector(detector, plain, size=frames[0].shape[1:3], check=[files[0][0], files[1][0]])
         quantised(plain, both, good, ends=False), quantised(plain, inner, good, ends=True)
         ways = {
             "ONNX Runtime, float32": in_onnxruntime(plain, options.threads),

@@ -46,7 +46,7 @@ def export(
 
     It takes bytes [B, H, W, 3] and gives maps, image scores, masks and verdicts at the model's thresholds, which may be
     changed without a new export. Nothing is written where a map differs by a thousandth of its standard deviation, in
-    bfloat16 a quarter, or a verdict is another.
+    bfloat16 a half, or a verdict is another.
     """
     from stadx.core.errors import OutputError
     from stadx.detectors.export import export_detector

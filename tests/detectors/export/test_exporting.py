@@ -73,12 +73,12 @@ def test_a_graph_that_is_not_the_detector_is_refused(wrong: dict[str, float], to
 def test_bfloat16_has_a_limit_of_its_own_and_every_verdict() -> None:
     detector = untrained()
     tested = given(images())
-    parity = compare(detector, runner(detector, 0.2), SIZE, tested, precision="bfloat16")
-    assert parity.map_difference == pytest.approx(0.2, rel=0.01) and parity.to_json()["map_difference_limit"] == 0.25
+    parity = compare(detector, runner(detector, 0.4), SIZE, tested, precision="bfloat16")
+    assert parity.map_difference == pytest.approx(0.4, rel=0.01) and parity.to_json()["map_difference_limit"] == 0.5
     with pytest.raises(
-        ParityError, match=r"by at most 0\.3 .*less than 0\.25.*Export it in float32, without --precision"
+        ParityError, match=r"by at most 0\.6 .*less than 0\.5.*Export it in float32, without --precision"
     ):
-        compare(detector, runner(detector, 0.3), SIZE, tested, precision="bfloat16")
+        compare(detector, runner(detector, 0.6), SIZE, tested, precision="bfloat16")
     detector.set_image_threshold(float(detector.predict(tested[0]).image_scores))
     assert compare(detector, runner(detector, rounding=True), SIZE, tested[:1]).verdicts == 1
     with pytest.raises(ParityError, match=r"verdicts in 1 images.*and no verdict anywhere"):
@@ -232,7 +232,7 @@ def test_openvino_in_bfloat16(tmp_path: Path) -> None:
     scores = detector.predict(images()).image_scores.sort().values
     detector.set_image_threshold(float(scores[1:3].mean()))
     parity = exported()
-    assert 1e-3 < parity.map_difference < 0.25 and check_export(file)["inference_precision"] == "bfloat16"
+    assert 1e-3 < parity.map_difference < 0.5 and check_export(file)["inference_precision"] == "bfloat16"
 
 
 def test_the_command_compares_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ Run = Callable[[NDArray[Any]], Outputs]
 ExportPrecision = Literal["float32", "bfloat16"]
 """What an export computes in."""
 
-LIMITS: Mapping[ExportPrecision, float] = {"float32": 1e-3, "bfloat16": 0.25}
+LIMITS: Mapping[ExportPrecision, float] = {"float32": 1e-3, "bfloat16": 0.5}
 """Each pixel of a map differs from the detector's by less than this, in standard deviations of that map."""
 
 _LEAST_DEVIATION = 1e-2  # a map that is flat is compared in scores, which are in deviations of good images
@@ -146,7 +146,8 @@ def compare(
     if not parity.holds:
         fix = "Please report it with the model, or try another version of the packages that export"
         if precision != "float32":
-            fix = "Export it in float32, without --precision"
+            fix = "Export it in float32, without --precision; or for images of the size that the model works at "
+            fix += "(--size), since what a graph resizes is rounded, too"
         raise ParityError(f"the exported graph is not the detector: {parity.sentence()}; nothing was written. {fix}")
     return parity
 
