@@ -35,16 +35,19 @@ from stadx_runtime import Runtime
 imported = time.perf_counter()
 runtime = Runtime(sys.argv[1])
 loaded = time.perf_counter()
-runtime.predict(numpy.zeros((runtime.height, runtime.width, 3), numpy.uint8))
+runtime.predict(numpy.zeros((runtime.height, runtime.width, 3), runtime.dtype))
 print(json.dumps({"import": imported - begun, "load": loaded - imported, "predict": time.perf_counter() - loaded}))
 """
 
 
-def environment(folder: Path) -> Path:
-    """An environment with stadx-runtime and what it needs; its Python."""
+def environment(folder: Path, lean: bool = False) -> Path:
+    """An environment with stadx-runtime and what it needs; its Python. Lean: without what is never loaded."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", RUNTIME], check=True, stderr=subprocess.DEVNULL)
+    install = [python, "-m", "pip", "install", "-q", *(["--no-compile"] if lean else []), RUNTIME]
+    subprocess.run(install, check=True, stderr=subprocess.DEVNULL)
+    for library in folder.glob("lib/python*/site-packages/onnxruntime/capi/libonnxruntime.so*") if lean else ():
+        library.unlink()  # for programs in C; the module of Python has it all a second time
     return python
 
 
@@ -71,9 +74,10 @@ def main() -> None:
     parser.add_argument("--scales", default="33", help="of that with random weights, such as 33 or 17,33,65")
     parser.add_argument("--size", default="256,256", help="of its images: H,W, which it does not resize")
     parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--lean", action="store_true", help="without compiled Python and onnxruntime's library for C")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        python = environment(Path(folder) / "env")
+        python = environment(Path(folder) / "env", options.lean)
         found = sizes(python)
         found["together"] = sum(of[0] for of in found.values()), sum(of[1] for of in found.values())
         for name, (size, source) in sorted(found.items(), key=lambda pair: pair[1][0]):

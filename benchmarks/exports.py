@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
 from stadx import Detector, PatchNetwork, StadxError
-from stadx.detectors.export.formats import FORMATS, FormatName
+from stadx.detectors.export.formats import FORMATS, as_openvino
 from stadx.detectors.export.graph import ExportedDetector
 from stadx.detectors.export.thresholds import Thresholds
 from stadx.detectors.student_teacher.ensemble import Ensemble
@@ -49,6 +50,8 @@ def competitors(detector: Detector, size: tuple[int, int], compiled: bool) -> li
     ]
     for name, build in FORMATS.items():
         found.append(_built(name, lambda build=build: build(graph, size, thresholds).run, frame))  # type: ignore[misc]
+    bfloat16 = partial(as_openvino, graph, size, thresholds, "bfloat16")
+    found.append(_built("openvino, bfloat16", lambda: bfloat16().run, frame))
     if compiled:
         program = torch.compile(graph)
         with torch.no_grad():
@@ -56,7 +59,7 @@ def competitors(detector: Detector, size: tuple[int, int], compiled: bool) -> li
     return found
 
 
-def _built(name: FormatName, build: Callable[[], Callable[[np.ndarray], object]], frame: np.ndarray) -> Competitor:
+def _built(name: str, build: Callable[[], Callable[[np.ndarray], object]], frame: np.ndarray) -> Competitor:
     try:
         run = build()
     except StadxError as error:

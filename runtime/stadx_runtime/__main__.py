@@ -16,7 +16,7 @@ from .runtime import ExportFileError, Runtime
 _COLD = (
     "import sys, numpy; from stadx_runtime import Runtime; "
     "runtime = Runtime(sys.argv[1], threads=int(sys.argv[2]) or None); "
-    "runtime.predict(numpy.zeros((runtime.height, runtime.width, 3), numpy.uint8))"
+    "runtime.predict(numpy.zeros((runtime.height, runtime.width, 3), runtime.dtype))"
 )
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     except ExportFileError as error:
         sys.exit(f"error: {error}")
     load = time.perf_counter() - begun
-    image = np.zeros((runtime.height, runtime.width, 3), np.uint8)
+    image = np.zeros((runtime.height, runtime.width, 3), runtime.dtype)
     times = []
     for _ in range(max(options.repeat, 0) + 1):
         begun = time.perf_counter()

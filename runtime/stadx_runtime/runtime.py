@@ -69,6 +69,7 @@ class Runtime:
     Attributes:
         description: what the file says of itself: input, thresholds, the comparison with the detector, the model.
         height, width: of the images that it takes.
+        dtype: of their values, as their files hold them: uint8, or what the model's images are, uint16 or float32.
 
     Raises:
         ExportFileError: if the file cannot be read, is no export of stadx, or was changed.
@@ -92,6 +93,7 @@ class Runtime:
             self.description: dict[str, Any] = json.loads(metadata[_KEY])
             version = self.description["version"]
             self.height, self.width = (int(self.description["input"][side]) for side in ("height", "width"))
+            self.dtype = np.dtype(self.description["input"]["dtype"])
             self._thresholds = dict(self.description["thresholds"])
         except Exception as error:  # onnxruntime has no base of its own errors
             raise ExportFileError(
@@ -110,11 +112,12 @@ class Runtime:
     image_threshold = _Threshold("image")
     """Images with a higher score are anomalous; may be set."""
 
-    def predict(self, images: NDArray[np.uint8], *, channels: Literal["rgb", "bgr"] = "rgb") -> Prediction:
+    def predict(self, images: NDArray[Any], *, channels: Literal["rgb", "bgr"] = "rgb") -> Prediction:
         """Find defects.
 
         Args:
-            images: uint8 [H, W, 3], a batch [B, H, W, 3], or grey [H, W], of the size that was exported.
+            images: [H, W, 3], a batch [B, H, W, 3], or grey [H, W], of the size that was exported and of `dtype`.
+                Values beyond the model's range are clipped, see `description["input"]`.
             channels: order of the colours; OpenCV's is "bgr".
 
         Raises:
@@ -155,12 +158,14 @@ class Runtime:
             "regions": [{**region._asdict(), "box": list(region.box)} for region in found],
         }
 
-    def _batch(self, images: NDArray[np.uint8], channels: str) -> NDArray[np.uint8]:
+    def _batch(self, images: NDArray[Any], channels: str) -> NDArray[Any]:
         if channels not in ("rgb", "bgr"):
             raise ValueError(f"channels is {channels!r}; it must be rgb or bgr")
         array = np.asarray(images)
-        if array.dtype != np.uint8:
-            raise ValueError(f"images are {array.dtype}; give uint8, as cameras do")
+        if array.dtype != self.dtype:
+            raise ValueError(f"images are {array.dtype}; give {self.dtype}, as this model's cameras do")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError("images hold NaN or infinity; replace these values")
         if array.ndim == 2:
             array = np.repeat(array[:, :, None], 3, 2)
         if array.ndim == 3:

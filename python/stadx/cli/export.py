@@ -27,6 +27,13 @@ def export(
             show_default="the model's image size",
         ),
     ] = None,
+    precision: Annotated[
+        Literal["float32", "bfloat16"],
+        typer.Option(
+            help="What OpenVINO is to compute in: bfloat16 is several times as fast on processors that have it, and "
+            "rounds."
+        ),
+    ] = "float32",
     check: Annotated[
         list[Path] | None,
         images_option(
@@ -38,8 +45,8 @@ def export(
     """Write a model as one graph that runs without stadx, if its results are the model's.
 
     It takes bytes [B, H, W, 3] and gives maps, image scores, masks and verdicts at the model's thresholds, which may be
-    changed without a new export. Nothing is written where a map differs by a thousandth of its standard deviation, or a
-    verdict is another.
+    changed without a new export. Nothing is written where a map differs by a thousandth of its standard deviation, in
+    bfloat16 a half, or a verdict is another.
     """
     from stadx.core.errors import OutputError
     from stadx.detectors.export import export_detector
@@ -55,7 +62,7 @@ def export(
             raise OutputError(f"{file}: is a file that is read; choose another name")
     detector = load_model(model)
     with ShownProgress() as progress:
-        exported = export_detector(detector, out, to, size=wanted, check=images, progress=progress)
+        exported = export_detector(detector, out, to, size=wanted, check=images, precision=precision, progress=progress)
     parity = exported.parity.sentence()
     say(f"Compared: {parity}.")
     if images is None:

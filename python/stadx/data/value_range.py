@@ -101,7 +101,7 @@ def to_range(values: Array, value_range: ValueRange, full: float | None = None) 
     return np.clip(share, 0, 1, out=share)
 
 
-def _factor(dtype: np.dtype[Any], value_range: ValueRange, full: float | None) -> float:
+def scale_factor(dtype: np.dtype[Any], value_range: ValueRange, full: float | None) -> float:
     """What values are multiplied by to be on the scale of a range."""
     if dtype == np.uint8:
         full = 255
@@ -113,7 +113,7 @@ def _factor(dtype: np.dtype[Any], value_range: ValueRange, full: float | None) -
 
 
 def _on_scale(values: Array, value_range: ValueRange, full: float | None) -> npt.NDArray[np.float32]:
-    factor = _factor(values.dtype, value_range, full)
+    factor = scale_factor(values.dtype, value_range, full)
     if factor == 1:
         return values.astype(np.float32)
     scaled: npt.NDArray[np.float32] = (values * np.float64(factor)).astype(np.float32)  # rounded once: white stays so
@@ -175,7 +175,7 @@ def warn_of_depth(
     path: str | os.PathLike[str], dtype: np.dtype[Any], full: float | None, value_range: ValueRange
 ) -> None:
     """Warn if an image has another depth, or another white by its file, than the training images."""
-    factor = _factor(dtype, value_range, full)
+    factor = scale_factor(dtype, value_range, full)
     if value_range.source == "memory" or (dtype == value_range.depth and factor == 1):
         return
     how = "taken as they are" if factor == 1 else f"multiplied by {factor:.6g}"

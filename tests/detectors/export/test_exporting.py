@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from stadx import DataError, Detector, MissingExtraError, ModelFileError, export
 from stadx.cli.app import app
 from stadx.data.images import write_image
-from stadx.data.value_range import ValueRange
 from stadx.detectors.baselines import METHODS
 from stadx.detectors.export import Parity, ParityError, check_export, export_detector
 from stadx.detectors.export.formats import Built
@@ -69,6 +68,30 @@ def test_a_graph_that_is_not_the_detector_is_refused(wrong: dict[str, float], to
     detector = untrained()
     with pytest.raises(ParityError, match=f"the exported graph is not the detector.*{told}.*nothing was written"):
         compare(detector, runner(detector, **wrong), SIZE, given(images()))  # type: ignore[arg-type]
+
+
+def test_bfloat16_has_a_limit_of_its_own_and_every_verdict() -> None:
+    detector = untrained()
+    tested = given(images())
+    parity = compare(detector, runner(detector, 0.4), SIZE, tested, precision="bfloat16")
+    assert parity.map_difference == pytest.approx(0.4, rel=0.01) and parity.to_json()["map_difference_limit"] == 0.5
+    with pytest.raises(
+        ParityError, match=r"by at most 0\.6 .*less than 0\.5.*Export it in float32, without --precision"
+    ):
+        compare(detector, runner(detector, 0.6), SIZE, tested, precision="bfloat16")
+    detector.set_image_threshold(float(detector.predict(tested[0]).image_scores))
+    assert compare(detector, runner(detector, rounding=True), SIZE, tested[:1]).verdicts == 1
+    with pytest.raises(ParityError, match=r"verdicts in 1 images.*and no verdict anywhere"):
+        compare(detector, runner(detector, rounding=True), SIZE, tested[:1], precision="bfloat16")
+
+
+def test_bfloat16_is_openvino_s_and_needs_real_images(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="bfloat16 are for OpenVINO alone: --to openvino"):
+        export_detector(untrained(), tmp_path / "m.onnx", size=SIZE, precision="bfloat16")
+    with pytest.raises(DataError, match="give real ones to compare"):
+        export_detector(untrained(), tmp_path / "m.xml", "openvino", size=SIZE, precision="bfloat16")
+    with pytest.raises(ValueError, match=r"'int8' is none of exports; choose one of \('float32', 'bfloat16'\)"):
+        export_detector(untrained(), tmp_path / "m.xml", "openvino", precision="int8")  # type: ignore[arg-type]
 
 
 def test_scores_that_are_the_threshold_do_not_refuse() -> None:
@@ -139,13 +162,6 @@ def test_other_detectors_are_refused(tmp_path: Path) -> None:
         export_detector(METHODS["knn"](), tmp_path / "m.onnx")
 
 
-def test_models_of_deep_images_are_refused(tmp_path: Path) -> None:
-    detector = untrained()
-    detector.value_range_ = ValueRange(0, 4095, 4095, "uint16")
-    with pytest.raises(DataError, match="values from 0 to 4095, an export takes bytes"):
-        export_detector(detector, tmp_path / "m.onnx", size=SIZE)
-
-
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_a_missing_package_is_named_with_the_command(to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if to == "openvino":
@@ -198,6 +214,25 @@ def test_openvino_takes_the_thresholds_as_inputs(tmp_path: Path) -> None:
     found = compiled({"images": frames(images()), "pixel_threshold": low, "image_threshold": low})
     expected = detector.predict(images()).maps.numpy()
     assert np.abs(found["maps"] - expected).max() < 1e-3 * expected.std() and found["masks"].all()
+
+
+def test_openvino_in_bfloat16(tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino", reason="needs the extra openvino")
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
+    core, detector, file = openvino.Core(), untrained(stride=8), tmp_path / "m.xml"
+    tested = given(images())
+
+    def exported() -> Parity:
+        return export_detector(detector, file, "openvino", size=SIZE, check=tested, precision="bfloat16").parity
+
+    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(DataError, match="does not compute in bfloat16"):
+            exported()
+        return
+    scores = detector.predict(images()).image_scores.sort().values
+    detector.set_image_threshold(float(scores[1:3].mean()))
+    parity = exported()
+    assert 1e-3 < parity.map_difference < 0.5 and check_export(file)["inference_precision"] == "bfloat16"
 
 
 def test_the_command_compares_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,13 @@
 from .exporting import Exported, export_detector
 from .formats import FORMATS, FormatName
 from .graph import ExportedDetector
-from .parity import Parity, ParityError
+from .parity import LIMITS, ExportPrecision, Parity, ParityError
 from .sealing import check_export
 
 __all__ = [
     "FORMATS",
+    "LIMITS",
+    "ExportPrecision",
     "Exported",
     "ExportedDetector",
     "FormatName",

@@ -13,12 +13,13 @@ from stadx.core.files import check_writable, is_written_through, write_bytes
 from stadx.core.progress import Progress, silent
 from stadx.core.torch_state import usual_torch
 from stadx.core.version import package_version
+from stadx.data.value_range import BYTES
 from stadx.detectors.base import Calibrated
 from stadx.detectors.student_teacher.detector import Detector
 
-from .formats import FORMATS, FormatName
+from .formats import FORMATS, FormatName, as_openvino
 from .graph import ExportedDetector
-from .parity import Checked, Parity, compare
+from .parity import LIMITS, Checked, ExportPrecision, Parity, compare
 from .sealing import write_sidecar
 from .thresholds import Thresholds
 
@@ -47,47 +48,59 @@ def export_detector(
     *,
     size: tuple[int, int] | None = None,
     check: Checked | None = None,
+    precision: ExportPrecision = "float32",
     progress: Progress = silent,
 ) -> Exported:
-    """Write a detector as one graph, from a camera's bytes to map, score, mask and verdict, if it is the detector.
+    """Write a detector as one graph, from a camera's image to map, score, mask and verdict, if it is the detector.
 
     Args:
         detector: a fitted `Detector`.
         path: the file; OpenVINO's ends in .xml, its weights go into the .bin beside it.
         to: "onnx", "torch" or "openvino".
         size: height and width of the images that it will be given; None: the detector's own image size.
-        check: images of that size, files or arrays uint8 [H, W, 3], that the graph is compared on with
-            `Detector.predict`. None: drawn ones, which tell less.
+        check: images of that size, files or arrays [H, W, 3], that the graph is compared on with `Detector.predict`;
+            of the values that it takes: uint8, or of the depth of the model's own images. None: drawn ones, which tell
+            less.
+        precision: what OpenVINO is to compute in: "bfloat16" is faster where a processor has it, and rounds; see
+            `LIMITS`.
         progress: told how many images are compared.
 
     Raises:
-        DataError: for another detector, one of images of more than 8 bits, no size, or an image of another size.
+        DataError: for another detector, a precision that format or processor does not have, or that no image is
+            compared in, no size, or an image of another size or depth.
         MissingExtraError: if a package for this format is not installed.
         ParityError: if the graph's results are not the detector's; nothing is written.
         OutputError: if the file cannot be written.
     """
     if to not in FORMATS:
         raise ValueError(f"{to!r} is no format of exports; choose one of {tuple(FORMATS)}")
+    if precision not in LIMITS:
+        raise ValueError(f"precision {precision!r} is none of exports; choose one of {tuple(LIMITS)}")
+    if precision != "float32" and to != "openvino":
+        raise DataError(f"exports in {precision} are for OpenVINO alone: --to openvino; or leave out --precision")
+    if precision != "float32" and check is None:
+        raise DataError(f"what {precision} changes depends on the images; give real ones to compare (--check)")
     if not isinstance(detector, Detector):
         raise DataError(f"{detector.method} cannot be exported; the student-teacher detector alone can")
     detector.check_fitted()
-    if detector.value_range_ is not None and not detector.value_range_.is_plain:
-        raise DataError(
-            f"the model's images have values from {detector.value_range_}, an export takes bytes from 0 to 255; train "
-            "on images of 8 bits, or use stadx predict"
-        )
     size = _size_of(detector, size)
     file = Path(path)
     _check_name(file, to)
     thresholds = Thresholds.of(detector)
     detector = copy.copy(detector).to("cpu")  # a GPU's own rounding would be compared
-    built = FORMATS[to](ExportedDetector(detector, size), size, thresholds)
-    parity = compare(detector, built.run, size, check, progress)
+    graph = ExportedDetector(detector, size)
+    if precision == "float32":
+        built = FORMATS[to](graph, size, thresholds)
+    else:
+        built = as_openvino(graph, size, thresholds, precision)
+    parity = compare(detector, built.run, size, check, progress, precision)
     description = {
         "kind": "stadx export",
         "version": _VERSION,
         "stadx": package_version(),
-        "input": {"height": size[0], "width": size[1], "colours": "rgb", "dtype": "uint8"},
+        "input": {"height": size[0], "width": size[1], "colours": "rgb", "dtype": graph.taken.depth}
+        | ({} if graph.taken is BYTES else {"low": graph.taken.low, "high": graph.taken.high}),
+        "inference_precision": precision,
         "thresholds": thresholds._asdict(),
         "parity": parity.to_json(),
         "model": _told_of(detector),

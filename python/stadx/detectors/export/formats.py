@@ -16,16 +16,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stadx.core.errors import MissingExtraError
+from stadx.core.errors import DataError, MissingExtraError
 
 from .graph import ExportedDetector, example_inputs
-from .parity import Outputs, Run
+from .parity import ExportPrecision, Outputs, Run
 from .sealing import sealed
 from .thresholds import Thresholds
 
 FormatName = Literal["onnx", "torch", "openvino"]
 METADATA = "stadx"
 """Key of the description in an export's own metadata."""
+_HINTS: Mapping[ExportPrecision, str] = {"float32": "f32", "bfloat16": "bf16"}  # OpenVINO's words
 _OPSET = 20  # of ONNX
 _OUTPUTS = ("maps", "image_scores", "masks", "is_anomalous")
 
@@ -58,7 +59,7 @@ def as_onnx(graph: ExportedDetector, size: tuple[int, int], thresholds: Threshol
     options.log_severity_level = 3  # else it warns of the inputs that have defaults
     session = runtime.InferenceSession(files({})[""], options, providers=["CPUExecutionProvider"])
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: NDArray[Any]) -> Outputs:
         maps, scores, masks, verdicts = session.run(_OUTPUTS, {"images": images})
         return maps, scores, masks, verdicts
 
@@ -79,21 +80,28 @@ def as_torch(graph: ExportedDetector, size: tuple[int, int], thresholds: Thresho
     limits = [torch.from_numpy(value) for value in thresholds.inputs().values()]
 
     @torch.no_grad()
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: NDArray[Any]) -> Outputs:
         maps, scores, masks, verdicts = (x.numpy() for x in loaded(torch.from_numpy(images), *limits))
         return maps, scores, masks, verdicts
 
     return Built(run, files)
 
 
-def as_openvino(graph: ExportedDetector, size: tuple[int, int], thresholds: Thresholds) -> Built:
-    """OpenVINO's two files; its inputs have no defaults, so that the thresholds have to be given."""
+def as_openvino(
+    graph: ExportedDetector, size: tuple[int, int], thresholds: Thresholds, precision: ExportPrecision = "float32"
+) -> Built:
+    """OpenVINO's two files; its inputs have no defaults, so that the thresholds have to be given.
+
+    They are the same whatever the precision, which is chosen where they are compiled.
+    """
     _onnx_packages()
     try:
         import openvino
     except ImportError as error:
         raise MissingExtraError("export to OpenVINO needs openvino; run: pip install 'stadx[openvino]'") from error
     core = openvino.Core()
+    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise DataError("this processor does not compute in bfloat16, so it cannot be compared; export it in float32")
     model = core.read_model(model=_onnx_model(graph, size).SerializeToString())
 
     def files(description: Mapping[str, Any]) -> dict[str, bytes]:
@@ -106,10 +114,10 @@ def as_openvino(graph: ExportedDetector, size: tuple[int, int], thresholds: Thre
     parts = files({})
     weights = openvino.Tensor(np.frombuffer(parts[".bin"], np.uint8))
     compiled = core.compile_model(
-        core.read_model(model=parts[""], weights=weights), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+        core.read_model(model=parts[""], weights=weights), "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision]}
     )
 
-    def run(images: NDArray[np.uint8]) -> Outputs:
+    def run(images: NDArray[Any]) -> Outputs:
         found = compiled({"images": images, **thresholds.inputs()})
         maps, scores, masks, verdicts = (np.asarray(found[name]) for name in _OUTPUTS)
         return maps, scores, masks.astype(bool), verdicts.astype(bool)
@@ -141,7 +149,7 @@ def _program(graph: ExportedDetector, size: tuple[int, int]) -> torch.export.Exp
     """The graph of PyTorch's operations, of a batch of any size."""
     with torch.no_grad(), _quiet():
         return torch.export.export(
-            graph, example_inputs(size), dynamic_shapes=({0: torch.export.Dim("batch")}, None, None)
+            graph, example_inputs(size, graph.taken.depth), dynamic_shapes=({0: torch.export.Dim("batch")}, None, None)
         )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stadx.core.errors import DataError
 from stadx.data.roi import nearest
 from stadx.data.tensors import resize_maps, resized
+from stadx.data.value_range import BYTES, Depth, ValueRange
 from stadx.detectors.roi import lowest_score
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.ensemble import Ensemble
@@ -23,7 +24,7 @@ from stadx.networks.upsampling import upsample
 from stadx.ops.reference import interleave_phases
 
 from .dense import DenseNetwork, Window, phased_pools
-from .resizing import ByteResize
+from .resizing import ByteResize, FloatResize
 
 
 class ExportedDetector(nn.Module):
@@ -32,6 +33,9 @@ class ExportedDetector(nn.Module):
     Args:
         detector: fitted.
         size: height and width of the images.
+
+    Attributes:
+        taken: the values of the images that it takes: their depth, black and white.
 
     Raises:
         DataError: if the detector knows no good images, or its region of interest has no pixel at that size.
@@ -42,7 +46,8 @@ class ExportedDetector(nn.Module):
         detector.check_fitted()
         target = resized(*size, detector.working_size)
         roi = None if detector.roi_ is None else torch.from_numpy(detector.roi_) != 0
-        self.resize = ByteResize(size, target)
+        self.taken = value_range_of(detector)
+        self.resize = ByteResize(size, target) if self.taken is BYTES else FloatResize(size, target)
         parts = zip(detector.ensembles_, detector.normalizations_, strict=True)
         self.scales = nn.ModuleList(_Scale(e, n, target, detector.stride, roi) for e, n in parts)
         for name, known, wanted in zip(("rows", "columns"), target, size, strict=True):
@@ -61,15 +66,19 @@ class ExportedDetector(nn.Module):
         """Find defects.
 
         Args:
-            images: RGB, uint8 [B, H, W, 3].
+            images: RGB [B, H, W, 3], of the depth that it takes, such as uint8.
             pixel_threshold, image_threshold: float32 [1].
 
         Returns:
             Anomaly maps, float32 [B, H, W]; image scores, float32 [B]; masks, bool [B, H, W]; whether each image is
             anomalous, bool [B].
         """
-        small = self.resize(images.permute(0, 3, 1, 2).float())
-        normalized = normalize_images(small / 255)
+        values = images.permute(0, 3, 1, 2).float()
+        if self.taken is BYTES:
+            normalized = normalize_images(self.resize(values) / 255)  # bytes are resized as bytes
+        else:
+            shares = ((values - self.taken.low) / (self.taken.high - self.taken.low)).clamp(0, 1)
+            normalized = self.resize(normalize_images(shares))  # OpenVINO 2026.4 fails at the other order
         assert isinstance(self.rows, Tensor) and isinstance(self.columns, Tensor)
         maps = self.rows @ fuse([scale(normalized) for scale in self.scales]) @ self.columns.T
         values = maps.flatten(1)
@@ -130,7 +139,15 @@ def _interpolation(known: int, wanted: int, stride: int, smoothing: float) -> Te
     return resize_maps(maps, wanted, 1)[:, :, 0].T.float().contiguous()
 
 
-def example_inputs(size: tuple[int, int], thresholds: Sequence[float] = (0.0, 0.0)) -> tuple[Tensor, Tensor, Tensor]:
+def value_range_of(detector: Detector) -> ValueRange:
+    """The values of the images that an export takes: bytes, or those of a model of another depth or range."""
+    known = detector.value_range_
+    return BYTES if known is None or known.is_plain else known
+
+
+def example_inputs(
+    size: tuple[int, int], depth: Depth = "uint8", thresholds: Sequence[float] = (0.0, 0.0)
+) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs of the graph, of two black images."""
     pixel, image = (torch.tensor([threshold], dtype=torch.float32) for threshold in thresholds)
-    return torch.zeros(2, *size, 3, dtype=torch.uint8), pixel, image
+    return torch.zeros(2, *size, 3, dtype=getattr(torch, depth)), pixel, image

@@ -1,4 +1,4 @@
-"""Resizing of byte images inside an exported graph: two products with constant weights, the detector's own bits."""
+"""Resizing inside an exported graph: two products with constant weights; of bytes they give the detector's own bits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from stadx.data.tensors import resize
 
 _EXACT = 16  # bits of a weight up to which float32 holds 255 times the sum of all exactly
 
@@ -32,8 +34,27 @@ class ByteResize(nn.Module):
         return resized
 
 
+class FloatResize(nn.Module):
+    """What `stadx.data.tensors.resize` does to floating-point images, to rounding.
+
+    Args:
+        size, target: height and width before and after.
+    """
+
+    def __init__(self, size: tuple[int, int], target: tuple[int, int]) -> None:
+        super().__init__()
+        for name, length, wanted in zip(("rows", "columns"), size, target, strict=True):
+            weights = resize(torch.eye(length, dtype=torch.float64)[None, None], (wanted, length))[0, 0].float()
+            self.register_buffer(name, None if length == wanted else weights)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] at the target size."""
+        wide = images @ self.columns.T if isinstance(self.columns, Tensor) else images
+        return self.rows @ wide if isinstance(self.rows, Tensor) else wide
+
+
 class _AxisResize(nn.Module):
-    """Resizes the last axis."""
+    """Resizes the last axis, of bytes."""
 
     high: Tensor
     low: Tensor | None
