@@ -1,5 +1,4 @@
 // stadx::count_above: how many scores of a set are above each of many thresholds, and how many equal it.
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
@@ -14,6 +13,7 @@
 
 #include "common/score_key.h"
 #include "cpu/kernels.h"
+#include "ops/operator.h"
 #include "ops/score_checks.h"
 
 namespace stadx {
@@ -157,10 +157,7 @@ std::tuple<Tensor, Tensor, Tensor> count_above_cpu(const std::vector<Tensor> sco
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
-  m.def("count_above(Tensor[] scores, Tensor thresholds) -> (Tensor above, Tensor equal, Tensor nans)");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(stadx, CPU, m) { m.impl("count_above", TORCH_BOX(&count_above_cpu)); }
+STADX_CPU_OPERATOR(count_above,
+                   "(Tensor[] scores, Tensor thresholds) -> (Tensor above, Tensor equal, Tensor nans)")
 
 }  // namespace stadx

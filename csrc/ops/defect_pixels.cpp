@@ -1,5 +1,4 @@
 // stadx::defect_pixels: the scores of all ground-truth pixels of a set of images, and the region of each.
-#include <torch/csrc/stable/library.h>
 
 #include <algorithm>
 #include <limits>
@@ -8,6 +7,7 @@
 
 #include "ops/label_checks.h"
 #include "ops/label_workspace.h"
+#include "ops/operator.h"
 
 namespace stadx {
 namespace {
@@ -92,12 +92,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> defect_pixels_cpu(const std::
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
-  m.def(
-      "defect_pixels(Tensor[] maps, Tensor[] masks, int connectivity=8) -> "
-      "(Tensor scores, Tensor regions, Tensor areas, Tensor firsts, Tensor counts)");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(stadx, CPU, m) { m.impl("defect_pixels", TORCH_BOX(&defect_pixels_cpu)); }
+STADX_CPU_OPERATOR(defect_pixels,
+                   "(Tensor[] maps, Tensor[] masks, int connectivity=8) -> "
+                   "(Tensor scores, Tensor regions, Tensor areas, Tensor firsts, Tensor counts)")
 
 }  // namespace stadx

@@ -1,7 +1,7 @@
 // stadx::dense_layer: one convolution of a patch network over all phases of an image, to a map.
-#include <torch/csrc/stable/library.h>
 
 #include "ops/dense_layer.h"
+#include "ops/operator.h"
 
 namespace stadx {
 namespace {
@@ -47,12 +47,8 @@ void dense_layer_cpu(const Tensor input, const Tensor weights, const Tensor bias
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
-  m.def(
-      "dense_layer(Tensor input, Tensor weights, Tensor bias, int kernel, int tile, int pool_shifts, "
-      "int step, int[] offset, int[] size, float slope, int[] image, Tensor(a!) out) -> ()");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(stadx, CPU, m) { m.impl("dense_layer", TORCH_BOX(&dense_layer_cpu)); }
+STADX_CPU_OPERATOR(dense_layer,
+                   "(Tensor input, Tensor weights, Tensor bias, int kernel, int tile, int pool_shifts, "
+                   "int step, int[] offset, int[] size, float slope, int[] image, Tensor(a!) out) -> ()")
 
 }  // namespace stadx

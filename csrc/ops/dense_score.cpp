@@ -1,9 +1,9 @@
 // stadx::dense_score: the last convolution of teacher and students over all phases of an image, with scores.
-#include <torch/csrc/stable/library.h>
 
 #include <tuple>
 
 #include "ops/dense_layer.h"
+#include "ops/operator.h"
 
 namespace stadx {
 namespace {
@@ -61,13 +61,10 @@ std::tuple<Tensor, Tensor> dense_score_cpu(const std::vector<Tensor> inputs,
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
-  m.def(
-      "dense_score(Tensor[] inputs, Tensor[] weights, Tensor[] biases, Tensor mean, Tensor std, int kernel, "
-      "int tile, int pool_shifts, int step, int[] offset, int[] size, float slope, int[] image) "
-      "-> (Tensor e, Tensor v)");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(stadx, CPU, m) { m.impl("dense_score", TORCH_BOX(&dense_score_cpu)); }
+STADX_CPU_OPERATOR(
+    dense_score,
+    "(Tensor[] inputs, Tensor[] weights, Tensor[] biases, Tensor mean, Tensor std, int kernel, "
+    "int tile, int pool_shifts, int step, int[] offset, int[] size, float slope, int[] image) "
+    "-> (Tensor e, Tensor v)")
 
 }  // namespace stadx

@@ -1,6 +1,5 @@
 // stadx::distinct_scores: the distinct values among scores, which of them each score has, and how often each
 // occurs. By radix sort: several times as fast as a comparison sort of some hundred thousand scores.
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "common/score_key.h"
+#include "ops/operator.h"
 
 namespace stadx {
 namespace {
@@ -90,10 +90,6 @@ std::tuple<Tensor, Tensor, Tensor> distinct_scores_cpu(const Tensor scores) {
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
-  m.def("distinct_scores(Tensor scores) -> (Tensor values, Tensor at, Tensor counts)");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(stadx, CPU, m) { m.impl("distinct_scores", TORCH_BOX(&distinct_scores_cpu)); }
+STADX_CPU_OPERATOR(distinct_scores, "(Tensor scores) -> (Tensor values, Tensor at, Tensor counts)")
 
 }  // namespace stadx

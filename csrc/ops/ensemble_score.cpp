@@ -1,5 +1,4 @@
 // stadx::ensemble_score: schema, checks, allocation, and the CPU backend's loop over blocks.
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
@@ -8,6 +7,7 @@
 
 #include "cpu/kernels.h"
 #include "ops/ensemble_score.h"
+#include "ops/operator.h"
 
 namespace stadx {
 namespace {
@@ -86,10 +86,7 @@ std::tuple<Tensor, Tensor> ensemble_score_cpu(const Tensor students, const Tenso
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
-  m.def("ensemble_score(Tensor students, Tensor teacher, Tensor mean, Tensor std) -> (Tensor e, Tensor v)");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(stadx, CPU, m) { m.impl("ensemble_score", TORCH_BOX(&ensemble_score_cpu)); }
+STADX_CPU_OPERATOR(ensemble_score,
+                   "(Tensor students, Tensor teacher, Tensor mean, Tensor std) -> (Tensor e, Tensor v)")
 
 }  // namespace stadx

@@ -1,11 +1,11 @@
 // stadx::pack_weights: a convolution's weights as the dense engine multiplies by them.
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
 #include "cpu/kernels.h"
 #include "cpu/winograd.h"
+#include "ops/operator.h"
 
 namespace stadx {
 namespace {
@@ -78,10 +78,6 @@ Tensor pack_weights_cpu(const Tensor weight, int64_t tile, int64_t channels) {
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
-  m.def("pack_weights(Tensor weight, int tile, int channels) -> Tensor");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(stadx, CPU, m) { m.impl("pack_weights", TORCH_BOX(&pack_weights_cpu)); }
+STADX_CPU_OPERATOR(pack_weights, "(Tensor weight, int tile, int channels) -> Tensor")
 
 }  // namespace stadx

@@ -1,8 +1,8 @@
 // stadx::region_sums: schema, and the CPU backend: one pass over the pixels.
-#include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "ops/operator.h"
 #include "ops/score_checks.h"
 
 namespace stadx {
@@ -30,10 +30,6 @@ Tensor region_sums_cpu(const Tensor values, const Tensor at, const Tensor region
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
-  m.def("region_sums(Tensor values, Tensor at, Tensor region, int regions) -> Tensor");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(stadx, CPU, m) { m.impl("region_sums", TORCH_BOX(&region_sums_cpu)); }
+STADX_CPU_OPERATOR(region_sums, "(Tensor values, Tensor at, Tensor region, int regions) -> Tensor")
 
 }  // namespace stadx

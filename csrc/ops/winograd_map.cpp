@@ -1,8 +1,8 @@
 // stadx::winograd_map: from Winograd's tiles back to maps, for training.
-#include <torch/csrc/stable/library.h>
 
 #include <optional>
 
+#include "ops/operator.h"
 #include "ops/winograd_tiles.h"
 
 namespace stadx {
@@ -38,12 +38,8 @@ Tensor winograd_map_cpu(const Tensor tiles, const std::optional<Tensor> bias, in
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
-  m.def(
-      "winograd_map(Tensor tiles, Tensor? bias, int images, int height, int width, int tile, int kernel, "
-      "bool output) -> Tensor");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(stadx, CPU, m) { m.impl("winograd_map", TORCH_BOX(&winograd_map_cpu)); }
+STADX_CPU_OPERATOR(winograd_map,
+                   "(Tensor tiles, Tensor? bias, int images, int height, int width, int tile, int kernel, "
+                   "bool output) -> Tensor")
 
 }  // namespace stadx

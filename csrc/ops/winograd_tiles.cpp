@@ -1,7 +1,6 @@
 // stadx::winograd_tiles: from maps to Winograd's tiles, for training.
 #include "ops/winograd_tiles.h"
-
-#include <torch/csrc/stable/library.h>
+#include "ops/operator.h"
 
 namespace stadx {
 namespace {
@@ -22,10 +21,6 @@ Tensor winograd_tiles_cpu(const Tensor map, int64_t tile, int64_t kernel, bool o
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(stadx, m) {
-  m.def("winograd_tiles(Tensor map, int tile, int kernel, bool output) -> Tensor");
-}
-
-STABLE_TORCH_LIBRARY_IMPL(stadx, CPU, m) { m.impl("winograd_tiles", TORCH_BOX(&winograd_tiles_cpu)); }
+STADX_CPU_OPERATOR(winograd_tiles, "(Tensor map, int tile, int kernel, bool output) -> Tensor")
 
 }  // namespace stadx

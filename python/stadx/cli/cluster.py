@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -31,6 +31,10 @@ Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Workers of --cluster.", show_default="one for each of its cores, or GPUs"),
 ]
+Partition = Annotated[
+    int, typer.Option(min=1, help="With --cluster: images whose rows are one file, and are scored anew together.")
+]
+ClusterMaps = Annotated[Literal["none", "tiff", "zarr"], typer.Option(help="With --cluster: write the maps, too.")]
 
 
 @contextlib.contextmanager

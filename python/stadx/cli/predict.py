@@ -5,11 +5,20 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cluster import Cluster, Workers, local_paths, predict_on_cluster, refuse_on_cluster, refuse_without_cluster
+from .cluster import (
+    Cluster,
+    ClusterMaps,
+    Partition,
+    Workers,
+    local_paths,
+    predict_on_cluster,
+    refuse_on_cluster,
+    refuse_without_cluster,
+)
 from .console import BAD_INPUT, ShownProgress, check_outputs, fail, listing, say, write_json
 from .opening import apply_region, open_model
 from .options import (
@@ -88,12 +97,8 @@ def predict(
     device: ScoringDevice = "cpu",
     cluster: Cluster = None,
     workers: Workers = None,
-    partition: Annotated[
-        int, typer.Option(min=1, help="With --cluster: images whose rows are one file, and are scored anew together.")
-    ] = 64,
-    maps: Annotated[
-        Literal["none", "tiff", "zarr"], typer.Option(help="With --cluster: write the maps, too.")
-    ] = "none",
+    partition: Partition = 64,
+    maps: ClusterMaps = "none",
 ) -> None:
     """Score images: a heat-map overlay, the raw map, the mask and a line in scores.jsonl for each.
 
