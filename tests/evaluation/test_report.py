@@ -74,6 +74,19 @@ def test_typical_scores_leave_the_grey_image_as_it_is() -> None:
     assert hot[..., 0].mean() > hot[..., 2].mean() + 50  # yellow, not grey
 
 
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize(("size", "width"), [((1, 1), 1), ((3, 40), 5), ((33, 20), 2)])
+def test_an_outline_is_what_a_square_reaches_beyond_the_mask(size: tuple[int, int], width: int, share: float) -> None:
+    rng = np.random.default_rng(0)
+    image, mask = rng.integers(0, 200, (*size, 3), np.uint8), rng.random(size) < share
+    grown = np.zeros(size, bool)
+    for row, column in np.argwhere(mask):
+        grown[max(0, row - width) : row + width + 1, max(0, column - width) : column + width + 1] = True
+    drawn = outline(image, mask, (255, 0, 0), width=width)
+    expected = np.where((grown & ~mask)[..., None], np.uint8([255, 0, 0]), image)
+    np.testing.assert_array_equal(drawn, expected)
+
+
 def test_an_overlay_outlines_the_predicted_mask() -> None:
     mask = np.zeros((20, 30), bool)
     mask[5:10, 5:10] = True

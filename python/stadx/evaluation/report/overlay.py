@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 COLOURS = "inferno"  # perceptually uniform: equal steps of score look like equal steps of colour
 PREDICTED = (255, 255, 255)
@@ -46,8 +46,7 @@ def scale_for(threshold: float, typical: float = 0.0) -> Scale:
 
 def heat_map(scores: NDArray[np.floating], scale: Scale) -> NDArray[np.uint8]:
     """Colour a map [H, W] as uint8 RGB [H, W, 3], clipped to `scale`."""
-    coloured: NDArray[np.uint8] = _TABLE[(_level(scores, scale) * 255).round().astype(np.uint8)]
-    return coloured
+    return _coloured(_level(scores, scale))
 
 
 def overlay(
@@ -65,11 +64,12 @@ def overlay(
     are drawn around the outlines of what they hold. Outside `inside` bool [H, W] there is no heat, and all is dark.
     """
     grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float32)[..., None]
+    level = _level(scores, scale)
     # Raised at the low end so that scores between typical and threshold still tint the image.
-    blend = (_level(scores, scale) ** 0.75 * STRONGEST_BLEND)[..., None]
+    blend = (level**0.75 * STRONGEST_BLEND)[..., None]
     if inside is not None:
         grey, blend = np.where(inside[..., None], grey, grey * OUTSIDE), blend * inside[..., None]
-    mixed = grey * (1.0 - blend) + heat_map(scores, scale).astype(np.float32) * blend
+    mixed = grey * (1.0 - blend) + _coloured(level) * blend
     picture = mixed.round().astype(np.uint8)
     return frame(picture if predicted is None else outline(picture, predicted, PREDICTED), boxes)
 
@@ -87,12 +87,24 @@ def outline(
     """
     if width is None:
         width = _outline_width(image)
-    grown = Image.fromarray(mask.astype(np.uint8) * 255)
-    for _ in range(width):  # one wide filter gives the same, in time that grows with the square of its width
-        grown = grown.filter(ImageFilter.MaxFilter(3))
     result: NDArray[np.uint8] = np.array(image)
-    result[(np.asarray(grown) > 0) & ~mask] = colour
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if len(rows):
+        part = tuple(slice(max(0, int(at[0]) - width), int(at[-1]) + width + 1) for at in (rows, columns))
+        inner = mask[part]
+        result[part][_grown(_grown(inner, width).T, width).T & ~inner] = colour
     return result
+
+
+def _grown(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Which pixels have one of `mask` [h, w] above or below them, at most `width` away, or are one."""
+    height = len(mask)
+    sums = np.zeros((height + 1, mask.shape[1]), np.int32)
+    mask.cumsum(0, out=sums[1:])
+    at = np.arange(height)
+    last, first = np.minimum(at + width + 1, height), np.maximum(at - width, 0)
+    grown: NDArray[np.bool_] = sums[last] != sums[first]
+    return grown
 
 
 def frame(image: NDArray[np.uint8], boxes: Iterable[Box]) -> NDArray[np.uint8]:
@@ -134,6 +146,11 @@ def resize_mask(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.b
     picture = Image.fromarray(mask.astype(np.uint8) * 255)
     resized = np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
     return np.asarray(resized > 127, dtype=np.bool_)
+
+
+def _coloured(level: NDArray[np.float32]) -> NDArray[np.uint8]:
+    coloured: NDArray[np.uint8] = _TABLE[(level * 255).round().astype(np.uint8)]
+    return coloured
 
 
 def _level(scores: NDArray[np.floating], scale: Scale) -> NDArray[np.float32]:
