@@ -101,3 +101,23 @@ def test_fingerprints_tell_sets_apart(tmp_path: Path) -> None:
     before = ImageSource([path], None).fingerprint()
     os.utime(path, (1, 1))
     assert ImageSource([path], None).fingerprint() != before
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("size", "target"),
+    [((50, 1), (20, 1)), ((50, 1), (70, 3)), ((1, 50), (1, 20)), ((1, 1), (4, 5))],
+)
+def test_images_one_pixel_wide_are_resized_as_wider_ones(
+    size: tuple[int, int], target: tuple[int, int], dtype: torch.dtype
+) -> None:
+    images = (255 * torch.rand(2, 3, *size)).to(dtype)
+    wide = images.repeat(1, 1, 5 if size[0] == 1 else 1, 5 if size[1] == 1 else 1)
+    across = tuple(5 if length == 1 else out for length, out in zip(size, target, strict=True))
+    expected = resize(wide, across)[:, :, : 1 if size[0] == 1 else None, : 1 if size[1] == 1 else None]
+    found = resize(images, target)
+    assert found.shape[2:] == target
+    # what is constant along an axis stays so; the order of sums may differ
+    torch.testing.assert_close(
+        found, expected.expand(-1, -1, *target), rtol=1e-5, atol=0 if dtype == torch.uint8 else 1e-4
+    )

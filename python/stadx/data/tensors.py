@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ class Within(NamedTuple):
 
 
 ImageSize = int | tuple[int, int] | Within | None
+_ANTIALIASED: Any = {"mode": "bilinear", "antialias": True, "align_corners": False}
 
 
 def resized(height: int, width: int, size: ImageSize) -> tuple[int, int]:
@@ -45,7 +46,9 @@ def resize(images: Tensor, size: ImageSize) -> Tensor:
         return resize(images.float(), size).round().clamp(0, 255).to(torch.uint8)
     if images.dtype in (torch.float16, torch.bfloat16) and images.device.type == "cpu":  # nor these on it
         images = images.float()
-    return F.interpolate(images, target, mode="bilinear", antialias=True, align_corners=False)
+    if 1 in (images.shape[3], target[1]):  # PyTorch 2.13 misreads the memory of images one pixel wide, not high
+        return F.interpolate(images.mT.contiguous(), target[::-1], **_ANTIALIASED).mT
+    return F.interpolate(images, target, **_ANTIALIASED)
 
 
 def resize_maps(maps: Tensor, height: int, width: int) -> Tensor:
