@@ -76,7 +76,7 @@ class TestScoring:
         looked_at = None if inside is None else nearest(torch.from_numpy(inside)[None], anomaly_map.shape)
         score = float(image_scores(torch.from_numpy(anomaly_map)[None], top_share_of(detector), looked_at))
         ignored = None if counts.all() else ~counts
-        found = TestScore(item.path, item.defect, score, within, anomaly_map, mask, marked, ignored, item.mask)
+        found = TestScore(item.path, item.defect, score, within, anomaly_map, mask, marked, ignored, item.mask, size)
         return Outcome(found, doubts)
 
 
