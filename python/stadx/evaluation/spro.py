@@ -21,6 +21,9 @@ from stadx.metrics import SPRO_LIMITS, Regions, auroc, evaluate_maps
 
 from .scored_images import TestScore, has_both_kinds_of_pixels
 
+SPRO_LIMIT = 0.05
+"""Of false-positive rates the one up to which the figure that sums all up is taken."""
+
 Image: TypeAlias = tuple[NDArray[Any], RegionsOfImage, str]
 
 
@@ -193,7 +196,7 @@ def evaluate_spro(
         metrics = evaluate_maps(source, fpr_limit=max(limits), progress=_of(kind, progress))
         highest, anomalous = np.array(source.highest), np.array(source.anomalous)
         good = int((~anomalous).sum())
-        first = 0.05 if 0.05 in limits else limits[0]
+        first = SPRO_LIMIT if SPRO_LIMIT in limits else limits[0]
         areas, names = metrics.region_au_spro(first), np.array(source.defects)
         types[kind] = TypeResult(
             images=int(anomalous.sum()),
