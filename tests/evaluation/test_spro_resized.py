@@ -145,3 +145,15 @@ def test_a_type_whose_regions_are_too_thin_is_named_and_its_images_stay_anomalou
     assert result is not None and list(result.types) == ["logical_anomalies"]
     assert result.types["logical_anomalies"].images == 2 and result.types["logical_anomalies"].regions < 6
     assert "AU-sPRO of structural_anomalies is undefined: no pixel" in result.notes[-1]
+
+
+@pytest.mark.parametrize(("at", "size"), [("original", (HEIGHT, WIDTH)), ("model", (6, 9))])
+def test_the_threshold_of_the_validation_maps_is_of_what_is_looked_at(
+    at: At, size: tuple[int, int], loco: Path
+) -> None:
+    category = open_category(loco)
+    found = evaluate(Looking(size), category, at=at, roi=Roi(LEFT)).f1_validation
+    images = [torch.from_numpy(read_image(path)).permute(2, 0, 1)[None] for path in category.validation]
+    images = [resize(image, size) for image in images] if at == "model" else images
+    values = np.concatenate([Looking().score(x)[0].numpy()[by_nearest(LEFT, size)] for x in images]).astype(np.float64)
+    assert found is not None and found.threshold == pytest.approx(values.mean() + 3 * values.std(), rel=1e-6)

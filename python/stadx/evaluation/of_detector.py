@@ -197,8 +197,8 @@ def evaluate(
 
     threshold, image_threshold = float(detector.threshold_), float(detector.image_threshold(stride))
     validation = None
-    if category.validation and roi is None:
-        maps = each(MapScoring(stride, at), category.validation)
+    if category.validation:
+        maps = each(MapScoring(stride, at, roi), category.validation)
         validation = validation_threshold(_told(maps, len(category.validation), progress))
     return Evaluation(
         name=category.name,
