@@ -81,8 +81,6 @@ def test_the_command_and_a_detector_say_the_same(loco: Path, maps: Path, tmp_pat
     of_detector = evaluate(Brightness(), open_category(loco)).spro
     assert of_detector is not None
     assert of_detector.mean[0.05] == pytest.approx(written["au_spro"]["0.05"], abs=1e-6)
-    resized = evaluate(Brightness(), open_category(loco), at=9)
-    assert resized.spro is None and "AU-sPRO is of whole images at their own size alone." in resized.notes
     limited = run("evaluate-maps", maps, loco, "--spro", loco / "defects_config.json", "--limits", "0.05")
     assert limited.exit_code == 0 and "AU-sPRO@0.05" in limited.stdout and "@0.1" not in limited.stdout
 

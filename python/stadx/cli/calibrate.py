@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import BAD_INPUT, ShownProgress, check_outputs, fail, listing, say, show, write_json
+from .console import BAD_INPUT, ShownProgress, check_not_read, fail, listing, say, show, write_json
 from .opening import apply_region, open_model
 from .options import (
     ModelFile,
@@ -25,6 +25,7 @@ from .options import (
 )
 from .setting_options import built
 from .tables import calibration_table
+from .validation import by_validation
 
 if TYPE_CHECKING:
     from stadx.evaluation.calibration_curve import Goal
@@ -44,6 +45,20 @@ def calibrate(
         images_option("Good images that the model did not learn from: a file, a folder or, in quotes, a pattern"),
     ] = None,
     defects: Annotated[list[str] | None, images_option("Images with defects, likewise; masks are not needed")] = None,
+    from_validation: Annotated[
+        bool,
+        typer.Option(
+            "--from-validation",
+            help="Set the pixel threshold by --target-fpr and the image threshold by --image-fpr from the good "
+            "validation images of DATA, as MVTec AD 2 and MVTec LOCO AD have them; no defects are needed.",
+        ),
+    ] = False,
+    target_fpr: Annotated[
+        float | None,
+        share_option(
+            "For --from-validation: flag at most this share of the pixels of the validation images.", "the model's own"
+        ),
+    ] = None,
     recall: Annotated[
         float | None,
         share_option(
@@ -52,7 +67,11 @@ def calibrate(
         ),
     ] = None,
     image_fpr: Annotated[
-        float | None, share_option("Flag at most this share of the good images, and find as many defects as possible.")
+        float | None,
+        share_option(
+            "Flag at most this share of the good images, and find as many defects as possible; with --from-validation "
+            "the share of the next good images, by default the model's own."
+        ),
     ] = None,
     cost: Annotated[
         str | None,
@@ -73,16 +92,28 @@ def calibrate(
 ) -> None:
     """Set a model's image threshold by known good and known defective images; nothing is trained on them.
 
+    With --from-validation both thresholds, by the good validation images of a set: stadx calibrate can.safetensors
+    mvtec_ad_2/can --from-validation --out line.safetensors.
+
     Predict and evaluate with the same --stride afterwards; --image-fpr there goes back to the share of good images.
     """
     from stadx.core.files import is_written_through
     from stadx.core.version import versions
 
+    if from_validation:
+        others = {"good": good, "defects": defects, "recall": recall, "cost": cost, "defect_rate": defect_rate}
+        for name, value in {**others, "plot": plot, "stride": stride}.items():
+            if value is not None:
+                raise refused(name, "means nothing with --from-validation; leave it out")
+        by_validation(model, data, out, target_fpr, image_fpr, json_file, roi, device)
+        return
+    if target_fpr is not None:
+        raise refused("target_fpr", "is for --from-validation; stadx predict has it for the training images")
     goal = _goal(recall, image_fpr, cost, defect_rate)
     with listing():
         images = _images(data, good or (), defects or ())
     plot = out.with_name(f"{out.stem}-calibration.png") if plot is None and not is_written_through(out) else plot
-    _check_outputs(model, [path for paths in images.values() for path in paths], out, plot, json_file)
+    check_not_read(model, [path for paths in images.values() for path in paths], out, plot, json_file)
     from stadx.data.pages import entry_of
     from stadx.evaluation.calibration import choose_threshold
     from stadx.evaluation.image_scores import score_files
@@ -199,16 +230,3 @@ def _images(data: Path | None, good: Sequence[str], defects: Sequence[str]) -> d
             "narrower"
         )
     return images
-
-
-def _check_outputs(model: Path, images: Sequence[Path], *outputs: Path | None) -> None:
-    """Raise `OutputError` if a file could not be written, or would replace one that is read, or another of these."""
-    from stadx.core.errors import OutputError
-    from stadx.core.files import is_written_through
-
-    check_outputs(*outputs)
-    taken = {path.resolve() for path in images}
-    for file in (file for file in outputs if file is not None and not is_written_through(file)):
-        if file.resolve() in taken:
-            raise OutputError(f"{file}: is a file that is read, or written already; choose another name")
-        taken |= {file.resolve(), model.resolve()}

@@ -10,7 +10,7 @@ import re
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -86,6 +86,19 @@ def check_outputs(*files: Path | None) -> None:
     for file in files:
         if file is not None:
             check_writable(file)
+
+
+def check_not_read(model: Path, images: Sequence[Path], *outputs: Path | None) -> None:
+    """Raise `OutputError` if a file could not be written, or would replace one that is read, or another of these."""
+    from stadx.core.errors import OutputError
+    from stadx.core.files import is_written_through
+
+    check_outputs(*outputs)
+    taken = {path.resolve() for path in images}
+    for file in (file for file in outputs if file is not None and not is_written_through(file)):
+        if file.resolve() in taken:
+            raise OutputError(f"{file}: is a file that is read, or written already; choose another name")
+        taken |= {file.resolve(), model.resolve()}
 
 
 def write_json(file: Path, content: Any, indent: int = 2) -> None:

@@ -50,8 +50,9 @@ def check(
     for category in categories:
         for severity, message, _ in category.findings:
             typer.echo(printable(f"{severity}: {message}"))
+        validation = f"{category.validation} to validate, " if category.validation else ""
         say(
-            f"{category.name}: {category.train} images to train on, {category.test_good} good and "
+            f"{category.name}: {category.train} images to train on, {validation}{category.test_good} good and "
             f"{category.test_defect} with defects to test; {_plural(category.count('error'), 'error')}, "
             f"{_plural(category.count('warning'), 'warning')}."
         )

@@ -52,7 +52,7 @@ class CheckedCategory:
 
     Attributes:
         name: of the folder.
-        train, test_good, test_defect: counts of the images listed.
+        train, test_good, test_defect, validation: counts of the images listed.
         findings: errors and warnings, in the order they were met.
         depth: the kinds of values that the images have, and the range of those to train on; "" if none can be read.
     """
@@ -63,6 +63,7 @@ class CheckedCategory:
     test_defect: int = 0
     findings: list[Finding] = field(default_factory=list)
     depth: str = field(default="", compare=False)
+    validation: int = 0
 
     def error(self, message: str, *files: Path) -> None:
         """Note what makes results wrong or impossible."""
@@ -81,11 +82,11 @@ def check_set(path: str | os.PathLike[str], *, progress: Progress = silent) -> l
     """Read every image and mask of a category, of a folder of such, or of a folder of good images.
 
     Errors: files that cannot be read, defect images without a mask and masks without an image, masks of another size
-    or without a defect, the same picture in train and test or as good and as defect, files that a list of the set
-    names and that are not there, regions that a set's config does not have. Warnings: the same picture twice, images
-    of several sizes or depths, values beyond the range of the training images, alpha channels that are 0 everywhere,
-    files with several pages, files that are left out, masks that are nearly two-valued, inverted or white all over,
-    no masks, fewer than 10 good images, nothing to train on or to test.
+    or without a defect, the same picture in two of train, validation and test or as good and as defect, files that a
+    list of the set names and that are not there, regions that a set's config does not have. Warnings: the same picture
+    twice, images of several sizes or depths, values beyond the range of the training images, alpha channels that are 0
+    everywhere, files with several pages, files that are left out, masks that are nearly two-valued, inverted or white
+    all over, no masks, fewer than 10 good images, nothing to train on or to test.
 
     Args:
         path: the folder, in any of the layouts of `stadx.data.layouts`.
@@ -110,13 +111,14 @@ def check_listing(listing: Listing | Callable[[], Listing], *, progress: Progres
     category = found.category
     good = sum(image.is_good for image in category.test)
     checked = CheckedCategory(category.name, len(category.train), good, len(category.test) - good)
+    checked.validation = len(category.validation)
     for message in found.errors:
         checked.error(message)
     for message in [*found.warnings, *left_out_in_one(caught)]:
         checked.warning(message)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        _check_images(checked, category.train, category.test, _config_of(checked, category), progress)
+        _check_images(checked, category, _config_of(checked, category), progress)
     for message in left_out_in_one(caught):
         checked.warning(message)
     return checked
@@ -144,10 +146,10 @@ class _Seen(NamedTuple):
     defect: str
 
 
-def _check_images(
-    checked: CheckedCategory, train: Sequence[Path], test: Sequence[TestImage], config: _Config, progress: Progress
-) -> None:
-    items = [*(("train", TestImage(path, None, GOOD)) for path in train), *(("test", image) for image in test)]
+def _check_images(checked: CheckedCategory, category: Category, config: _Config, progress: Progress) -> None:
+    good = {"train": category.train, "validation": category.validation}
+    items = [(part, TestImage(path, None, GOOD)) for part, paths in good.items() for path in paths]
+    items += [("test", image) for image in category.test]
     sizes: Counter[tuple[int, int]] = Counter()
     seen: dict[bytes, _Seen] = {}
     depths, learned = Depths(), Depths()
@@ -162,7 +164,7 @@ def _check_images(
             depths.add(found)
             if part == "train":
                 learned.add(found)
-            else:
+            elif part == "test":
                 ends[image.path] = found._replace(values=np.stack([pixels.min((0, 1)), pixels.max((0, 1))]))
             height, width = pixels.shape[:2]
             sizes[width, height] += 1
@@ -190,8 +192,8 @@ def _check_images(
         value_range = (learned if learned.kinds else depths).range()
         checked.depth = f"{', '.join(depths.kinds)}, values from {value_range}"
         _check_range(checked, value_range, ends)
-    if 0 < len(train) < _FEW:
-        checked.warning(f"{checked.name}: has few images to train on ({len(train)}); give {_FEW} or more")
+    if 0 < checked.train < _FEW:
+        checked.warning(f"{checked.name}: has few images to train on ({checked.train}); give {_FEW} or more")
 
 
 def _read(path: Path, odd: dict[str, list[Path]]) -> Pixels:
@@ -227,7 +229,8 @@ def _report_twice(checked: CheckedCategory, first: _Seen, again: _Seen) -> None:
     same = f"{again.path}: is the same picture, pixel by pixel, as {first.path}"
     files = again.path, first.path
     if first.part != again.part:
-        checked.error(f"{same}, which is trained on: results would be too good; remove one of them", *files)
+        why = "is trained on" if first.part == "train" else "is a validation image"
+        checked.error(f"{same}, which {why}: results would be too good; remove one of them", *files)
     elif first.defect != again.defect:
         checked.error(f"{same}, which is {first.defect!r} and not {again.defect!r}; remove the wrong one", *files)
     else:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from stadx.core.errors import DataError
 
@@ -22,6 +23,7 @@ from .decode import decode_image, open_file
 from .map_reading import read_scores
 from .maps import MapSet
 from .masks import BoolArray, check_size, region_files
+from .roi import nearest
 
 CONFIG = "defects_config.json"
 
@@ -40,25 +42,32 @@ class Saturation:
     threshold: float
     relative: bool
 
-    def area(self, pixels: int) -> float:
-        """Of a region of so many pixels, as the set's authors have it: whole pixels, 1 at least, at most all."""
-        return float(min(max(math.floor(self.threshold * pixels) if self.relative else self.threshold, 1), pixels))
+    def area(self, pixels: int, scale: float = 1.0) -> float:
+        """Of a region of so many pixels, as the set's authors have it: whole pixels, 1 at least, at most all.
+
+        A share is of the pixels that are given. Pixels of the config become `scale` times as many, which need not be
+        whole: how many of the measured size one of the masks' size is.
+        """
+        wanted = math.floor(self.threshold * pixels) if self.relative else self.threshold * scale
+        return float(min(max(wanted, 1), pixels))
 
 
 class RegionsOfImage(NamedTuple):
     """The regions of one image.
 
     Attributes:
-        masks: bool [H, W] each.
+        masks: bool [H, W] each, or [1, n] of the pixels that count.
         saturation: the area with which each counts as found, in pixels.
         defects: the kind of each.
         clipped: how many have a saturation threshold above their area.
+        gone: how many more there are of which no pixel is left at the measured size, or counts.
     """
 
     masks: list[BoolArray]
     saturation: list[float]
     defects: list[str]
     clipped: int
+    gone: int = 0
 
 
 Config = Mapping[int, Saturation]
@@ -98,16 +107,32 @@ def _entry(entry: Any, where: str) -> tuple[int, Saturation]:
 
 
 def read_regions(
-    folder: Path, shape_hw: tuple[int, int], image_path: Path, config: Config, config_path: Path
+    folder: Path,
+    shape_hw: tuple[int, int],
+    image_path: Path,
+    config: Config,
+    config_path: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    counts: BoolArray | None = None,
 ) -> RegionsOfImage:
     """The regions in a folder of PNG files, in natural order.
+
+    Args:
+        folder: the files, each of one region.
+        shape_hw: height and width of the image.
+        image_path: what errors call it.
+        config, config_path: when regions count as found.
+        size: height and width to resize the regions to, by nearest neighbour; None: as they are.
+        counts: which pixels of that size count, bool [H, W]: those of a region, in one row; None: all.
 
     Raises:
         DataError: naming a file of another size than `shape_hw`, the image's; with no pixel, with several values, or
             with one that the config does not have.
     """
     found = RegionsOfImage([], [], [], 0)
-    clipped = 0
+    clipped = gone = 0
+    scale = 1.0 if size is None else math.prod(size) / math.prod(shape_hw)
     for path in region_files(folder):
         values = np.asarray(decode_image(path))
         if values.ndim != 2:
@@ -121,12 +146,18 @@ def read_regions(
             raise DataError(f"{path}: has the values {kinds}; a file is one region with one value: split it")
         if kinds[0] not in config:
             raise DataError(f"{path}: has the value {kinds[0]}, which no entry of {config_path} has; add one")
+        if size is not None:
+            mask = nearest(torch.from_numpy(mask), size).numpy()
+        mask = mask if counts is None else mask[counts][None]
         saturation, area = config[kinds[0]], int(np.count_nonzero(mask))
+        if not area:
+            gone += 1
+            continue
         found.masks.append(mask)
-        found.saturation.append(saturation.area(area))
+        found.saturation.append(saturation.area(area, scale))
         found.defects.append(saturation.defect)
-        clipped += not saturation.relative and saturation.threshold > area
-    return found._replace(clipped=clipped)
+        clipped += not saturation.relative and saturation.threshold * scale > area
+    return found._replace(clipped=clipped, gone=gone)
 
 
 @dataclass(frozen=True)

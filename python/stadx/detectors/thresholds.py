@@ -116,21 +116,21 @@ class HeldOutScores(NamedTuple):
         return cls(*levels, strided_image_scores(maps, stride, top_share, insides))
 
 
-def joined_scores(first: HeldOutScores, second: HeldOutScores) -> HeldOutScores:
-    """The scores of two sets of images together, of one scale; every image counts as many pixels as any other.
+def joined_scores(*parts: HeldOutScores) -> HeldOutScores:
+    """The scores of several sets of images together, of one scale; every image counts as many pixels as any other.
 
     Of a threshold between two levels the higher share is taken, so that none is promised that does not hold.
     """
-    scores = np.unique(np.concatenate([first.scores, second.scores]))[::-1].copy()
+    scores = np.unique(np.concatenate([part.scores for part in parts]))[::-1].copy()
     if len(scores) > _LEVELS:
         scores = scores[np.unique(np.geomspace(1, len(scores), _LEVELS).astype(np.int64)) - 1]
     shares = []
-    for part in (first, second):
+    for part in parts:
         level = np.searchsorted(-part.scores, -scores)  # the highest that is not above
         shares.append(np.append(part.fprs, np.float32(1))[level].astype(np.float64))
-    images = [part.image_scores.shape[1] for part in (first, second)]
+    images = [part.image_scores.shape[1] for part in parts]
     fprs = np.average(shares, axis=0, weights=images).astype(np.float32)
-    return HeldOutScores(fprs, scores, np.concatenate([first.image_scores, second.image_scores], axis=1))
+    return HeldOutScores(fprs, scores, np.concatenate([part.image_scores for part in parts], axis=1))
 
 
 def threshold_at(target_fpr: float, fprs: NDArray[np.float32], scores: NDArray[np.float32]) -> float:

@@ -62,7 +62,7 @@ def _fixed(images: Sequence[TestScore], threshold: float, flagged: NDArray[np.bo
 
 
 def validation_threshold(maps: Iterable[NDArray[np.float32]]) -> float:
-    """Mean and three standard deviations of all scores of good validation images, maps [H, W] read once each."""
+    """Mean and three standard deviations of all scores of good validation images, maps of any shapes read once each."""
     count, mean, squares = 0, 0.0, 0.0
     for scores in maps:  # centred, image by image: sums of squares would cancel
         values = scores.astype(np.float64)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -12,8 +11,8 @@ import torch
 from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
-from stadx.data.roi import Roi
-from stadx.data.strips import open_rows
+from stadx.data.roi import Roi, nearest
+from stadx.data.strips import RowReader, open_rows
 from stadx.data.tensors import ImageSize
 from stadx.data.value_range import read_in_range
 from stadx.metrics.image_score import HighestValues
@@ -71,19 +70,40 @@ def score_files(
 
 
 def _score_file(detector: ImageScorer, path: Path, stride: int, roi: Roi | None) -> float:
-    huge = open_rows(path, range_of(detector)) if detector.image_size is None else None
-    if huge is None:
-        pixels = torch.from_numpy(read_in_range(path, range_of(detector))).permute(2, 0, 1).unsqueeze(0)
-        inside = None if roi is None else roi.of(path, (pixels.shape[2], pixels.shape[3]))
-        whole = detector.score(pixels, stride=stride, **roi_argument(inside))
-        bands: Iterable[torch.Tensor] = [whole]
-        count = whole.numel() if inside is None else int(inside.sum())
-    else:
-        bands = detector.score_bands(huge, stride=stride, **roi_argument(mask_for_strips(roi, path)))
-        count = pixels_of_strips(huge, roi, path)
+    count, parts = scores_looked_at(detector, path, stride, roi)
     highest = HighestValues(count, top_share_of(detector))
-    with contextlib.nullcontext() if huge is None else huge:
-        for band in bands:
-            check_finite(band.float().cpu().numpy(), path)
-            highest.add(band.cpu())
+    for part in parts:
+        highest.add(part)
     return highest.score()
+
+
+def scores_looked_at(
+    detector: ImageScorer, path: Path, stride: int, roi: Roi | None
+) -> tuple[int, Iterator[torch.Tensor]]:
+    """How many pixels of an image file are looked at, and their scores, part by part, of any shapes, on the CPU.
+
+    Raises:
+        DataError: if the image cannot be read; also while the parts come, naming a score that is no finite number.
+    """
+    huge = open_rows(path, range_of(detector)) if detector.image_size is None else None
+    if huge is not None:
+        return pixels_of_strips(huge, roi, path), _by_bands(detector, huge, path, stride, roi)
+    pixels = torch.from_numpy(read_in_range(path, range_of(detector))).permute(2, 0, 1).unsqueeze(0)
+    inside = None if roi is None else roi.of(path, (pixels.shape[2], pixels.shape[3]))
+    whole = detector.score(pixels, stride=stride, **roi_argument(inside))[0].float().cpu()
+    check_finite(whole.numpy(), path)
+    looked_at = whole if inside is None else whole[torch.from_numpy(inside)]
+    return looked_at.numel(), iter([looked_at])
+
+
+def _by_bands(
+    detector: ImageScorer, image: RowReader, path: Path, stride: int, roi: Roi | None
+) -> Iterator[torch.Tensor]:
+    mask, size, done = mask_for_strips(roi, path), (image.height, image.width), 0
+    with image:
+        for band in detector.score_bands(image, stride=stride, **roi_argument(mask)):
+            scores = band.float().cpu()
+            check_finite(scores.numpy(), path)
+            rows = slice(done, done + len(scores))
+            done += len(scores)
+            yield scores if mask is None else scores[nearest(torch.from_numpy(mask), size, rows)]

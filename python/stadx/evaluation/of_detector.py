@@ -145,7 +145,7 @@ def evaluate(
 
     The image score is the highest of the map, or the mean of the highest if the detector says so. AU-PRO is exact,
     overall and per defect type (the images of that type and all good ones). A set with validation images also has F1 at
-    mean + 3 σ of their maps, one whose regions are saturated AU-sPRO.
+    mean + 3 σ of their maps, one whose regions are saturated AU-sPRO, whose regions are resized and cut likewise.
 
     Args:
         detector: what scores.
@@ -197,11 +197,9 @@ def evaluate(
 
     threshold, image_threshold = float(detector.threshold_), float(detector.image_threshold(stride))
     validation = None
-    if category.validation and roi is None:
-        maps = each(MapScoring(stride, at), category.validation)
+    if category.validation:
+        maps = each(MapScoring(stride, at, roi), category.validation)
         validation = validation_threshold(_told(maps, len(category.validation), progress))
-    whole = at == "original" and roi is None and ignore_value is None
-    why = [] if category.defects_config is None or whole else ["AU-sPRO is of whole images at their own size alone."]
     return Evaluation(
         name=category.name,
         image_auroc=overall.image_auroc,
@@ -214,7 +212,7 @@ def evaluate(
         image_threshold=image_threshold,
         at=at,
         fpr_limit=fpr_limit,
-        spro=spro_of(images, category.defects_config, progress) if category.defects_config and whole else None,
+        spro=spro_of(images, category.defects_config, progress) if category.defects_config else None,
         f1=f1_of_model(images, threshold, image_threshold),
         f1_validation=None if validation is None else f1_at(images, validation),
         promise=detector.false_alarms(stride).sentence() if hasattr(detector, "false_alarms") else "",
@@ -222,7 +220,6 @@ def evaluate(
         versions=versions(),
         notes=[
             *notes(category.name, images),
-            *why,
             *notes_of(roi, left_out, sum(not item.is_good for item in category.test)),
             *doubts.sentences(),
         ],

@@ -39,6 +39,7 @@ class TestScore:
     marked: bool = True  # whether it is known which of its pixels are defective
     ignored: NDArray[np.bool_] | None = None  # neither defect nor background; None: no pixel
     truth_path: Path | None = None  # of the mask, or the folder of regions
+    file_size: tuple[int, int] | None = None  # height and width of the image's own
 
     @property
     def truth(self) -> NDArray[np.uint8] | NDArray[np.bool_]:
@@ -61,7 +62,7 @@ def measure(images: Sequence[TestScore], fpr_limit: float = FPR_LIMIT) -> tuple[
     scores = np.array([image.score for image in images])
     image_auroc = auroc(scores, labels) if labels.any() and not labels.all() else None
     pixels = None
-    if _has_both_kinds_of_pixels(images):
+    if has_both_kinds_of_pixels(images):
         pixels = pixel_metrics(images)
     pixel_auroc, area = (None, None) if pixels is None else (pixels.auroc, pixels.au_pro(fpr_limit))
     return DefectResult(int(labels.sum()), image_auroc, pixel_auroc, area), pixels
@@ -73,7 +74,8 @@ def pixel_metrics(images: Sequence[TestScore]) -> PixelMetrics:
     return evaluate_maps([(image.map, image.truth) for image in images], ignore_value=ignore)
 
 
-def _has_both_kinds_of_pixels(images: Sequence[TestScore]) -> bool:
+def has_both_kinds_of_pixels(images: Sequence[TestScore]) -> bool:
+    """Whether all images are marked, and there are pixels of defects and of background that count."""
     if not all(image.marked for image in images):
         return False
     return any(image.mask.any() for image in images) and any((image.truth == 0).any() for image in images)
@@ -97,7 +99,7 @@ def notes(name: str, images: Sequence[TestScore]) -> list[str]:
         return found
     if gone := sum(not image.mask.any() for image in defective):
         found.append(f"{gone} of {len(defective)} defect images have masks too thin for the size they are measured at.")
-    if not _has_both_kinds_of_pixels(images):
+    if not has_both_kinds_of_pixels(images):
         found.append(
             f"The masks of {name} leave no defect or no background pixel, so pixel AUROC and AU-PRO are undefined."
         )

@@ -19,7 +19,7 @@ from stadx.metrics import auroc
 from stadx.metrics.image_score import image_scores
 
 from .looked_at import truth_of_image
-from .measured_detector import At, MeasuredDetector, map_of, map_of_file, range_of, top_share_of
+from .measured_detector import At, MeasuredDetector, map_of, range_of, top_share_of
 from .scored_images import TestScore
 
 Item = TypeVar("Item")
@@ -76,16 +76,23 @@ class TestScoring:
         looked_at = None if inside is None else nearest(torch.from_numpy(inside)[None], anomaly_map.shape)
         score = float(image_scores(torch.from_numpy(anomaly_map)[None], top_share_of(detector), looked_at))
         ignored = None if counts.all() else ~counts
-        found = TestScore(item.path, item.defect, score, within, anomaly_map, mask, marked, ignored, item.mask)
+        found = TestScore(item.path, item.defect, score, within, anomaly_map, mask, marked, ignored, item.mask, size)
         return Outcome(found, doubts)
 
 
 @dataclass(frozen=True)
 class MapScoring:
-    """The map of an image file, float32 [H, W]."""
+    """The map of an image file, float32 [H, W], or [n] of the pixels that are looked at."""
 
     stride: int
     at: At
+    roi: Roi | None = None
 
     def __call__(self, detector: MeasuredDetector, path: Path) -> NDArray[np.float32]:
-        return map_of_file(detector, path, self.stride, self.at)
+        pixels = read_in_range(path, range_of(detector))
+        inside = None if self.roi is None else self.roi.of(path, pixels.shape[:2])
+        anomaly_map = map_of(detector, pixels, path, self.stride, self.at, inside)
+        if inside is None:
+            return anomaly_map
+        looked_at: NDArray[np.float32] = anomaly_map[nearest(torch.from_numpy(inside), anomaly_map.shape).numpy()]
+        return looked_at

@@ -19,7 +19,10 @@ from stadx.data.maps import open_map_set
 from stadx.data.region_files import Config, RegionMaps, RegionsOfImage, read_config, read_regions
 from stadx.metrics import SPRO_LIMITS, Regions, auroc, evaluate_maps
 
-from .scored_images import TestScore
+from .scored_images import TestScore, has_both_kinds_of_pixels
+
+SPRO_LIMIT = 0.05
+"""Of false-positive rates the one up to which the figure that sums all up is taken."""
 
 Image: TypeAlias = tuple[NDArray[Any], RegionsOfImage, str]
 
@@ -58,11 +61,13 @@ class SproEvaluation:
         types: by the folders of the images.
         good_images: how many there are.
         clipped: regions whose saturation threshold is above their area, which was taken instead.
+        gone: regions of which no pixel is left at the measured size, or looked at; they are left out.
     """
 
     types: dict[str, TypeResult]
     good_images: int
     clipped: int
+    gone: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -84,6 +89,7 @@ class SproEvaluation:
             "image_auroc": self.mean_image_auroc,
             "good_images": self.good_images,
             "clipped": self.clipped,
+            "gone": self.gone,
             "types": {
                 name: {**vars(result), "au_spro": _by_text(result.au_spro)} for name, result in self.types.items()
             },
@@ -125,16 +131,23 @@ def evaluate_spro_files(
 
 
 def spro_of(images: Sequence[TestScore], config: Path, progress: Progress = silent) -> SproEvaluation | None:
-    """AU-sPRO of scored test images, whose regions lie in `truth_path`; None where there are no anomalies."""
+    """AU-sPRO of scored test images, whose regions lie in `truth_path`, at the maps' size, of the pixels that count.
+
+    None where no type of anomaly has a pixel of a region and one of background; a note names types that do not.
+    """
     settings = read_config(config)
-    kinds = list(dict.fromkeys(image.defect for image in images if not image.is_good))
+    sources = {
+        kind: [image for image in images if image.is_good or image.defect == kind]
+        for kind in dict.fromkeys(image.defect for image in images if not image.is_good)
+    }
+    kinds = [kind for kind, those in sources.items() if has_both_kinds_of_pixels(those)]
     if not kinds:
         return None
-    return evaluate_spro(
-        lambda kind: _Scored([x for x in images if x.is_good or x.defect == kind], settings, config),
-        kinds,
-        progress=progress,
-    )
+    found = evaluate_spro(lambda kind: _Scored(sources[kind], settings, config), kinds, progress=progress)
+    if undefined := [kind for kind in sources if kind not in kinds]:
+        why = f"AU-sPRO of {', '.join(undefined)} is undefined: no pixel of a region is left, or none of background."
+        found.notes.append(why)
+    return found
 
 
 class _Scored:
@@ -148,8 +161,17 @@ class _Scored:
         for image in self._images:
             regions = RegionsOfImage([], [], [], 0)
             if image.truth_path is not None:
-                regions = read_regions(image.truth_path, image.map.shape, image.path, self._config, self._path)
-            yield image.map, regions, image.defect
+                regions = read_regions(
+                    image.truth_path,
+                    image.file_size or image.map.shape,
+                    image.path,
+                    self._config,
+                    self._path,
+                    size=image.map.shape,
+                    counts=None if image.ignored is None else ~image.ignored,
+                )
+            scores = image.counted[0]
+            yield scores if image.ignored is None else scores[None], regions, image.defect
 
 
 def evaluate_spro(
@@ -168,13 +190,13 @@ def evaluate_spro(
         progress: told of every image read.
     """
     types: dict[str, TypeResult] = {}
-    clipped = good = 0
+    clipped = gone = good = 0
     for kind in kinds:
         source = _Source(images(kind))
         metrics = evaluate_maps(source, fpr_limit=max(limits), progress=_of(kind, progress))
         highest, anomalous = np.array(source.highest), np.array(source.anomalous)
         good = int((~anomalous).sum())
-        first = 0.05 if 0.05 in limits else limits[0]
+        first = SPRO_LIMIT if SPRO_LIMIT in limits else limits[0]
         areas, names = metrics.region_au_spro(first), np.array(source.defects)
         types[kind] = TypeResult(
             images=int(anomalous.sum()),
@@ -184,12 +206,15 @@ def evaluate_spro(
             per_defect={name: float(areas[names == name].mean()) for name in dict.fromkeys(source.defects)},
         )
         clipped += source.clipped
+        gone += source.gone
     if not types:
         raise DataError("there are no images with anomalies, so AU-sPRO is undefined; give maps of some")
     notes = [] if len(types) > 1 else [f"There is one type of anomaly alone ({next(iter(types))}): the mean is of it."]
     if clipped:
         notes.append(f"{clipped} regions have a saturation threshold above their area; their area was taken.")
-    return SproEvaluation(types, good, clipped, notes)
+    if gone:
+        notes.append(f"{gone} regions have no pixel left where and at the size they are measured; they are left out.")
+    return SproEvaluation(types, good, clipped, gone, notes)
 
 
 class _Source:
@@ -205,12 +230,13 @@ class _Source:
         self.highest: list[float] = []
         self.anomalous: list[bool] = []
         self.defects: list[str] = []
-        self.clipped = 0
+        self.clipped = self.gone = 0
         for scores, regions, kind in self._images:
             self.highest.append(float(scores.max()))
-            self.anomalous.append(bool(regions.masks))
+            self.anomalous.append(bool(regions.masks or regions.gone))
             self.defects += regions.defects
             self.clipped += regions.clipped
+            self.gone += regions.gone
             yield scores, Regions(regions.masks, regions.saturation), kind if regions.masks else GOOD
 
 

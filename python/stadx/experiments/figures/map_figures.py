@@ -160,7 +160,7 @@ def _of_category(
     if not sized:
         raise DataError(f"{folder}: has no defects to show")
     chosen = choose(sized)
-    shown = replace(category, test=[image for _, image in chosen])
+    shown = replace(category, test=[image for _, image in chosen], validation=(), defects_config=None)
     shots: list[Shot] = []
     for system in systems:
 

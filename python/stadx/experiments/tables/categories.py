@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from stadx.core.files import file_hash
 from stadx.core.progress import Progress
 from stadx.core.version import versions
 from stadx.data.layouts import categories, open_category, training_images
+from stadx.data.masks import region_files
 from stadx.data.source import ImageSource, fingerprint
 from stadx.detectors.baselines import METHODS, Baseline, DescriptorBaseline
 from stadx.detectors.student_teacher.calibration import calibrate, unseen_errors
@@ -24,6 +26,7 @@ from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.division import Division
 from stadx.evaluation.measured_detector import MeasuredDetector
 from stadx.evaluation.of_detector import evaluate
+from stadx.evaluation.spro import SPRO_LIMIT
 from stadx.teachers.teacher_files import shipped_teacher
 
 from ..panels import write_extremes
@@ -82,7 +85,10 @@ def content_hash(folder: Path, progress: Progress) -> str:
     """SHA-256 over names and contents of a category's training and test images and masks."""
     category = open_category(folder)
     masks = [image.mask for image in category.test if image.mask is not None]
-    paths = [*category.train, *(image.path for image in category.test), *masks]
+    files = [file for mask in masks for file in (region_files(mask) if os.path.isdir(mask) else [mask])]
+    paths = [*category.train, *(image.path for image in category.test), *files]
+    if category.defects_config is not None:
+        paths.append(category.defects_config)
     digest = hashlib.sha256()
     for done, path in enumerate(paths, 1):
         try:
@@ -96,12 +102,12 @@ def content_hash(folder: Path, progress: Progress) -> str:
 
 
 def measure_category(request: Request, folder: Path, row: str, column: str, seed: int, progress: Progress) -> float:
-    """AU-PRO of a system on a category; for the first seed also a picture of the defects found worst and best."""
+    """What `metric_of` says, of a system; for the first seed also a picture of the defects found worst and best."""
 
     def shown(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         progress(f"{request.label(row, column, seed)}: {stage}", done, total, figures)
 
-    images, category = training_images(folder), open_category(folder)
+    images, category = training_images(folder), replace(open_category(folder), validation=())
     if not category.has_defects:  # found out before anything is trained
         raise DataError(f"{folder}: has no defects to measure AU-PRO on")
     detector: MeasuredDetector
@@ -117,7 +123,19 @@ def measure_category(request: Request, folder: Path, row: str, column: str, seed
         raise DataError(f"{folder}: AU-PRO is undefined. {' '.join(evaluation.notes)}")
     if seed == 0:
         write_extremes(picture_file(request, row, column), evaluation)
-    return round(evaluation.au_pro, 6)
+    figure = evaluation.au_pro if evaluation.spro is None else evaluation.spro.mean[SPRO_LIMIT]
+    return round(figure, 6)
+
+
+def metric_of(row: str, folder: Path) -> str:
+    """What is measured of a category, in a sentence; empty for AU-PRO up to 0.3."""
+    category = open_category(folder)
+    if category.defects_config is not None:
+        kinds = " and ".join(kind.replace("_", " ") for kind in category.defects)
+        return f"{row}: AU-sPRO up to {SPRO_LIMIT:g}, the mean of {kinds}, as the set's authors take it."
+    if category.fpr_limit is not None:
+        return f"{row}: AU-PRO up to {category.fpr_limit:g}, as the set's authors take it."
+    return ""
 
 
 def picture_file(request: Request, row: str, column: str) -> Path:

@@ -222,6 +222,7 @@ def _on_categories(table: PublishedTable, request: Request, progress: Progress) 
         [
             departures.of_detectors(request.budget),
             compared_line(request),
+            *filter(None, (categories.metric_of(row, found[row]) for row in hashes)),
             *departures.of_teachers(departures.shipped(scales)),
         ],
         broken,
