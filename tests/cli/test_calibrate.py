@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from commands import stadx
 from PIL import Image
-from small import good_images, teacher_file
+from small import small_model
 
 from stadx import Detector
 from stadx.data.images import write_image
@@ -25,10 +25,7 @@ def brightness(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    detector = Detector((17,), teachers=[teacher_file(folder)], students=1, steps=2, image_size=None, held_out=0.4)
-    detector.fit(good_images(8)).save(folder / "m.safetensors")
-    return folder / "m.safetensors"
+    return small_model(tmp_path_factory.mktemp("model"))
 
 
 def write(folder: Path, *levels: int) -> Path:

@@ -13,7 +13,7 @@ import torch
 from commands import stadx
 from data_sets import draw_ad2, draw_good, draw_kolektor2
 from numpy.typing import NDArray
-from small import good_images, teacher_file
+from small import good_images, small_model
 
 from stadx import DataError, Detector
 from stadx.data import strips
@@ -44,10 +44,7 @@ def brightness(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    detector = Detector((17,), teachers=[teacher_file(folder)], students=1, steps=2, image_size=None, held_out=0.4)
-    detector.fit(good_images(8)).save(folder / "m.safetensors")
-    return folder / "m.safetensors"
+    return small_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stadx import PatchNetwork
+from stadx import Detector, PatchNetwork
 from stadx.core.files import write_model
 from stadx.detectors.student_teacher.calibration import ErrorMaps
 from stadx.detectors.student_teacher.ensemble import Ensemble
@@ -55,6 +55,13 @@ def good_images(count: int = 6, size: tuple[int, int] = (20, 24), seed: int = 0)
     stripes = ((rows + columns + phase) % 6 < 3).float() * 120 + 60
     noise = 8 * torch.randn(count, 3, *size, generator=generator)
     return (stripes[:, None] + noise).clamp(0, 255).to(torch.uint8)
+
+
+def small_model(folder: Path) -> Path:
+    """A model file of one student that learned for two steps, of images at their own size."""
+    detector = Detector((17,), teachers=[teacher_file(folder)], students=1, steps=2, image_size=None, held_out=0.4)
+    detector.fit(good_images(8)).save(folder / "m.safetensors")
+    return folder / "m.safetensors"
 
 
 def error_maps(ensemble: Ensemble, images: Tensor) -> list[ErrorMaps]:
