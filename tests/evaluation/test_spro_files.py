@@ -20,6 +20,7 @@ from stadx.data.layouts import open_category
 from stadx.evaluation.fixed_threshold import f1_at, validation_threshold
 from stadx.evaluation.of_detector import evaluate
 from stadx.evaluation.of_maps import evaluate_map_files
+from stadx.evaluation.report.html import write_report
 from stadx.evaluation.spro import evaluate_spro_files
 from stadx.metrics import au_spro, auroc
 
@@ -78,8 +79,14 @@ def test_the_command_and_a_detector_say_the_same(loco: Path, maps: Path, tmp_pat
     written = json.loads(file.read_text())
     assert list(written["au_spro"]) == ["0.01", "0.05", "0.1", "0.3", "1"]
     assert f"{written['au_spro']['0.05']:.3f}" in result.stdout and "logical_anomalies" in result.stdout
-    of_detector = evaluate(Brightness(), open_category(loco)).spro
+    evaluation = evaluate(Brightness(), open_category(loco))
+    of_detector = evaluation.spro
     assert of_detector is not None
+    write_report(tmp_path / "report.html", [evaluation])
+    page = (tmp_path / "report.html").read_text()
+    row = page[page.index("<td>AU-sPRO@0.05</td>") :].split("</tr>")[0]
+    assert row.count('class="metric"') == 3 and f">{of_detector.mean[0.05]:.3f}</td>" in row
+    assert evaluation.f1 is not None and f"SegF1 {evaluation.f1.seg_f1:.3f}" in page
     assert of_detector.mean[0.05] == pytest.approx(written["au_spro"]["0.05"], abs=1e-6)
     limited = run("evaluate-maps", maps, loco, "--spro", loco / "defects_config.json", "--limits", "0.05")
     assert limited.exit_code == 0 and "AU-sPRO@0.05" in limited.stdout and "@0.1" not in limited.stdout

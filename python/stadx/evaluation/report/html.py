@@ -16,6 +16,7 @@ from PIL import Image
 from stadx.data.value_range import read_shown
 
 from ..of_detector import DefectResult, Evaluation, TestScore
+from ..spro import SproEvaluation
 from .overlay import COLOURS, PREDICTED, TRUTH, Scale, outline, overlay, resize_map, resize_mask, resize_to, scale_for
 from .page import data_uri, settings_list, write_page
 from .plots import image_histogram, pixel_histogram, pro_plot
@@ -49,7 +50,7 @@ def write_report(
         "<h2>Results</h2>",
         _table(evaluations),
         *(_category(evaluation, shown) for evaluation in evaluations),
-        "<footer>Image AUROC ranks images by the maximum of their map, pixel AUROC ranks pixels. AU-PRO is "
+        "<footer>Image AUROC ranks images by their score, pixel AUROC ranks pixels. AU-PRO is "
         "the area under the per-region overlap curve up to the false-positive rate limit, divided by that "
         "limit; it is exact: every distinct score is a threshold.</footer>",
     ]
@@ -92,12 +93,12 @@ def _table(evaluations: Sequence[Evaluation]) -> str:
 
 def _row(kind: str, name: str, count: str, result: DefectResult) -> str:
     cells = [f"<td>{escape(name)}</td><td>{count}</td>"]
-    for value in (result.image_auroc, result.pixel_auroc, result.au_pro):
-        if value is None:
-            cells.append("<td>–</td>")
-        else:
-            cells.append(f'<td class="metric" style="--share:{value:.3f}">{value:.3f}</td>')
+    cells += map(_metric, (result.image_auroc, result.pixel_auroc, result.au_pro))
     return f'<tr class="{kind}">{"".join(cells)}</tr>'
+
+
+def _metric(value: float | None) -> str:
+    return "<td>–</td>" if value is None else f'<td class="metric" style="--share:{value:.3f}">{value:.3f}</td>'
 
 
 def _category(evaluation: Evaluation, shown: int) -> str:
@@ -118,10 +119,26 @@ def _category(evaluation: Evaluation, shown: int) -> str:
             f"<h2>{escape(name)}</h2>",
             f"<p>{escape(evaluation.flagged_sentence())}</p>",
             f"<p>{escape(evaluation.promise)}</p>",
+            *(f"<p>{escape(sentence)}</p>" for sentence in evaluation.f1_sentences()),
+            "" if evaluation.spro is None else _spro(evaluation.spro),
             '<div class="plots">' + cards + "</div>",
             _gallery(evaluation, scale, shown),
             _settings(evaluation),
         ]
+    )
+
+
+def _spro(found: SproEvaluation) -> str:
+    """AU-sPRO by limit, of each type of anomaly and their mean."""
+    columns = {**{name: result.au_spro for name, result in found.types.items()}, "mean": found.mean}
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    rows = (
+        f"<tr><td>AU-sPRO@{limit:g}</td>{''.join(_metric(areas[limit]) for areas in columns.values())}</tr>"
+        for limit in found.mean
+    )
+    return (
+        f'<div class="card scroll"><table><thead><tr><th>metric</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody>'
+        "</table></div>"
     )
 
 
