@@ -31,6 +31,16 @@ inline void check_label_regions(const torch::stable::Tensor& mask, int64_t conne
                   " x ", mask.size(2), " pixels has more than the 2^31 that int32 labels can number");
 }
 
+// From a tensor's first byte to behind its last; negative strides do not occur.
+inline int64_t bytes_between(const torch::stable::Tensor& tensor) {
+  int64_t last = 0;
+  for (int64_t axis = 0; axis < tensor.dim(); ++axis) {
+    if (tensor.size(axis) == 0) return 0;
+    last += (tensor.size(axis) - 1) * tensor.stride(axis);
+  }
+  return (last + 1) * static_cast<int64_t>(tensor.element_size());
+}
+
 // What label_regions_out asks of the labels that it writes.
 inline void check_labels(const torch::stable::Tensor& mask, const torch::stable::Tensor& labels) {
   STD_TORCH_CHECK(labels.scalar_type() == torch::headeronly::ScalarType::Int && labels.is_contiguous() &&
@@ -38,6 +48,10 @@ inline void check_labels(const torch::stable::Tensor& mask, const torch::stable:
                       labels.size(2) == mask.size(2),
                   "label_regions: out must be int32, contiguous, and of the mask's shape");
   STD_TORCH_CHECK(labels.device() == mask.device(), "label_regions: out must be on the mask's device");
+  const auto* read = static_cast<const char*>(mask.const_data_ptr());
+  const auto* written = static_cast<const char*>(labels.const_data_ptr());
+  STD_TORCH_CHECK(read + bytes_between(mask) <= written || written + bytes_between(labels) <= read,
+                  "label_regions: out must not share memory with the mask");
 }
 
 inline void check_defect_pixels(const std::vector<torch::stable::Tensor>& maps,

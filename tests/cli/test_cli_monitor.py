@@ -88,8 +88,8 @@ def test_settings_of_predict_must_be_those(places: dict[str, Path], tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--alpha", "1"), "alpha is 1.0"),
-        (("--defect-rate", "0.5"), "defect_rate is 0.5"),
+        (("--alpha", "1"), "--alpha: alpha is 1.0"),
+        (("--defect-rate", "0.5"), "--defect-rate: defect_rate is 0.5"),
         (("--baseline", "10"), "the first 10 are to compare with"),
         (("--html", "/dev/null/x.html"), "/dev/null/x.html"),
         (("--json", "FOUND/scores.jsonl"), "is a file that is read"),

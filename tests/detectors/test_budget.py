@@ -93,6 +93,24 @@ class Trial(Detector):
         return self
 
 
+@pytest.mark.parametrize("more", [{"students": 1}, {"cross": False, "held_out": 0.1}], ids=str)
+def test_one_image_that_judges_is_enough_for_a_trial(photos: list[Path], more: dict[str, Any]) -> None:
+    asked = settings(photos[0].parent, steps=5, **more)
+    found = plan(asked, photos[:2] if "students" in more else photos[:9], 3600)
+    assert found.steps == 5 and found.seconds > 0
+
+
+@pytest.mark.parametrize("left", ['{"steps": 3', '{"steps": 3, "judges": 5}', "[]"])
+def test_what_another_command_planned_is_planned_anew(photos: list[Path], left: str) -> None:
+    folder, out = photos[0].parent, photos[0].parent / "anew.stadx"
+    Path(f"{out}.part-budget").write_text(left)
+    options = ("--scales", 17, "--students", 2, "--image-size", 40, "--teacher", teacher_file(folder), "--steps", 4)
+    result = stadx("train", folder, "--out", out, *options, "--budget", "1h")
+    assert result.exit_code == 0, result.output
+    assert "Budget: 4 steps of each scale" in result.output
+    assert Detector.load(out).steps == 4
+
+
 @pytest.mark.parametrize("text", ["5", "0min", "five minutes", "-3s"])
 def test_what_is_no_time(photos: list[Path], text: str) -> None:
     result = stadx("train", photos[0].parent, "--out", photos[0].parent / "m.stadx", f"--budget={text}")

@@ -192,6 +192,23 @@ def test_labels_that_do_not_fit_are_named(out: torch.Tensor) -> None:
         ops.label_regions(torch.ones(2, 9, 11, dtype=torch.bool), out=out)
 
 
+@pytest.mark.parametrize("shift", [-9, 0, 1, 29])
+def test_labels_in_the_masks_memory_are_refused(shift: int) -> None:
+    memory = torch.ones(3 * 2 * 3 * 5, dtype=torch.int32)
+    mask = memory[30:60].view(2, 3, 5)
+    with pytest.raises(RuntimeError, match="must not share memory with the mask"):
+        ops.label_regions(mask, out=memory[30 + shift :][:30].view(2, 3, 5))
+    for begin in (0, 60):  # just before, and just behind
+        assert ops.label_regions(mask, out=memory[begin : begin + 30].view(2, 3, 5))[1].tolist() == [1, 1]
+
+
+def test_labels_on_another_device_are_refused() -> None:
+    mask = torch.ones(1, 2, 3, dtype=torch.bool)
+    for on, there in ((mask, "meta"), (mask.to("meta"), "cpu")):
+        with pytest.raises(RuntimeError, match="on the mask's device"):
+            ops.label_regions(on, out=torch.zeros(1, 2, 3, dtype=torch.int32, device=there))
+
+
 @pytest.mark.usefixtures("instruction_set")
 @pytest.mark.parametrize("connectivity", [4, 8])
 @pytest.mark.parametrize("columns", [63, 64, 65, 200])

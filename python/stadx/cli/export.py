@@ -44,9 +44,9 @@ def export(
 ) -> None:
     """Write a model as one graph that runs without stadx, if its results are the model's.
 
-    It takes bytes [B, H, W, 3] and gives maps, image scores, masks and verdicts at the model's thresholds, which may be
-    changed without a new export. Nothing is written where a map differs by a thousandth of its standard deviation, in
-    bfloat16 a half, or a verdict is another.
+    It takes images [B, H, W, 3], bytes or values of the model's own range, and gives maps, image scores, masks and
+    verdicts at the model's thresholds, which may be changed without a new export. Nothing is written where a map
+    differs by a thousandth of its standard deviation, in bfloat16 a half, or a verdict is another.
     """
     from stadx.core.errors import OutputError
     from stadx.detectors.export import export_detector

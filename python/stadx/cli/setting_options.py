@@ -124,7 +124,9 @@ def built(owner: Callable[..., Built], settings: Mapping[str, Any]) -> Built:
     try:
         return owner(**settings)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        name = str(error).partition(" ")[0]
+        hint = f"--{name.replace('_', '-')}" if name in settings and name not in _RENAMED else None
+        raise typer.BadParameter(str(error), param_hint=hint) from error
 
 
 def patch_sizes(text: str) -> tuple[int, ...]:
@@ -191,6 +193,7 @@ def duration(text: str) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
+_RENAMED = {"teachers", "value_range", "memory_bytes"}  # their options have other names
 MEMORY = Written(
     name="memory",
     kind=str,

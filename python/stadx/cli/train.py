@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 from collections.abc import Sequence
@@ -180,20 +181,24 @@ def _within(
     seconds: float, settings: Given, images: Sequence[Path], planned: Path | None, progress: Progress, **fitted: Any
 ) -> dict[str, Any]:
     """Steps and judges that fit into the time; those of a run that goes on are in the file `planned`."""
-    if planned is not None and planned.exists():
-        found: dict[str, Any] = json.loads(planned.read_text())
-        say(f"Budget: goes on with {found['steps']:,} steps of each scale.")
-        return found
     from stadx.core.files import write_bytes
     from stadx.detectors.student_teacher.budget import plan
-    from stadx.teachers.distributed import from_first, is_first
+    from stadx.teachers.distributed import is_first
 
-    fits = from_first(plan(settings, images, seconds, progress=progress, **fitted))
+    asked = repr((seconds, sorted(settings.items()), [str(path) for path in images], sorted(fitted)))
+    found: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):  # none, or damaged: planned anew
+        if planned is not None:
+            found = json.loads(planned.read_text())
+    if isinstance(found, dict) and found.get("asked") == asked:
+        say(f"Budget: goes on with {found['steps']:,} steps of each scale.")
+        return {name: found[name] for name in ("steps", "judges")}
+    fits = plan(settings, images, seconds, progress=progress, **fitted)
     found = {"steps": fits.steps, "judges": fits.judges}
     if not is_first():
         return found
     if planned is not None:
-        write_bytes(planned, json.dumps(found).encode())
+        write_bytes(planned, json.dumps({"asked": asked, **found}).encode("ascii"))
     say(
         f"Budget: {fits.steps:,} steps of each scale, {fits.judges:,} of {len(images):,} images judge; "
         f"about {fits.seconds / 60:.1f} minutes in all."

@@ -102,8 +102,9 @@ def connected(address: str) -> Iterator[str]:
         yield _in_words(ray)
         return
     given: dict[str, Any] = {"include_dashboard": False} if address == AUTO else {"address": address}
+    address = os.environ.get("RAY_ADDRESS") or AUTO if address == AUTO else address
     try:
-        if address != AUTO:
+        if address not in (AUTO, "local"):
             _check_answers(address)  # Ray itself would try for minutes
         ray.init(**given, log_to_driver=False, logging_level="ERROR")
     except (OSError, ValueError, RuntimeError) as error:

@@ -22,6 +22,8 @@ def _label_regions_fake(mask: Tensor, connectivity: int = 8) -> tuple[Tensor, Te
 
 
 def _label_regions_out_fake(mask: Tensor, connectivity: int, labels: Tensor) -> Tensor:
+    if labels.device != mask.device:
+        raise RuntimeError("label_regions: out must be on the mask's device")
     return mask.new_empty(mask.shape[:1], dtype=torch.int64)
 
 

@@ -14,7 +14,8 @@ def label_regions(mask: Tensor, connectivity: int = 8, *, out: Tensor | None = N
     Args:
         mask: [B, H, W], bool or integer, non-zero = inside.
         connectivity: 4 (edges) or 8 (edges and corners).
-        out: labels to overwrite, [B, H, W] int32, contiguous, on the mask's device: saves the page faults of new ones.
+        out: labels to overwrite, [B, H, W] int32, contiguous, on the mask's device, of other memory than the mask's:
+            saves the page faults of new ones.
 
     Returns:
         labels [B, H, W] int32 (0 outside, regions from 1; `out` if that is given) and counts [B] int64.

@@ -11,6 +11,7 @@ from typing import Any
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
 from stadx.data.source import ImageSource
+from stadx.teachers.distributed import from_first, world_size
 
 from .detector import Detector
 from .settings import DetectorSettings
@@ -47,7 +48,7 @@ def plan(
     """Steps and judges, at most those of the settings, with which `Detector.fit` ends after about so many seconds.
 
     The short training counts. Its times are of this machine as it is now: where other programs begin or end, the
-    training takes longer or less long.
+    training takes longer or less long. Every process of a training by several must call it.
 
     Args:
         settings: of `Detector`.
@@ -70,9 +71,16 @@ def plan(
     reading = (time.monotonic() - begun) / len(few)
     times = _Units(progress)
     short.fit(few, progress=times, **fitted)
-    left = seconds - (time.monotonic() - begun)
-    ahead = len(images) * (reading + times.of("Teacher"))
-    step, judging = times.of("Students"), times.of("Scores") * len(short.scales)  # one stage for all scales
+    # of several processes all decide by what the first one measured; scores are of its own share of the images
+    shared = times.of("Scores") * len(short.scales) / world_size()
+    left, ahead, step, judging = from_first(
+        (
+            seconds - (time.monotonic() - begun),
+            len(images) * (reading + times.of("Teacher")),
+            times.of("Students"),
+            max(shared, 1e-9),
+        )
+    )
     most = min(len(images), asked.judges)
     fewest = min(most, _FEWEST_JUDGES)
     judges = min(most, max(fewest, int(_JUDGING * (left - ahead) / judging)))
@@ -88,20 +96,20 @@ def plan(
 
 
 class _Units:
-    """A progress that notes how long a unit of each stage takes, but for the first."""
+    """A progress that notes how long a unit of each stage takes."""
 
     def __init__(self, inner: Progress) -> None:
         self._inner = inner
         self._took: dict[str, list[float]] = {}
-        self._last = "", 0.0
+        self._last = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         now = time.monotonic()
-        if self._last[0] == stage:
-            self._took.setdefault(stage, []).append(now - self._last[1])
-        self._last = stage, now
+        self._took.setdefault(stage, []).append(now - self._last)
+        self._last = now
         self._inner(f"Trying: {stage}", done, total, {})
 
     def of(self, name: str) -> float:
-        """Seconds, on average; of stages for each scale, summed."""
-        return sum(sum(took) / len(took) for stage, took in self._took.items() if stage.startswith(name))
+        """Seconds, on average but for the first, if there are others; of stages for each scale, summed."""
+        stages = [took[1:] or took for stage, took in self._took.items() if stage.startswith(name)]
+        return sum(sum(took) / len(took) for took in stages)
