@@ -106,7 +106,10 @@ def test_schedule_and_weight_decay_are_settings(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         one_class,
         "make_optimizer",
-        lambda name, weights, rate, decay: (decays.append(decay), make(name, weights, rate, decay))[1],
+        lambda name, weights, rate, decay, precision: (
+            decays.append(decay),
+            make(name, weights, rate, decay, precision),
+        )[1],
     )
     patches = torch.randint(0, 256, (20, 3, 17, 17), dtype=torch.uint8)
     settings = OneClassSettings(17, 1, 4, 4, optimizer="adam", learning_rate=1e-3, weight_decay=0.5)
