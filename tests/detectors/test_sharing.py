@@ -47,7 +47,7 @@ def same(a: Path, b: Path) -> None:
     assert x.threshold_ == y.threshold_ and x.image_threshold() == y.image_threshold()
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("processes", [2, *(pytest.param(more, marks=pytest.mark.slow) for more in (3, 4))])
 def test_several_processes_are_one(place: Path, processes: int) -> None:
     """Two share out the students; with three the third has none; four share out the scales too."""
     out = place / f"of{processes}"
@@ -64,6 +64,7 @@ def test_a_checkpoint_of_two_is_gone_on_with_by_one(place: Path) -> None:
     same(place / "one", out)
 
 
+@pytest.mark.slow
 def test_the_command_writes_once(place: Path) -> None:
     out = place / "command"
     teachers = [option for p in (17, 33) for option in ("--teacher", place / f"teacher{p}.safetensors")]
