@@ -93,7 +93,7 @@ def write_image(path: str | os.PathLike[str], image: UInt8Array, *, durable: boo
     """
     _save(
         path, Image.fromarray(np.ascontiguousarray(image, dtype=np.uint8)), "PNG", durable, compress_level=1
-    )  # 6 takes 3 times as long
+    )  # higher levels save little for the time that they take
 
 
 def write_map(path: str | os.PathLike[str], scores: Float32Array, *, durable: bool = True) -> None:
