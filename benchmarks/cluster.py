@@ -13,6 +13,7 @@ Needs the extra `cluster`, and for rates a machine of two cores on which nothing
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import sys
@@ -65,22 +66,22 @@ def one_process(model: Path, images: Path, out: Path, core: int) -> Figures:
     return figures_of(moments, len(paths))
 
 
-def core_seconds(cluster: Any) -> float:
-    """Of this process, those of the nodes, and the workers."""
+def core_seconds(cluster: Any, ticks: dict[int, int]) -> float:
+    """Of this process, those of the nodes, and the workers; `ticks` keeps those of workers that have ended since."""
     nodes = [info.process.pid for node in cluster.list_all_nodes() for x in node.all_processes.values() for info in x]
-    ticks = 0
     for process in (*nodes, *workers(cluster)):
-        ticks += sum(map(int, Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]))
-    return ticks / os.sysconf("SC_CLK_TCK") + time.process_time()
+        with contextlib.suppress(OSError):  # it has just ended
+            ticks[process] = sum(map(int, Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    return sum(ticks.values()) / os.sysconf("SC_CLK_TCK") + time.process_time()
 
 
 def two_nodes_of_one_core(model: Path, images: Path, out: Path, cluster: Any, partition: int) -> Figures:
     """With this process as the one that shares out."""
-    detector, moments = load_model(model), list[tuple[int, float, float]]()
+    detector, moments, ticks = load_model(model), list[tuple[int, float, float]](), dict[int, int]()
 
     def progress(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
         if stage == "Partitions":
-            moments.append((done, time.perf_counter(), core_seconds(cluster)))
+            moments.append((done, time.perf_counter(), core_seconds(cluster, ticks)))
 
     with connected(cluster.address):
         given: dict[str, Any] = {"model": file_hash(model), "pool": Pool(), "partition": partition}

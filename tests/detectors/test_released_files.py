@@ -39,6 +39,9 @@ def said(release: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", ["detector", "knn"])
+@pytest.mark.parametrize(
+    "instruction_set", [pytest.param("baseline", marks=pytest.mark.slow), "avx2", "avx512"], indirect=True
+)
 def test_a_released_model_says_what_it_said(release: Path, name: str, tmp_path: Path, instruction_set: str) -> None:
     detector = load_model(unpacked(release, name, tmp_path))
     arrays, thresholds = said(release)

@@ -47,7 +47,8 @@ def same(a: Path, b: Path) -> None:
     assert x.threshold_ == y.threshold_ and x.image_threshold() == y.image_threshold()
 
 
-@pytest.mark.parametrize("processes", [2, *(pytest.param(more, marks=pytest.mark.slow) for more in (3, 4))])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3, 4])
 def test_several_processes_are_one(place: Path, processes: int) -> None:
     """Two share out the students; with three the third has none; four share out the scales too."""
     out = place / f"of{processes}"

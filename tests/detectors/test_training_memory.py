@@ -21,6 +21,7 @@ def peak_of_training(height: int, width: int, *images: int) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_peak_of_training_on_large_images() -> None:
     """Described as a whole they took 3.4 GB a megapixel."""
     added = peak_of_training(1500, 1100) - peak_of_training(64, 64)

@@ -14,6 +14,8 @@ from small import good_images, teacher_file
 from stadx import Detector
 from stadx.data.images import write_image
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.fixture
 def train_many(tmp_path: Path) -> Any:
