@@ -21,7 +21,9 @@ from stadx.evaluation.report.html import write_report
 from stadx.evaluation.report.overlay import (
     BEHIND_BOX,
     BOX,
+    OUTSIDE,
     PREDICTED,
+    STRONGEST_BLEND,
     TRUTH,
     Scale,
     frame,
@@ -72,6 +74,24 @@ def test_typical_scores_leave_the_grey_image_as_it_is() -> None:
     assert (calm == grey[..., None]).all()
     hot = overlay(image, np.ones((20, 30), np.float32), Scale(0.0, 1.0))
     assert hot[..., 0].mean() > hot[..., 2].mean() + 50  # yellow, not grey
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_an_overlay_mixes_grey_and_colour_by_the_score(looked_at: bool) -> None:
+    """Written out per pixel; scores are drawn in 255 steps, of which each moves a value by less than 3."""
+    rng = np.random.default_rng(0)
+    image, scores = rng.integers(0, 256, (20, 31, 3), np.uint8), rng.normal(size=(20, 31)).astype(np.float32)
+    inside = rng.random((20, 31)) < 0.7 if looked_at else None
+    scores[0, :4] = [np.inf, -np.inf, 3e38, -3e38]
+    grey = np.asarray(Image.fromarray(image).convert("L"), np.float64)[..., None]
+    scale = Scale(-1.0, 2.0)
+    share = ((scores.astype(np.float64) + 1) / 3).clip(0, 1)[..., None]
+    blend = STRONGEST_BLEND * share**0.75
+    expected = grey * (1 - blend) + heat_map(scores, scale) * blend
+    if inside is not None:
+        expected = np.where(inside[..., None], expected, OUTSIDE * grey)
+    drawn = overlay(image, scores, scale, inside=inside)
+    assert drawn.dtype == np.uint8 and np.abs(drawn - expected).max() < 3
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])

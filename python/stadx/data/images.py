@@ -19,6 +19,7 @@ from .folders import IMAGE_SUFFIXES, list_images, natural_key, subfolders, visib
 from .opening import damaged, open_file, open_header
 from .pages import as_path
 from .pixels import read_pixels
+from .png import to_png
 from .tensors import ImageSize, resized
 
 Float32Array = npt.NDArray[np.float32]
@@ -91,9 +92,7 @@ def write_image(path: str | os.PathLike[str], image: UInt8Array, *, durable: boo
 
     Raises `OutputError` naming `path` if it cannot be written; then nothing half-written is left.
     """
-    _save(
-        path, Image.fromarray(np.ascontiguousarray(image, dtype=np.uint8)), "PNG", durable, compress_level=1
-    )  # higher levels save little for the time that they take
+    write_bytes(path, to_png(image), durable=durable)
 
 
 def write_map(path: str | os.PathLike[str], scores: Float32Array, *, durable: bool = True) -> None:
@@ -101,7 +100,9 @@ def write_map(path: str | os.PathLike[str], scores: Float32Array, *, durable: bo
 
     `durable`, and what it raises, as of `write_image`.
     """
-    _save(path, Image.fromarray(np.ascontiguousarray(scores, dtype=np.float32)), "TIFF", durable)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(scores, dtype=np.float32)).save(buffer, format="TIFF")
+    write_bytes(path, buffer.getvalue(), durable=durable)
 
 
 def read_map(path: str | os.PathLike[str], max_pixels: int | None = None) -> Float32Array:
@@ -111,9 +112,3 @@ def read_map(path: str | os.PathLike[str], max_pixels: int | None = None) -> Flo
     if image.mode != "F":
         raise DataError(f"{path}: not an anomaly map but an image; give a 32-bit floating-point TIFF")
     return np.array(image, dtype=np.float32)
-
-
-def _save(path: str | os.PathLike[str], image: Image.Image, kind: str, durable: bool, **options: int) -> None:
-    buffer = io.BytesIO()
-    image.save(buffer, format=kind, **options)
-    write_bytes(path, buffer.getvalue(), durable=durable)

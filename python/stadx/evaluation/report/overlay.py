@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ BEHIND_BOX = (0, 0, 0)  # the line around it, seen where the image is as bright
 STRONGEST_BLEND = 0.85
 OUTSIDE = 0.4  # how bright is what is not looked at
 
+_DARK = 256  # the level of what is not looked at
 _TABLE: NDArray[np.uint8] = (colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
 
@@ -46,7 +48,8 @@ def scale_for(threshold: float, typical: float = 0.0) -> Scale:
 
 def heat_map(scores: NDArray[np.floating], scale: Scale) -> NDArray[np.uint8]:
     """Colour a map [H, W] as uint8 RGB [H, W, 3], clipped to `scale`."""
-    return _coloured(_level(scores, scale))
+    coloured: NDArray[np.uint8] = _TABLE[_level(scores, scale)]
+    return coloured
 
 
 def overlay(
@@ -63,15 +66,25 @@ def overlay(
     The heat hides the image more the higher the score. `predicted` bool [H, W] is outlined in white, and `boxes`
     are drawn around the outlines of what they hold. Outside `inside` bool [H, W] there is no heat, and all is dark.
     """
-    grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float32)[..., None]
-    level = _level(scores, scale)
-    # Raised at the low end so that scores between typical and threshold still tint the image.
-    blend = (level**0.75 * STRONGEST_BLEND)[..., None]
+    level = _level(scores, scale).astype(np.uint32)
     if inside is not None:
-        grey, blend = np.where(inside[..., None], grey, grey * OUTSIDE), blend * inside[..., None]
-    mixed = grey * (1.0 - blend) + _coloured(level) * blend
-    picture = mixed.round().astype(np.uint8)
+        level[~inside] = _DARK
+    mixed = _mixed().take(level * 256 + np.asarray(Image.fromarray(image).convert("L")))
+    picture = np.asarray(Image.frombuffer("RGBX", mixed.shape[::-1], mixed, "raw", "RGBX", 0, 1).convert("RGB"))
     return frame(picture if predicted is None else outline(picture, predicted, PREDICTED), boxes)
+
+
+@cache
+def _mixed() -> NDArray[np.uint32]:
+    """Every level's colour over every grey, [256 · level + grey], RGB in the first bytes; last those outside."""
+    share = np.linspace(0, 1, 256)[:, None, None]
+    # Raised at the low end so that scores between typical and threshold still tint the image.
+    blend = share**0.75 * STRONGEST_BLEND
+    grey = np.arange(256.0)[:, None]
+    picture = np.zeros((_DARK + 1, 256, 4), np.uint8)
+    picture[:_DARK, :, :3] = (grey * (1 - blend) + _TABLE[:, None] * blend).round()
+    picture[_DARK, :, :3] = (grey * OUTSIDE).round()
+    return picture.view(np.uint32).ravel()
 
 
 def outline(
@@ -98,12 +111,14 @@ def outline(
 
 def _grown(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
     """Which pixels have one of `mask` [h, w] above or below them, at most `width` away, or are one."""
-    height = len(mask)
-    sums = np.zeros((height + 1, mask.shape[1]), np.int32)
-    mask.cumsum(0, out=sums[1:])
-    at = np.arange(height)
-    last, first = np.minimum(at + width + 1, height), np.maximum(at - width, 0)
-    grown: NDArray[np.bool_] = sums[last] != sums[first]
+    window = 2 * width + 1
+    grown = np.zeros_like(mask, shape=(len(mask) + window - 1, mask.shape[1]))
+    grown[width : width + len(mask)] = mask
+    reach = 1
+    while reach < window:  # what is true of two windows one after the other is true of both together
+        step = min(reach, window - reach)
+        grown = grown[:-step] | grown[step:]
+        reach += step
     return grown
 
 
@@ -148,12 +163,11 @@ def resize_mask(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.b
     return np.asarray(resized > 127, dtype=np.bool_)
 
 
-def _coloured(level: NDArray[np.float32]) -> NDArray[np.uint8]:
-    coloured: NDArray[np.uint8] = _TABLE[(level * 255).round().astype(np.uint8)]
-    return coloured
-
-
-def _level(scores: NDArray[np.floating], scale: Scale) -> NDArray[np.float32]:
-    """Return the scores as a share of the scale, float32 in [0, 1]; a score that is no number counts as 0."""
-    share = (np.asarray(scores, dtype=np.float64) - scale.low) / (scale.high - scale.low)
-    return np.nan_to_num(np.clip(share, 0.0, 1.0), nan=0.0).astype(np.float32)
+def _level(scores: NDArray[np.floating], scale: Scale) -> NDArray[np.uint8]:
+    """The scores as a share of the scale, in 255ths; a score that is no number counts as 0."""
+    share: NDArray[np.float64] = np.subtract(scores, scale.low, dtype=np.float64)
+    share *= 255 / (scale.high - scale.low)
+    np.fmax(share, 0, out=share)  # of a number and none, the number
+    np.fmin(share, 255, out=share)
+    level: NDArray[np.uint8] = share.round().astype(np.uint8)
+    return level
