@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("categories", nargs="+", type=Path, help="in MVTec AD layout")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines")
     parser.add_argument("--splits", type=int, default=20, help="in all, categories and sizes in turn")
+    parser.add_argument("--first", type=int, default=0, help="split to begin with, if others are known from elsewhere")
     parser.add_argument("--image-fpr", type=float, default=0.05)
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=300)
@@ -49,7 +50,7 @@ def main() -> None:
     done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
     known = {(line["category"], line["split"]) for line in done if line["settings"] == _plain(settings)}
     with ShownProgress() as progress:
-        for split in range(given.splits):
+        for split in range(given.first, given.splits):
             folder = given.categories[split % len(given.categories)]
             if (folder.name, split) in known:
                 continue
