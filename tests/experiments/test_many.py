@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import stadx
+from data_sets import draw_loco
 from small import good_images, teacher_file
 
 from stadx import Detector
 from stadx.data.images import write_image
+from stadx.data.layouts import open_category
+from stadx.evaluation.of_detector import evaluate
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -42,6 +45,17 @@ def test_what_is_done_is_kept(train_many: Any, tmp_path: Path) -> None:
     write_image(tmp_path / "set/lid/more.png", np.full((40, 48, 3), 90, np.uint8))
     assert "1 of 2 categories were done by a previous run" in train_many().output
     assert "were done by a previous run" not in train_many("--seed", 1).output
+
+
+def test_loco_is_measured_by_its_own_metric(tmp_path: Path) -> None:
+    small = ("--scales", 17, "--image-size", 32, "--students", 2, "--steps", 2, "--crop", 16)
+    given = (draw_loco(tmp_path / "set/box").parent, "--out", tmp_path / "out", "--json", tmp_path / "all.json")
+    result = stadx("train-many", *given, *small, "--teacher", teacher_file(tmp_path))
+    assert result.exit_code == 0 and "AU-s" in result.output, result.output
+    (found,) = json.loads((tmp_path / "all.json").read_text())
+    model = Detector.load(found["model"])
+    own = evaluate(model, open_category(tmp_path / "set/box")).spro
+    assert own is not None and found["metrics"]["au_spro"] == pytest.approx(own.mean[0.05], abs=1e-6)
 
 
 def test_one_that_fails_stops_no_other(train_many: Any, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from brightness import Brightness
 from data_sets import draw_ad2, draw_dagm, draw_kolektor, draw_kolektor2, draw_loco, draw_real_iad
@@ -46,6 +47,18 @@ def test_a_table_has_the_metric_of_the_set(name: str, tmp_path: Path, monkeypatc
         name == "loco"
     )
     assert (f"{row}: AU-PRO up to 0.05, as the set's authors" in page) == (name == "ad2")
+
+
+def test_a_mean_is_of_one_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roots = draw_loco(tmp_path / "box"), draw_kolektor(tmp_path / "commutator"), draw_dagm(tmp_path / "weave")
+    monkeypatch.setattr(categories, "train_baseline", lambda *arguments: Brightness())
+    together = reproduce("table1", Request(roots, tmp_path / "out", BUDGETS["quick"], columns=("1-NN",))).table
+    assert together is not None
+    ours = {row: cells["1-NN"].ours for row, cells in together.cells.items()}
+    (apart,) = together.apart
+    counted = [figure for row, figure in ours.items() if row != apart]
+    assert len(counted) == 2 and together.means()["1-NN"].ours == pytest.approx(np.mean(counted), abs=1e-9)
+    assert any("Rows measured by another metric do not count." in note for note in together.notes())
 
 
 def test_the_hash_of_a_category_is_of_its_regions_too(tmp_path: Path) -> None:

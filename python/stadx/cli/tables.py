@@ -47,14 +47,19 @@ def metrics_table(evaluations: Sequence[Evaluation]) -> Table:
 
 def trained_table(trained: Sequence[Trained]) -> Table:
     """The categories of `train-many`; a dash where a metric is undefined."""
+    from stadx.evaluation.spro import SPRO_LIMIT
+
+    named = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "au_pro": "AU-PRO"}
+    if any("au_spro" in (one.metrics or {}) for one in trained):
+        named["au_spro"] = f"AU-sPRO@{SPRO_LIMIT:g}"
     table = Table()
     table.add_column("category")
-    for heading in ("images", "threshold", "image AUROC", "pixel AUROC", "AU-PRO", "minutes"):
+    for heading in ("images", "threshold", *named.values(), "minutes"):
         table.add_column(heading, justify="right")
     for one in trained:
         threshold = "failed" if one.threshold is None else f"{one.threshold:.4g}"
         metrics = one.metrics or {}
-        figures = map(_figure, map(metrics.get, ("image_auroc", "pixel_auroc", "au_pro")))
+        figures = map(_figure, map(metrics.get, named))
         table.add_row(Text(printable(one.name)), str(one.images), threshold, *figures, f"{one.seconds / 60:.1f}")
     return table
 

@@ -20,6 +20,7 @@ from stadx.data.source import fingerprint
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.settings import for_images
 from stadx.evaluation.of_detector import evaluate
+from stadx.evaluation.spro import SPRO_LIMIT
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Trained:
         model: the file.
         images: number of training images.
         threshold, image_threshold: of the model.
-        metrics: image AUROC, pixel AUROC and AU-PRO; None where undefined, or there are no test images.
+        metrics: image AUROC, pixel AUROC and AU-PRO, of MVTec LOCO AD AU-sPRO too; None where undefined, or there are
+            no test images.
         seconds: that training and measuring took, since they were last started.
         kept: whether a previous run had done it.
     """
@@ -98,6 +100,8 @@ class CategoryTask:
         if category is not None:
             found = evaluate(detector, category, progress=progress)
             metrics = {"image_auroc": found.image_auroc, "pixel_auroc": found.pixel_auroc, "au_pro": found.au_pro}
+            if found.spro is not None:
+                metrics["au_spro"] = found.spro.mean[SPRO_LIMIT]
         thresholds = float(detector.threshold_), float(detector.image_threshold())
         seconds = time.perf_counter() - begin
         trained = Trained(name, os.fspath(model), len(images), *thresholds, metrics, seconds)

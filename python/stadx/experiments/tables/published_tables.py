@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from statistics import mean, stdev
@@ -109,6 +109,7 @@ class Reproduction:
         settings: all settings of every column that was run.
         remarks: what is particular to this run, a line each.
         failures: which figures could not be measured, and why, a line each.
+        apart: rows that are measured by another metric; no mean counts them.
     """
 
     table: PublishedTable
@@ -118,18 +119,20 @@ class Reproduction:
     settings: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     remarks: Sequence[str] = ()
     failures: Sequence[str] = ()
+    apart: Collection[str] = ()
 
     def means(self) -> dict[str, Cell]:
-        """By column: the mean of ours over the rows measured, over the seeds that all of them have.
+        """By column: the mean of ours over the rows with the table's metric, over the seeds that all of them have.
 
         The paper's mean and the difference are those of the rows that both have, slips left out.
         """
-        return {column: _mean_of([cells[column] for cells in self.cells.values()]) for column in self.columns}
+        counted = [cells for row, cells in self.cells.items() if row not in self.apart]
+        return {column: _mean_of([cells[column] for cells in counted]) for column in self.columns}
 
     def rows(self) -> dict[str, list[Cell]]:
         """Cells by row, in the order of the columns, and their mean where the paper prints one."""
         found = {row: [cells[column] for column in self.columns] for row, cells in self.cells.items()}
-        if self.table.mean and len(found) > 1:
+        if self.table.mean and len(found) > 1 and not found.keys() <= set(self.apart):
             found[MEAN] = list(self.means().values())
         return found
 
@@ -143,6 +146,7 @@ class Reproduction:
             notes.append(
                 f"{MEAN[0].upper()}{MEAN[1:]}: ours over those that were measured, with the seeds that all of them "
                 "have; the paper's figure, and the difference, over those that both have, without slips."
+                + (" Rows measured by another metric do not count." if self.apart else "")
             )
         return notes
 

@@ -46,6 +46,7 @@ class _Plan:
         inputs: SHA-256 of what a row and system depend on, as far as this call knows.
         lines: of the header.
         broken: rows whose data cannot be used, and why.
+        metrics: by row, what is measured instead of the table's metric.
     """
 
     places: dict[str, Path]
@@ -55,6 +56,7 @@ class _Plan:
     inputs: Callable[[str, str], dict[str, str]]
     lines: list[str]
     broken: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
 
     def identity(self, row: str, column: str, seed: int) -> Identity:
         of = {"row": row, "system": column, "seed": seed}
@@ -158,6 +160,7 @@ def _view(
         {column: plan.settings(column, None) for column in columns if column in ran or column in measured},
         remarks,
         list(dict.fromkeys(line for lines in failed.values() for line in lines)),
+        list(plan.metrics),
     )
 
 
@@ -211,6 +214,7 @@ def _on_categories(table: PublishedTable, request: Request, progress: Progress) 
     pick([row for row in request.budget.textures if row not in PAPERS_TEXTURES], found, "row")
     chosen = pick(request.rows, found, "row")
     hashes, broken = categories.content_hashes({row: found[row] for row in chosen}, progress)
+    metrics = {row: said for row in hashes if (said := categories.metric_of(row, found[row]))}
     teachers = {column: categories.teachers_of(column) for column in table.columns}
     scales = sorted({p for column in table.columns for p in categories.scales_of(column)})
     return _Plan(
@@ -222,10 +226,11 @@ def _on_categories(table: PublishedTable, request: Request, progress: Progress) 
         [
             departures.of_detectors(request.budget),
             compared_line(request),
-            *filter(None, (categories.metric_of(row, found[row]) for row in hashes)),
+            *metrics.values(),
             *departures.of_teachers(departures.shipped(scales)),
         ],
         broken,
+        metrics,
     )
 
 
