@@ -39,7 +39,9 @@ def main() -> None:
     parser.add_argument("category", type=Path)
     parser.add_argument("--portions", default="1,2,4", help="in how many the new images come")
     parser.add_argument("--out", type=Path, help="JSON lines to add to")
+    parser.add_argument("--models", type=Path, help="where trained models are kept, and taken from by a further run")
     parser.add_argument("--brightness", type=float, default=1.15, help="factor on the values of new images")
+    parser.add_argument("--tint", type=float, default=1.0, help="factor on red, and divisor of blue, of new images")
     parser.add_argument("--degrees", type=float, default=4.0, help="that new images are turned by, at most, either way")
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--scale", type=int, default=33)
@@ -52,13 +54,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ShownProgress() as progress:
-        lines = study(given, Path(folder), progress)
-    shift = f"values x {given.brightness:g}, turned by up to {given.degrees:g} degrees"
+        lines = study(given, Path(folder), given.models or Path(folder), progress)
+    shift = f"values x {given.brightness:g}, red x {given.tint:g}, blue / {given.tint:g}, turned by up to {given.degrees:g} degrees"
     print(f"{given.category.name}, new images: {shift}; {given.image_size} px, p = {given.scale}\n\n{table(lines)}")
 
 
-def study(given: argparse.Namespace, folder: Path, progress: Progress) -> list[dict[str, Any]]:
-    """Measure every model."""
+def study(given: argparse.Namespace, folder: Path, models: Path, progress: Progress) -> list[dict[str, Any]]:
+    """Measure every model; the new images are drawn into `folder`, what is trained is kept in `models`."""
     category = open_category(given.category)
     rng = np.random.default_rng(given.seed)
     train = [category.train[i] for i in rng.permutation(len(category.train))][: given.most]
@@ -97,21 +99,30 @@ def study(given: argparse.Namespace, folder: Path, progress: Progress) -> list[d
             with given.out.open("a") as file:
                 file.write(json.dumps({**line, "settings": said, "versions": versions}) + "\n")
 
-    begun = time.process_time()
-    first = Detector(**settings).to(given.device).fit(old, progress=_named("old", progress))
-    measured("old alone", first, time.process_time() - begun, given.steps)
-    first.save(folder / "first.safetensors")
-    begun = time.process_time()
-    anew = Detector(**settings).to(given.device).fit([*old, *new], progress=_named("anew", progress))
-    measured("anew on all", anew, time.process_time() - begun, given.steps)
-    first = Detector.load(folder / "first.safetensors").to(given.device)
+    def trained(name: str, images: list[Path], file: Path) -> Detector:
+        """Anew, or as a previous run with the same settings and images left it."""
+        took = file.with_suffix(".seconds")
+        if not took.exists():
+            begun = time.process_time()
+            detector = Detector(**settings).to(given.device).fit(images, progress=_named(name, progress))
+            detector.save(file)
+            took.write_text(str(time.process_time() - begun))
+        detector = Detector.load(file).to(given.device)
+        measured(name, detector, float(took.read_text()), given.steps)
+        return detector
+
+    models.mkdir(parents=True, exist_ok=True)
+    first_file = models / "first.safetensors"
+    trained("old alone", old, first_file)
+    trained("anew on all", [*old, *new], models / f"anew-{given.brightness:g}-{given.tint:g}-{given.degrees:g}.safetensors")
+    first = Detector.load(first_file).to(given.device)
     begun = time.process_time()
     first.memory_ = type(first.memory_)()
     first.update(new)
     measured("thresholds alone", first, time.process_time() - begun, 0)
     for steps in [int(n) for n in given.update_steps.split(",")] if given.update_steps else [None]:
         for portions in map(int, given.portions.split(",")):
-            detector = Detector.load(folder / "first.safetensors").to(given.device)
+            detector = Detector.load(first_file).to(given.device)
             begun, known = time.process_time(), list(old)
             for part in np.array_split(np.arange(len(new)), portions):
                 portion = [new[i] for i in part]
@@ -125,14 +136,15 @@ def study(given: argparse.Namespace, folder: Path, progress: Progress) -> list[d
 
 
 def changed(path: Path, place: Path, given: argparse.Namespace, rng: np.random.Generator) -> Path:
-    """An image brighter and turned, the border continued by mirroring; written to `place`."""
+    """An image brighter, in another light and turned, the border continued by mirroring; written to `place`."""
     pixels = read_image(path)
     margin = [min(length // 4, length - 1) for length in pixels.shape[:2]]
     wide = np.pad(pixels, [(m, m) for m in margin] + [(0, 0)], "reflect")
     angle = float(rng.uniform(-given.degrees, given.degrees))
     turned = np.asarray(Image.fromarray(wide).rotate(angle, Image.Resampling.BICUBIC), np.float32)
     inside = turned[margin[0] : turned.shape[0] - margin[0], margin[1] : turned.shape[1] - margin[1]]
-    Image.fromarray((inside * given.brightness).clip(0, 255).round().astype(np.uint8)).save(place)
+    lamp = given.brightness * np.array([given.tint, 1, 1 / given.tint], np.float32)
+    Image.fromarray((inside * lamp).clip(0, 255).round().astype(np.uint8)).save(place)
     return place
 
 
