@@ -55,8 +55,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, ShownProgress() as progress:
         lines = study(given, Path(folder), given.models or Path(folder), progress)
-    shift = f"values x {given.brightness:g}, red x {given.tint:g}, blue / {given.tint:g}, turned by up to {given.degrees:g} degrees"
-    print(f"{given.category.name}, new images: {shift}; {given.image_size} px, p = {given.scale}\n\n{table(lines)}")
+    lamp = f"values x {given.brightness:g}, red x {given.tint:g}, blue / {given.tint:g}"
+    print(f"{given.category.name}, new images: {lamp}, turned by up to {given.degrees:g} degrees")
+    print(f"{given.image_size} px, p = {given.scale}\n\n{table(lines)}")
 
 
 def study(given: argparse.Namespace, folder: Path, models: Path, progress: Progress) -> list[dict[str, Any]]:
@@ -114,7 +115,8 @@ def study(given: argparse.Namespace, folder: Path, models: Path, progress: Progr
     models.mkdir(parents=True, exist_ok=True)
     first_file = models / "first.safetensors"
     trained("old alone", old, first_file)
-    trained("anew on all", [*old, *new], models / f"anew-{given.brightness:g}-{given.tint:g}-{given.degrees:g}.safetensors")
+    kind = f"{given.brightness:g}-{given.tint:g}-{given.degrees:g}"
+    trained("anew on all", [*old, *new], models / f"anew-{kind}.safetensors")
     first = Detector.load(first_file).to(given.device)
     begun = time.process_time()
     first.memory_ = type(first.memory_)()
