@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from commands import stadx
-from reviews import content_of, saved_file
+from reviews import content_of, mask_address, saved, saved_file
 from small import good_images
 from small_detectors import small_settings
 
@@ -116,3 +118,27 @@ def test_what_cannot_be_reviewed(places: dict[str, Path], tmp_path: Path) -> Non
     result = stadx("review", places["model"], tmp_path / "photos", "--out", tmp_path / "out")
     assert result.exit_code == 2 and "1 of 2 images could not be scored; the page has the others" in result.stderr
     assert (tmp_path / "out" / "review.html").exists()
+
+
+def test_pages_are_learned_one_by_one_and_written_to_a_data_set(places: dict[str, Path], tmp_path: Path) -> None:
+    images = good_images(3, (32, 32), 9)
+    (tmp_path / "line").mkdir()
+    stack = tmp_path / "line/stack.tif"
+    tifffile.imwrite(stack, images.permute(0, 2, 3, 1).numpy(), photometric="rgb")
+    result = stadx("review", places["model"], tmp_path / "line", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    page = tmp_path / "out/review.html"
+    content = saved(page, {"stack.tif": "good"})
+    for image in content["images"]:
+        image["decision"] = {1: "defect", 2: "good", 3: "unsure"}[image["page"]]
+        image["mask"] = mask_address(DEFECT) if image["page"] == 1 else None
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    out = tmp_path / "m2.safetensors"
+    result = stadx("update", places["model"], "--from", tmp_path / "r.json", "--out", out, "--steps", 1)
+    assert result.exit_code == 0 and "Images: 1 new, 10 old; 1 steps." in result.stderr, result.output
+    second = next(image["sha256"] for image in content["images"] if image["page"] == 2)
+    assert Detector.load(out).origin()["lineage"][-1]["sha256"] == [second]
+    result = stadx("data", "from-review", tmp_path / "r.json", "--out", tmp_path / "set")
+    assert result.exit_code == 0 and "(1 good, 1 defects with masks, 0 without)" in result.stderr, result.output
+    result = stadx("evaluate", places["model"], tmp_path / "set")
+    assert result.exit_code == 0 and "AU-PRO" in result.output

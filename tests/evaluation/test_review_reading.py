@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from reviews import MODEL, ODD, made_review, saved, saved_file, write_photos
+from PIL import Image
+from reviews import MODEL, ODD, made_review, mask_address, saved, saved_file, write_photos
 
 from stadx.core.errors import DataError, OutputError
-from stadx.data.images import image_size
+from stadx.data.images import image_size, read_image
 from stadx.data.layouts import open_category
 from stadx.data.masks import mask_pixels
+from stadx.data.pages import Page
 from stadx.evaluation.review.data_set import write_data_set
 from stadx.evaluation.review.format import Model
 from stadx.evaluation.review.looking import SIDE
@@ -44,6 +46,38 @@ def test_decisions_are_read(page: Path, tmp_path: Path) -> None:
     write_photos(tmp_path / "moved", {"a.png": 101})
     with pytest.raises(DataError, match=r"a\.png: is another image than was judged, 1 of 3 are; put"):
         moved.check_images(moved.judged)
+
+
+def test_an_image_of_another_size_is_refused(page: Path, tmp_path: Path) -> None:
+    file = saved_file(
+        tmp_path / "r.json", page, {"a.png": "defect", "d.png": "good"}, {"a.png": np.ones((40, 60), bool)}
+    )
+    content = json.loads(file.read_text())
+    write_photos(tmp_path / "photos", {"a.png": 100}, (41, 50))
+    sizes = (
+        r"a\.png: has 50x41 pixels, the review has it with 60x40 pixels, 1 of 2 are of another size; put the reviewed"
+    )
+    with pytest.raises(DataError, match=sizes):
+        write_data_set(read_review(file), tmp_path / "set")
+    # the same image, but a review that says another size: its mask would lie elsewhere
+    write_photos(tmp_path / "photos", {"a.png": 100})
+    content["images"][[image["path"] for image in content["images"]].index("a.png")]["size"] = [80, 120]
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"a\.png: has 60x40 pixels, the review has it with 120x80 pixels"):
+        write_data_set(read_review(file), tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_file_that_has_got_further_pages_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    stack = np.full((2, 20, 20), 50, np.uint8)
+    tifffile.imwrite(tmp_path / "photos/a.tif", stack[:1], photometric="minisblack")
+    page, _ = made_review(tmp_path / "photos", tmp_path / "out")
+    review = read_review(saved_file(tmp_path / "r.json", page, {"a.tif": "good"}))
+    review.check_images(review.judged)
+    tifffile.imwrite(tmp_path / "photos/a.tif", stack, photometric="minisblack")
+    with pytest.raises(DataError, match=r"a\.tif: is another image than was judged"):
+        review.check_images(review.judged)
 
 
 def test_what_is_no_review_is_refused(page: Path, tmp_path: Path) -> None:
@@ -116,11 +150,34 @@ def test_masks_of_reduced_images_have_the_images_size(tmp_path: Path) -> None:
     assert not (tmp_path / "set2").exists()
 
 
-def test_pages_of_a_file_are_no_files_of_a_data_set(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    tifffile.imwrite(tmp_path / "photos" / "a.tif", np.zeros((2, 20, 20), np.uint8) + 50, photometric="minisblack")
-    page, _ = made_review(tmp_path / "photos", tmp_path / "out")
-    review = read_review(saved_file(tmp_path / "r.json", page, {"a.tif": "good"}))
-    review.check_images(review.judged)
-    with pytest.raises(DataError, match=r"a\.tif, page \d: is one of several images of its file; save it"):
-        write_data_set(review, tmp_path / "set")
+def test_pages_of_a_file_are_images_of_a_data_set(tmp_path: Path) -> None:
+    """Each with its own decision and mask; a file that is called like a page keeps apart."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    stack = np.full((4, 20, 30), 40, np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None]
+    tifffile.imwrite(photos / "a.tif", stack, photometric="minisblack")
+    frames = [Image.fromarray(image) for image in stack[:2]]
+    frames[0].save(photos / "b.gif", save_all=True, append_images=frames[1:])
+    write_photos(photos, {"a_p2.png": 90}, (20, 30))
+    page, _ = made_review(photos, tmp_path / "out")
+    content = saved(page, {"a.tif": "defect", "b.gif": "good", "a_p2.png": "good"})
+    masks = {number: np.zeros((20, 30), bool) for number in (2, 3)}
+    for number, mask in masks.items():
+        mask[number : 2 * number, 5:9] = True
+    for image in content["images"]:
+        if image["path"] == "a.tif":
+            image["decision"] = {1: "good", 4: "unsure"}.get(image["page"], "defect")
+            image["mask"] = mask_address(masks[image["page"]]) if image["page"] in masks else None
+    (tmp_path / "r.json").write_text(json.dumps(content))
+    assert write_data_set(read_review(tmp_path / "r.json"), tmp_path / "set") == (4, 2, 0)
+    test = open_category(tmp_path / "set").test
+    found = {image.path.relative_to(tmp_path / "set/test").as_posix(): image for image in test}
+    assert sorted(found) == [
+        *("defect/a_p2.png", "defect/a_p3.png"),
+        *("good/a_p1.png", "good/a_p2.png", "good/b_p1.png", "good/b_p2.png"),
+    ]
+    for number, mask in masks.items():
+        image = found[f"defect/a_p{number}.png"]
+        assert (read_image(image.path) == read_image(Page(photos / "a.tif", number))).all()
+        assert image.mask is not None and (mask_pixels(image.mask) == mask).all()
+    assert (read_image(found["good/b_p2.png"].path) == read_image(Page(photos / "b.gif", 2))).all()

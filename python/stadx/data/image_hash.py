@@ -27,11 +27,21 @@ def hash_of_file(path: Path, value_range: ValueRange) -> str:
     Raises:
         DataError: as `read_in_range`.
     """
+    return size_and_hash_of_file(path, value_range)[1]
+
+
+def size_and_hash_of_file(path: Path, value_range: ValueRange) -> tuple[tuple[int, int], str]:
+    """Height and width of an image file, and its `hash_of_file`.
+
+    Raises:
+        DataError: as `read_in_range`.
+    """
     reader = open_rows(path, value_range)
     if reader is None:
-        return image_hash(torch.from_numpy(read_in_range(path, value_range)).permute(2, 0, 1))
+        pixels = read_in_range(path, value_range)
+        return (pixels.shape[0], pixels.shape[1]), image_hash(torch.from_numpy(pixels).permute(2, 0, 1))
     with reader:
-        return hash_of_rows(reader)
+        return (reader.height, reader.width), hash_of_rows(reader)
 
 
 def hash_of_rows(reader: RowReader) -> str:

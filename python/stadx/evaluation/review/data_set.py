@@ -13,7 +13,8 @@ from stadx.core.errors import DataError, OutputError
 from stadx.core.files import write_bytes
 from stadx.core.progress import Progress, silent
 from stadx.data.images import write_image
-from stadx.data.pages import file_of, page_of
+from stadx.data.page_files import write_page
+from stadx.data.pages import page_of
 
 from ..output_names import longest_name, output_names
 from .reading import Judged, Review
@@ -31,20 +32,17 @@ def write_data_set(review: Review, out: Path, progress: Progress = silent) -> Wr
     """Copy the images judged good or defective into a new folder, which `stadx calibrate` and `evaluate` take.
 
     Files stay as they are: out/test/good/NAME, out/test/defect/NAME with out/ground_truth/defect/NAME_mask.png, and
-    out/unmarked/NAME for defects without a mask. If no defect has a mask, all are in test/defect.
+    out/unmarked/NAME for defects without a mask. If no defect has a mask, all are in test/defect. Page 3 of a file with
+    several is written as a file of its own, NAME_p3, see `write_page`.
 
     Raises:
-        DataError: if there is none, or one is gone, changed, or a page of a file with several.
+        DataError: if there is none, or one is gone or changed.
         OutputError: if `out` has files already, or cannot be written.
     """
     good, defects = review.of("good"), review.of("defect")
     images = [*good, *defects]
     if not images:
         raise DataError(f"{review.file}: no image is judged good or defect; judge some on the review page, and save")
-    if pages := [image.path for image in images if page_of(image.path) is not None]:
-        raise DataError(
-            f"{pages[0]}: is one of several images of its file; save it as a file of its own and review that"
-        )
     if os.path.lexists(out) and (not os.path.isdir(out) or any(os.scandir(out))):
         raise OutputError(f"{out}: is there already; name a new folder")
     review.check_images(images, progress)
@@ -61,11 +59,14 @@ def write_data_set(review: Review, out: Path, progress: Progress = silent) -> Wr
 
 
 def _copy(images: Sequence[Judged], folder: Path, out: Path) -> list[tuple[Judged, str]]:
-    """Copy image files; each with its name there, without ending, that no other has."""
-    paths = [file_of(image.path) for image in images]
+    """Copy image files, pages as files of their own; each with its name there, without ending, that no other has."""
+    paths = [image.path for image in images]
     named = list(zip(images, output_names(paths, longest=longest_name(out.parent)), strict=True))
     for image, name in named:
-        source = file_of(image.path)
+        source = image.path
+        if page_of(source) is not None:
+            write_page(source, folder, name)
+            continue
         try:
             content = source.read_bytes()
         except OSError as error:

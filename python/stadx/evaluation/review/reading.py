@@ -15,7 +15,8 @@ from PIL import Image
 
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress, silent
-from stadx.data.image_hash import hash_of_file
+from stadx.data.folders import pages_of
+from stadx.data.image_hash import size_and_hash_of_file
 from stadx.data.masks import BoolArray
 from stadx.data.pages import Page, page_of
 from stadx.data.value_range import ValueRange
@@ -108,15 +109,31 @@ class Review(NamedTuple):
                 "that the images are in now"
             )
         changed: list[Path] = []
+        resized: dict[Path, str] = {}
         for done, image in enumerate(images, 1):
-            if hash_of_file(image.path, self.value_range) != image.sha256:
+            size, sha256 = size_and_hash_of_file(image.path, self.value_range)
+            is_of_several = page_of(image.path) is None and len(pages_of(image.path)) > 1
+            if size != image.size:
+                resized[image.path] = f"has {_pixels(size)}, the review has it with {_pixels(image.size)}"
+            elif sha256 != image.sha256 or is_of_several:  # nobody has judged the other pages
                 changed.append(image.path)
             progress("Checking images", done, len(images), {})
+        if resized:
+            path, sizes = next(iter(resized.items()))
+            raise DataError(
+                f"{path}: {sizes}, {_counted([*resized], images)} of another size; put the reviewed one back, or "
+                "review again"
+            )
         if changed:
             raise DataError(
                 f"{changed[0]}: is another image than was judged, {_counted(changed, images)}; put the reviewed one "
                 "back, or review again"
             )
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    """Height and width in words."""
+    return f"{size[1]}x{size[0]} pixels"
 
 
 def _counted(some: Sequence[Path], of: Sequence[Judged]) -> str:
