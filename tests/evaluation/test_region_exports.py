@@ -19,6 +19,7 @@ from stadx.core.errors import OutputError
 from stadx.data import strips
 from stadx.data.images import read_image, write_image
 from stadx.evaluation import prediction_strips
+from stadx.evaluation.output_settings import OutputSettings
 from stadx.evaluation.prediction import predict_files
 from stadx.evaluation.regions import ExportName, RegionSettings
 from stadx.evaluation.report.overlay import BOX, PREDICTED
@@ -156,6 +157,21 @@ def test_images_without_regions_and_broken_ones(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out/good.json").read_text())["shapes"] == []
     assert len((tmp_path / "out/regions.csv").read_text().splitlines()) == 1
     assert not (tmp_path / "out/bad.json").exists()
+
+
+@pytest.mark.parametrize("size", [256, None], ids=["whole", "strips"])
+def test_of_good_images_no_file_is_written_where_only_anomalous_ones_have_some(
+    huge: Path, tmp_path: Path, size: int | None
+) -> None:
+    """What lists images lists all of them."""
+    tifffile.imwrite(tmp_path / "in/good.tif", np.full((250, 130, 3), 40, np.uint8), photometric="rgb")
+    paths = [huge, tmp_path / "in/good.tif"]
+    given: dict[str, Any] = {"regions": RegionSettings(exports=ALL), "outputs": OutputSettings(only_anomalous=True)}
+    lines, _ = predict_files(Brightness(size), paths, tmp_path / "out", **given)
+    assert [line["is_anomalous"] for line in lines] == [True, False]
+    assert {path.name for path in (tmp_path / "out").glob("*.json")} == {"part.json", "regions.coco.json"}
+    content = json.loads((tmp_path / "out/regions.coco.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == list(map(str, paths))
 
 
 def test_what_is_exported_is_kept_when_the_work_is_stopped(tmp_path: Path) -> None:

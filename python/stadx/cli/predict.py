@@ -78,7 +78,8 @@ def predict(
     map_file: Annotated[bool, typer.Option("--map/--no-map", help="Write NAME_map.tiff.")] = True,
     mask: Annotated[bool, typer.Option(help="Write NAME_mask.png.")] = True,
     only_anomalous: Annotated[
-        bool, typer.Option("--only-anomalous", help="Write those three for anomalous images alone.")
+        bool,
+        typer.Option("--only-anomalous", help="Write those three, and LabelMe's files, for anomalous images alone."),
     ] = False,
     scores: Annotated[
         str, formats_option("Write the lines of scores.jsonl as a table too: csv, parquet, or csv,parquet.")

@@ -14,7 +14,7 @@ class OutputSettings:
 
     Attributes:
         pictures: those of "overlay", "map" and "mask" that are written.
-        only_anomalous: write them for anomalous images alone.
+        only_anomalous: write them, and files of LabelMe, for anomalous images alone; what lists images lists all.
         tables: formats that the scores are written in too, "csv" or "parquet".
         model: what tells the model from others, as its file's hash: it goes into the name of the run, see `resume`.
         resume: leave out images that the same model has scored with the same settings, unless the file was changed.

@@ -139,7 +139,9 @@ def predict_files(
     scale = scale_for(detector.threshold_)
     anomalous = failed = 0
     file = out / SCORES_FILE
-    place = Place(out, outputs.overwrite, frozenset((os.fspath(path), page_of(path)) for path, _ in named))
+    again = frozenset((os.fspath(path), page_of(path)) for path, _ in named)
+    place = Place(out, outputs.overwrite, again, outputs.only_anomalous)
+    image_threshold = float(detector.image_threshold(stride))
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(growing(file, anew=outputs.overwrite, is_whole=is_line))
         start = _size(file)
@@ -157,7 +159,7 @@ def predict_files(
                 told = {"run": run, **stamp} if run else {}
                 with failing_alone(path):
                     for export in exports:
-                        export(ScoredImage(path, name, found.regions))
+                        export(ScoredImage(path, name, found.regions, found.score > image_threshold))
                 line = {**_line(detector, path, found, files, stride, regions), **told}
                 anomalous += line["is_anomalous"]
             except DataError as error:

@@ -25,11 +25,12 @@ LABELME_VERSION = "5.5.0"  # whose form the files have
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """An image, the name of its outputs, and its regions."""
+    """An image, the name of its outputs, its regions, and whether it is anomalous."""
 
     path: Path
     name: str
     regions: Regions
+    is_anomalous: bool
 
 
 Add: TypeAlias = Callable[[ScoredImage], None]
@@ -43,11 +44,13 @@ class Place:
         out: the folder.
         anew: whether files that grow begin anew, or go on after what previous runs wrote.
         again: the images to score, each its path and page, in whose stead COCO's document has only what this run finds.
+        only_anomalous: whether files of one image are written for anomalous images alone.
     """
 
     out: Path
     anew: bool = False
     again: Collection[tuple[str, int | None]] = ()
+    only_anomalous: bool = False
 
 
 @contextlib.contextmanager
@@ -72,6 +75,8 @@ def labelme_export(place: Place, settings: RegionSettings) -> Iterator[Add]:
     """Write NAME.json for each image NAME: a polygon for each region, its outer outline."""
 
     def add(image: ScoredImage) -> None:
+        if place.only_anomalous and not image.is_anomalous:
+            return
         shapes: list[dict[str, Any]] = []
         for region, points in zip(image.regions.found, outlines(image.regions), strict=True):
             told = ", ".join(f"{key} {value:.6g}" for key, value in settings.line(region).items() if key != "box")
