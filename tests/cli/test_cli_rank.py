@@ -14,8 +14,10 @@ from small import good_images, teacher_file
 from small_detectors import small_settings
 
 from stadx import Detector
+from stadx.cli.rank import UNKNOWN_IMAGES
 from stadx.data.images import write_image
 from stadx.detectors.registry import detector_class
+from stadx.detectors.student_teacher.known_images import KnownImages
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -88,3 +90,22 @@ def test_help_and_what_rank_refuses(places: tuple[Path, Path], tmp_path: Path) -
     detector_class("vae")(**small_settings("vae", tmp_path)).fit(good_images(6)).save(other)
     result = stadx("rank", other, line)
     assert result.exit_code == 2 and "vae model cannot learn further images" in result.stderr
+
+
+def test_a_model_that_does_not_know_its_images_says_so(places: tuple[Path, Path], tmp_path: Path) -> None:
+    """As one of stadx 0.1: `novelty` is as ever, but none of the images that it has learned is left out."""
+    model, line = places
+    old = Detector.load(model)
+    old.lineage_, old.known_ = [], KnownImages()
+    old.save(tmp_path / "old.safetensors")
+    told = tmp_path / "r.json"
+    result = stadx("rank", tmp_path / "old.safetensors", line, "--json", told)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert said.count("does not know which images it was trained on") == 1 and "stadx update with --old" in said
+    content = json.loads(told.read_text())
+    assert content["known"] is None and content["notes"] == [UNKNOWN_IMAGES] and len(content["images"]) == 8
+    assert any(Path(image["path"]).name == "known0.png" for image in content["images"])
+    assert all(image["novelty"] > 0 for image in content["images"])
+    result = stadx("rank", model, line, "--json", told)
+    assert "does not know" not in result.stderr and json.loads(told.read_text())["notes"] == []

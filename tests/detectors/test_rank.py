@@ -11,10 +11,12 @@ import torch
 from small import good_images, teacher_file
 
 from stadx import DataError, Detector
+from stadx.core.errors import DataWarning
 from stadx.data import source as source_module
 from stadx.data.images import write_image
 from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher import updatable
+from stadx.detectors.student_teacher.known_images import KnownImages
 from stadx.detectors.student_teacher.ranking import chosen, worth
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
@@ -69,6 +71,19 @@ def test_learned_images_are_left_out_and_copies_come_last(detector: Detector) ->
     assert ranking.known == 2
     assert sorted(item.number for item in ranking.images) == [2, 3, 4]
     assert ranking.images[-1].number == 4 and ranking.images[-1].gain == 0
+
+
+def test_a_model_knows_its_images_once_an_update_has_them(detector: Detector, tmp_path: Path) -> None:
+    detector.save(tmp_path / "m")
+    old = Detector.load(tmp_path / "m")
+    old.lineage_, old.known_ = [], KnownImages()  # as a file of 0.1 has it
+    pool = torch.cat([OLD[:2], BRIGHT[:2]])
+    assert old.rank(pool).known is None and len(old.rank(pool).images) == 4
+    with pytest.warns(DataWarning, match="keeps no image"):
+        old.update(BRIGHT[2:4])
+    assert old.rank(pool).known is None  # thresholds alone: its students learned from others
+    old.update(BRIGHT[4:], old=OLD, steps=1)
+    assert old.rank(pool).known == 2
 
 
 def test_an_image_that_cannot_be_read_does_not_stop_the_others(detector: Detector, tmp_path: Path) -> None:

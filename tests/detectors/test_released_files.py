@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from stadx import dense_features, normalize_images
+from stadx import Detector, dense_features, normalize_images
 from stadx.detectors.registry import load_model
 from stadx.teachers.teacher_files import load_teacher
 
@@ -65,3 +65,10 @@ def test_a_released_teacher_describes_as_it_did(release: Path, tmp_path: Path, i
     before = torch.from_numpy(arrays["teacher.descriptors"])
     now = dense_features(teacher, normalize_images(torch.from_numpy(arrays["images"][:1])))[:, ::32]
     torch.testing.assert_close(now, before, rtol=0, atol=2e-3 * float(before.std()))
+
+
+def test_a_released_model_does_not_know_its_images_but_ranks(release: Path, tmp_path: Path) -> None:
+    detector = load_model(unpacked(release, "detector", tmp_path))
+    assert isinstance(detector, Detector)
+    ranking = detector.rank(torch.from_numpy(said(release)[0]["images"]))
+    assert ranking.known is None and ranking.images and all(item.novelty > 0 for item in ranking.images)

@@ -12,6 +12,11 @@ from .opening import apply_region, move
 from .options import ModelFile, Region, ScoringDevice, Stride, json_option, number, recursive_option
 from .tables import ranking_table
 
+UNKNOWN_IMAGES = (
+    "The model does not know which images it was trained on, as files of stadx 0.1 do not say it: they are not left "
+    "out, though they would teach it nothing new. stadx update with --old, the folder of these images, or a training "
+    "anew writes a model that knows them."
+)
 _FIGURES = ("image_score", "is_anomalous", "e", "v", "everywhere", "novelty", "gain")
 
 
@@ -50,6 +55,9 @@ def rank(
     with ShownProgress() as progress:
         ranking = detector.rank(paths, top=top, stride=number(stride), roi=region, progress=progress)
     show(ranking_table(ranking.images))
+    notes = [UNKNOWN_IMAGES] if ranking.known is None else []
+    for note in notes:
+        say(note)
     if ranking.known:
         say(f"Left out, as the model has learned from them: {ranking.known}.")
     lines: list[dict[str, Any]] = [
@@ -63,7 +71,7 @@ def rank(
         say(f"CSV: {out}")
     if json_file is not None:
         failures = [{**entry_of(paths[index]), "error": why} for index, why in ranking.failures.items()]
-        write_json(json_file, {"images": lines, "known": ranking.known, "failures": failures})
+        write_json(json_file, {"images": lines, "known": ranking.known, "notes": notes, "failures": failures})
     for why in ranking.failures.values():
         fail(why)
     if ranking.failures:

@@ -28,6 +28,11 @@ class KnownImages(NamedTuple):
     left_out: tuple[int, ...] = ()
     since: tuple[int, ...] = ()
 
+    @property
+    def has_learned(self) -> bool:
+        """Whether students learned from some of them; else, as of files of 0.1, it is not known from which they did."""
+        return any(student != UNLEARNED for student in self.left_out)
+
     def with_images(self, hashes: Sequence[str], left_out: Iterable[int], since: int) -> KnownImages:
         """These and others; of an image that is there twice, all students may have learned."""
         found, entries = self.by_hash(), dict(zip(self.hashes, self.since, strict=True))

@@ -58,12 +58,12 @@ class Ranking(NamedTuple):
 
     Attributes:
         images: the first is worth most.
-        known: how many images were left out as the model has learned from them.
+        known: how many images were left out as the model has learned from them; None: it does not know which these are.
         failures: why an image could not be scored, by its number in the data.
     """
 
     images: list[Ranked]
-    known: int
+    known: int | None
     failures: dict[int, str]
 
 

@@ -190,7 +190,8 @@ class UpdatableDetector(DetectorSettings, Calibrated):
                 score, e, v, everywhere, novelty = figures[place].tolist()
                 name, above = source.name_of(numbers[place]), score > threshold
                 images.append(Ranked(numbers[place], name, score, above, e, v, everywhere, novelty, gain))
-        return Ranking(images, len(source) - len(found) - len(failures), failures)
+        left_out = len(source) - len(found) - len(failures)
+        return Ranking(images, left_out if self.known_.has_learned else None, failures)
 
     def _gather(
         self, data: ImageInput, old: ImageInput | None, region: Roi | None, channels: Channels, progress: Progress
