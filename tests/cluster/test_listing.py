@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from stadx.cluster.fetching import fetched
 from stadx.cluster.listing import Item, list_items
 from stadx.cluster.plan import Manifest, Partition, forget, planned
 from stadx.cluster.rows import Counts, as_parquet, counts_of
@@ -64,10 +66,24 @@ def test_patterns_and_folders_passed_over(folder: Path) -> None:
     assert [Path(item.uri).name for item in items] == ["a.JPG", "b.png", "h.png"]
 
 
-def test_names_that_are_no_unicode_are_refused(tmp_path: Path) -> None:
-    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.png")).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"udce9\.png: its name is no Unicode"):
-        list_items([str(tmp_path)])
+def test_names_that_are_no_unicode_have_an_error_and_stop_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    place.mkdir()
+    Path(os.fsdecode(os.fsencode(place) + b"/\xe9.png")).write_bytes(b"x")
+    (place / "a.png").write_bytes(b"x")
+    with tarfile.open(place / "s.tar", "w") as shard:
+        for name in ("b.png", os.fsdecode(b"\xe9.png")):
+            shard.add(place / "a.png", name)
+    items = list_items([str(place)])
+    assert [item.uri for item in items] == [f"file://{place}/{name}" for name in ("\\udce9.png", "a.png", "s.tar")]
+    why = f"file://{place}/\\udce9.png: its name is no Unicode, which results in Parquet must be; rename it"
+    assert [item.error for item in items] == [why, "", ""]
+    out, manifest = Folder(str(tmp_path / "out")), Manifest("m", "r", {})
+    assert planned(out, manifest, items, 5) == planned(out, manifest, items, 5)
+    found = fetched(items, tmp_path / "here")
+    rows = [{"uri": one.uri, **({"error": one.error} if one.path is None else {})} for one in found]
+    assert counts_of(as_parquet(rows)) == Counts(scored=2, failed=2)
+    assert found[-1].uri == f"tar://\\udce9.png::file://{place}/s.tar" and "no Unicode" in found[-1].error
 
 
 def test_uris() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -85,6 +86,20 @@ def test_the_same_as_one_process(predict: Any, model: Path, photos: Path, tmp_pa
     for name in ("image4.png", "image7.png"):
         own = read_map(tmp_path / "one" / name.replace(".png", "_map.tiff"))
         assert (read_map(tmp_path / "out" / by_name[name]) == own).all()
+
+
+def test_a_name_that_is_no_unicode_is_a_row_with_an_error(predict: Any, photos: Path, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(photos) + b"/\xe9.png"))
+    shutil.copy(photos / "image3.png", odd)
+    with tarfile.open(photos / "s.tar", "w") as shard:
+        shard.add(photos / "image3.png", odd.name)
+        shard.add(photos / "image6.png", "good.png")
+    result = predict()
+    assert result.exit_code == 2 and "2 of 33 images could not be scored" in result.output, result.output
+    failed = {row["uri"]: row["error"] for row in rows_of(tmp_path / "out") if row["error"]}
+    assert set(failed) == {f"file://{photos}/\\udce9.png", f"tar://\\udce9.png::file://{photos}/s.tar"}
+    assert all("its name is no Unicode" in why for why in failed.values())
+    assert "9 of 9 partitions were done by a previous run" in predict().output
 
 
 def test_maps_as_zarr(predict: Any, model: Path, photos: Path, tmp_path: Path) -> None:

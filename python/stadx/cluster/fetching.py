@@ -14,7 +14,7 @@ from typing import NamedTuple
 from stadx.core.errors import DataError
 from stadx.data.folders import IMAGE_SUFFIXES, is_leftover, pages_of
 
-from .listing import Item
+from .listing import Item, as_unicode, no_unicode
 from .storage import local_path, opened, reading
 
 _AT_ONCE = 8  # files that are being read: an object store answers late
@@ -47,6 +47,8 @@ def fetched(items: Sequence[Item], folder: Path) -> list[Fetched]:
 
 
 def _fetch(item: Item, place: Path) -> list[Fetched]:
+    if item.error:
+        return [Fetched(item.uri, None, item.error)]
     if item.is_shard:
         return list(_of_shard(item, place))
     path = local_path(item.uri)
@@ -84,11 +86,16 @@ def _of_shard(item: Item, place: Path) -> Iterator[Fetched]:
                 inside = PurePosixPath(member.name)
                 is_image = member.isreg() and inside.suffix.lower() in IMAGE_SUFFIXES
                 content = shard.extractfile(member) if is_image and not is_leftover(inside.name) else None
-                if content is not None:
+                if content is None:
+                    continue
+                uri = f"tar://{member.name}::{item.uri}"
+                if (shown := as_unicode(uri)) != uri:
+                    yield Fetched(shown, None, no_unicode(shown))
+                else:
                     path = _named(place / str(number), inside)
                     with path.open("wb") as copy:
                         shutil.copyfileobj(content, copy)
-                    yield from (Fetched(f"tar://{member.name}::{item.uri}", page) for page in pages_of(path))
+                    yield from (Fetched(uri, page) for page in pages_of(path))
     except DataError as error:
         if not isinstance(error.__cause__, tarfile.TarError | FileNotFoundError):
             raise

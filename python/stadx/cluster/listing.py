@@ -28,11 +28,13 @@ class Item(NamedTuple):
         uri: with its scheme.
         size: bytes.
         stamp: tells it from another that has its URI later.
+        error: why it cannot be read; "": nothing is known of that.
     """
 
     uri: str
     size: int
     stamp: str
+    error: str = ""
 
     @property
     def is_shard(self) -> bool:
@@ -117,13 +119,20 @@ def _local_files(place: str, recursive: bool) -> Mapping[str, Mapping[str, Any]]
     return found
 
 
+def as_unicode(name: str) -> str:
+    """A name with bytes that are no UTF-8 as escapes, which Parquet takes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def no_unicode(shown: str) -> str:
+    """The error of an image with such a name."""
+    return f"{shown}: its name is no Unicode, which results in Parquet must be; rename it"
+
+
 def _item(fs: Any, name: str, info: Mapping[str, Any]) -> Item:
     uri = str(fs.unstrip_protocol(name))
-    try:
-        uri.encode()
-    except UnicodeEncodeError as error:
-        shown = uri.encode("utf-8", "backslashreplace").decode()
-        raise DataError(f"{shown}: its name is no Unicode, which results in Parquet must be; rename it") from error
+    if (shown := as_unicode(uri)) != uri:
+        return Item(shown, int(info.get("size") or 0), "", no_unicode(shown))
     stamp = next((str(info[key]) for key in _STAMPS if info.get(key)), "")
     if (path := local_path(uri)) is not None:
         stamp = str(os.stat(path).st_mtime_ns) if path.exists() else ""

@@ -134,7 +134,7 @@ def _write_plan(out: Folder, partitions: Sequence[Partition]) -> None:
     pyarrow, writer = parquet()
     rows = [(number, *item) for number, items in partitions for item in items]
     columns = list(zip(*rows, strict=True))
-    table = pyarrow.table(dict(zip(("partition", "uri", "bytes", "stamp"), map(list, columns), strict=True)))
+    table = pyarrow.table(dict(zip(("partition", "uri", "bytes", "stamp", "error"), map(list, columns), strict=True)))
     buffer = io.BytesIO()
     writer.write_table(table, buffer)
     out.write(PLAN, buffer.getvalue())
@@ -147,5 +147,7 @@ def _read_plan(out: Folder) -> list[Partition]:
     rows = parquet()[1].read_table(io.BytesIO(content)).to_pylist()
     groups: dict[int, list[Item]] = {}
     for row in rows:
-        groups.setdefault(row["partition"], []).append(Item(row["uri"], row["bytes"], row["stamp"]))
+        groups.setdefault(row["partition"], []).append(
+            Item(row["uri"], row["bytes"], row["stamp"], row.get("error", ""))
+        )
     return [Partition(number, tuple(items)) for number, items in groups.items()]
