@@ -6,7 +6,8 @@ A model learns some good images of a category. A pool arrives: as many of the sa
 lamp brighter or darker, the camera turned), and half as many with defects. A reviewer looks at the first k of an order,
 says which are good, and the model learns these (`Detector.update`). For growing k, until half is reached: the share of
 false alarms on other good images, as many of new kinds as of the old one, and the share of other defects that are
-found. Orders: `Detector.rank`, random, highest image score, highest mean e, highest mean v.
+found. Orders: `Detector.rank`, random, highest image score, highest mean e, highest mean v. With --copies N each image
+of a new kind comes N times, with another noise each time, as from a line that goes on making the same part.
 
 A line of JSON per model in OUT.jsonl; the same command goes on where it was stopped, and draws OUT.png.
 """
@@ -26,15 +27,18 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 import stadx
 from stadx import Detector
 from stadx.core.files import write_bytes
+from stadx.data.images import read_image
 from stadx.data.layouts import open_category
 from stadx.evaluation.report.plots import STYLE, to_png
 from update_study import changed
 
 SETS = {"bottle": "mvtec_ad/bottle", "screw": "mvtec_ad/screw", "tile": "magnetic_tile_ad/magnetic_tile"}
+NOISE = 2.0  # standard deviation, of 255, of a copy's
 REVIEWED = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 ORDERS = {"rank": "stadx rank", "random": "random", "score": "highest image score", "e": "highest e", "v": "highest v"}
 COLOURS = {"rank": "#0f766e", "random": "#64748b", "score": "#b91c1c", "e": "#b45309", "v": "#7c3aed"}
@@ -45,7 +49,9 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?", default=os.environ.get("STADX_DATA"), help="default: STADX_DATA")
     parser.add_argument("--out", type=Path, default=Path("rank_study"), help="prefix of what is written")
     parser.add_argument("--sets", default=",".join(SETS), help="names, or folders in the data folder, after commas")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--copies", type=int, default=1, help="how often each image of a new kind is in the pool")
     parser.add_argument("--draws", type=int, default=2, help="random orders per set and seed")
     parser.add_argument("--images", type=int, default=20, help="half of what is learned; of new kinds, of defects")
     parser.add_argument("--brightness", default="2,0.5", help="factors on the values of new kinds")
@@ -60,13 +66,15 @@ def main() -> None:
         parser.error("name the data folder, or set STADX_DATA")
     if given.quick:
         given.image_size, given.students, given.steps = 64, 2, 120
-    places = ("data", "out", "sets", "seeds", "draws", "quick")
+    if given.copies < 1:
+        parser.error("--copies must be 1 or more")
+    places = ("data", "out", "sets", "seeds", "first_seed", "draws", "quick")
     settings = {name: value for name, value in vars(given).items() if name not in places}
     given.brightness = [float(factor) for factor in given.brightness.split(",")]
     file = given.out.with_suffix(".jsonl")
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     lines = [line for line in lines if line["settings"] == settings]
-    for seed in range(given.seeds):
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
         for name in given.sets.split(","):
             with tempfile.TemporaryDirectory() as folder, file.open("a") as out:
                 for line in run(name, seed, given, Path(folder), lines):
@@ -110,6 +118,9 @@ def images_of(category: Path, folder: Path, seed: int, given: argparse.Namespace
         return [changed(p, folder / f"{name}{i}.png", kinds[i % len(kinds)], rng) for i, p in enumerate(paths)]
 
     fresh, fresh_test = new_kind(fresh, "pool"), new_kind(fresh_test, "test")
+    noise = np.random.default_rng([seed, 17])  # of its own: one copy alone is drawn as before
+    more = range(2, given.copies + 1)
+    fresh += [noisy(path, path.with_stem(f"{path.stem}_{number}"), noise) for path in fresh for number in more]
     pool = [*same, *fresh, *bad[:n]]
     order = rng.permutation(len(pool))
     good_ones, new_ones = len(same) + len(fresh), range(len(same), len(same) + len(fresh))
@@ -122,6 +133,14 @@ def images_of(category: Path, folder: Path, seed: int, given: argparse.Namespace
         fresh_test,
         bad[n : 2 * n],
     )
+
+
+def noisy(path: Path, place: Path, rng: np.random.Generator) -> Path:
+    """A copy with noise on every value, as a camera makes it of the same part; written to `place`."""
+    pixels = read_image(path)
+    values = pixels + rng.normal(0, NOISE, pixels.shape)
+    Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).save(place)
+    return place
 
 
 def run(
