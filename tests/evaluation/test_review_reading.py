@@ -12,6 +12,7 @@ from PIL import Image
 from reviews import MODEL, ODD, made_review, mask_address, saved, saved_file, write_photos
 
 from stadx.core.errors import DataError, OutputError
+from stadx.data import strips
 from stadx.data.images import image_size, read_image
 from stadx.data.layouts import open_category
 from stadx.data.masks import mask_pixels
@@ -181,3 +182,17 @@ def test_pages_of_a_file_are_images_of_a_data_set(tmp_path: Path) -> None:
         assert (read_image(image.path) == read_image(Page(photos / "a.tif", number))).all()
         assert image.mask is not None and (mask_pixels(image.mask) == mask).all()
     assert (read_image(found["good/b_p2.png"].path) == read_image(Page(photos / "b.gif", 2))).all()
+
+
+def test_a_page_that_is_read_by_strips_alone_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos").mkdir()
+    tifffile.imwrite(tmp_path / "photos/a.tif", np.full((2, 20, 30), 50, np.uint8), photometric="minisblack")
+    page, _ = made_review(tmp_path / "photos", tmp_path / "out")
+    review = read_review(saved_file(tmp_path / "r.json", page, {"a.tif": "good"}))
+    monkeypatch.setattr(strips, "LARGE_IMAGE_PIXELS", 100)
+    monkeypatch.setenv("STADX_MAX_PIXELS", "500")
+    with pytest.raises(DataError, match=r"a\.tif, page \d: 30x20 pixels, more than the limit of 500.*STADX_MAX_PIXELS"):
+        write_data_set(review, tmp_path / "set")
+    assert not (tmp_path / "set").exists()

@@ -13,6 +13,7 @@ from stadx.core.errors import DataError, OutputError
 from stadx.core.files import write_bytes
 from stadx.core.progress import Progress, silent
 from stadx.data.images import write_image
+from stadx.data.opening import check_pixels, pixel_limit
 from stadx.data.page_files import write_page
 from stadx.data.pages import page_of
 
@@ -36,7 +37,7 @@ def write_data_set(review: Review, out: Path, progress: Progress = silent) -> Wr
     several is written as a file of its own, NAME_p3, see `write_page`.
 
     Raises:
-        DataError: if there is none, or one is gone or changed.
+        DataError: if there is none, one is gone or changed, or a page is too large to be read whole.
         OutputError: if `out` has files already, or cannot be written.
     """
     good, defects = review.of("good"), review.of("defect")
@@ -46,6 +47,9 @@ def write_data_set(review: Review, out: Path, progress: Progress = silent) -> Wr
     if os.path.lexists(out) and (not os.path.isdir(out) or any(os.scandir(out))):
         raise OutputError(f"{out}: is there already; name a new folder")
     review.check_images(images, progress)
+    for image in images:  # before anything is written
+        if page_of(image.path) is not None:
+            check_pixels(image.path, image.size[1], image.size[0], pixel_limit())
     masks = {image: image.full_mask() for image in defects}
     marked = [image for image in defects if masks[image] is not None]
     unmarked = [image for image in defects if masks[image] is None]
