@@ -7,7 +7,8 @@ lamp brighter or darker, the camera turned), and half as many with defects. A re
 says which are good, and the model learns these (`Detector.update`). For growing k, until half is reached: the share of
 false alarms on other good images, as many of new kinds as of the old one, and the share of other defects that are
 found. Orders: `Detector.rank`, random, highest image score, highest mean e, highest mean v. With --copies N each image
-of a new kind comes N times, with another noise each time, as from a line that goes on making the same part.
+of a new kind comes N times, with another noise each time, as from a line that goes on making the same part. With
+--first N nothing is learned: it is only counted what the first N images of each order are.
 
 A line of JSON per model in OUT.jsonl; the same command goes on where it was stopped, and draws OUT.png.
 """
@@ -21,24 +22,21 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 
 import stadx
+from rank_pool import Images, images_of
 from stadx import Detector
 from stadx.core.files import write_bytes
-from stadx.data.images import read_image
-from stadx.data.layouts import open_category
 from stadx.evaluation.report.plots import STYLE, to_png
-from update_study import changed
 
 SETS = {"bottle": "mvtec_ad/bottle", "screw": "mvtec_ad/screw", "tile": "magnetic_tile_ad/magnetic_tile"}
-NOISE = 2.0  # standard deviation, of 255, of a copy's
+MODEL = "first.safetensors"
 REVIEWED = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 ORDERS = {"rank": "stadx rank", "random": "random", "score": "highest image score", "e": "highest e", "v": "highest v"}
 COLOURS = {"rank": "#0f766e", "random": "#64748b", "score": "#b91c1c", "e": "#b45309", "v": "#7c3aed"}
@@ -52,6 +50,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--copies", type=int, default=1, help="how often each image of a new kind is in the pool")
+    parser.add_argument("--first", type=int, help="count what so many images at the front are, and update no model")
     parser.add_argument("--draws", type=int, default=2, help="random orders per set and seed")
     parser.add_argument("--images", type=int, default=20, help="half of what is learned; of new kinds, of defects")
     parser.add_argument("--brightness", default="2,0.5", help="factors on the values of new kinds")
@@ -68,9 +67,12 @@ def main() -> None:
         given.image_size, given.students, given.steps = 64, 2, 120
     if given.copies < 1:
         parser.error("--copies must be 1 or more")
-    places = ("data", "out", "sets", "seeds", "first_seed", "draws", "quick")
+    places = ("data", "out", "sets", "seeds", "first_seed", "first", "draws", "quick")
     settings = {name: value for name, value in vars(given).items() if name not in places}
     given.brightness = [float(factor) for factor in given.brightness.split(",")]
+    if given.first:
+        tell_first(given)
+        return
     file = given.out.with_suffix(".jsonl")
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     lines = [line for line in lines if line["settings"] == settings]
@@ -88,88 +90,20 @@ def main() -> None:
     print(table(lines))
 
 
-class Images(NamedTuple):
-    """What a run works with: files by part."""
-
-    learned: list[Path]
-    pool: list[Path]
-    is_good: list[bool]  # of the pool
-    is_new: list[bool]
-    old_kind: list[Path]
-    new_kind: list[Path]
-    defects: list[Path]
-
-
-def images_of(category: Path, folder: Path, seed: int, given: argparse.Namespace) -> Images:
-    """The parts, drawn by the seed; changed images are written to `folder`."""
-    found = open_category(category)
-    rng = np.random.default_rng([seed, 11])
-    good = [found.train[i] for i in rng.permutation(len(found.train))]
-    bad = [item.path for item in found.test if not item.is_good]
-    bad = [bad[i] for i in rng.permutation(len(bad))]
-    n = given.images
-    parts = [good[start : start + size] for start, size in ((0, 2 * n), (2 * n, 2 * n), (4 * n, n), (5 * n, n))]
-    learned, same, fresh, same_test = (list(part) for part in parts)
-    fresh_test = good[6 * n : 7 * n]
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def new_kind(paths: Sequence[Path], name: str) -> list[Path]:
-        kinds = [argparse.Namespace(brightness=b, degrees=given.degrees) for b in given.brightness]
-        return [changed(p, folder / f"{name}{i}.png", kinds[i % len(kinds)], rng) for i, p in enumerate(paths)]
-
-    fresh, fresh_test = new_kind(fresh, "pool"), new_kind(fresh_test, "test")
-    noise = np.random.default_rng([seed, 17])  # of its own: one copy alone is drawn as before
-    more = range(2, given.copies + 1)
-    fresh += [noisy(path, path.with_stem(f"{path.stem}_{number}"), noise) for path in fresh for number in more]
-    pool = [*same, *fresh, *bad[:n]]
-    order = rng.permutation(len(pool))
-    good_ones, new_ones = len(same) + len(fresh), range(len(same), len(same) + len(fresh))
-    return Images(
-        learned,
-        [pool[i] for i in order],
-        [bool(i < good_ones) for i in order],
-        [i in new_ones for i in order],
-        same_test,
-        fresh_test,
-        bad[n : 2 * n],
-    )
-
-
-def noisy(path: Path, place: Path, rng: np.random.Generator) -> Path:
-    """A copy with noise on every value, as a camera makes it of the same part; written to `place`."""
-    pixels = read_image(path)
-    values = pixels + rng.normal(0, NOISE, pixels.shape)
-    Image.fromarray(values.clip(0, 255).round().astype(np.uint8)).save(place)
-    return place
-
-
 def run(
     name: str, seed: int, given: argparse.Namespace, folder: Path, done: Sequence[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
     """The lines of a set and a seed that are not done yet."""
     own = [line for line in done if (line["set"], line["seed"]) == (name, seed)]
-    orders = [f"random {draw}" if draw else order for order in ORDERS for draw in _draws(order, given)]
-    orders = [order for order in orders if not _is_finished([line for line in own if line["order"] == order])]
+    orders = [order for order in orders_of(given) if not _is_finished([line for line in own if line["order"] == order])]
     if not orders:
         return
-    images = images_of(given.data / SETS.get(name, name), folder, seed, given)
-    settings = {"image_size": given.image_size, "students": given.students, "steps": given.steps, "seed": seed}
-    # with few images that judge one outlier would set the pixel threshold, and that the image threshold
-    first = Detector((given.scale,), target_fpr=0.02, **settings).fit(images.learned)
-    first.save(model := folder / "first.safetensors")
-    ranked = first.rank(images.pool).images
-    by_index = sorted(ranked)
-    keys = {
-        "rank": [-ranked.index(item) for item in by_index],
-        "score": [item.image_score for item in by_index],
-        "e": [item.e for item in by_index],
-        "v": [item.v for item in by_index],
-    }
+    first, images, places_of = ordered(name, seed, given, folder, orders)
+    model = folder / MODEL
     start = measured(first, images)
     known: dict[frozenset[int], dict[str, float]] = {frozenset(): start}
     for order in orders:
-        key = keys.get(order, np.random.default_rng([seed, 13, *map(ord, order)]).random(len(by_index)))
-        places = np.argsort(-np.asarray(key), kind="stable").tolist()
+        places = places_of[order]
         for reviewed in (0, *REVIEWED, len(places)):
             learned = frozenset(i for i in places[:reviewed] if images.is_good[i])
             if learned not in known:
@@ -183,6 +117,50 @@ def run(
             yield line
             if _is_finished([line for line in own if line["order"] == order]):
                 break
+
+
+def ordered(
+    name: str, seed: int, given: argparse.Namespace, folder: Path, orders: Sequence[str]
+) -> tuple[Detector, Images, dict[str, list[int]]]:
+    """The model, which is written to `folder`, the images, and of each order the numbers in the pool."""
+    images = images_of(given.data / SETS.get(name, name), folder, seed, given)
+    settings = {"image_size": given.image_size, "students": given.students, "steps": given.steps, "seed": seed}
+    # with few images that judge one outlier would set the pixel threshold, and that the image threshold
+    first = Detector((given.scale,), target_fpr=0.02, **settings).fit(images.learned)
+    first.save(folder / MODEL)
+    ranked = first.rank(images.pool).images
+    by_index = sorted(ranked)
+    keys = {
+        "rank": [-ranked.index(item) for item in by_index],
+        "score": [item.image_score for item in by_index],
+        "e": [item.e for item in by_index],
+        "v": [item.v for item in by_index],
+    }
+    places: dict[str, list[int]] = {}
+    for order in orders:
+        key = keys.get(order, np.random.default_rng([seed, 13, *map(ord, order)]).random(len(by_index)))
+        places[order] = np.argsort(-np.asarray(key), kind="stable").tolist()
+    return first, images, places
+
+
+def tell_first(given: argparse.Namespace) -> None:
+    """Print what the first images of each order are."""
+    print("set seed order: images of new kinds, further copies of these, images as learned, defects", flush=True)
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
+        for name in given.sets.split(","):
+            with tempfile.TemporaryDirectory() as folder:
+                _, images, places = ordered(name, seed, given, Path(folder), orders_of(given))
+            for order, numbers in places.items():
+                front = numbers[: given.first]
+                new = [images.part[i] for i in front if images.is_new[i]]
+                good = sum(images.is_good[i] for i in front)
+                counts = len(set(new)), len(new) - len(set(new)), good - len(new), len(front) - good
+                print(f"{name} {seed} {order}: {', '.join(map(str, counts))}", flush=True)
+
+
+def orders_of(given: argparse.Namespace) -> list[str]:
+    """Of all orders the names, a random one for each draw."""
+    return [f"random {draw}" if draw else order for order in ORDERS for draw in _draws(order, given)]
 
 
 def _draws(order: str, given: argparse.Namespace) -> Sequence[int]:
