@@ -44,7 +44,7 @@ def images_of(category: Path, folder: Path, seed: int, given: argparse.Namespace
     folder.mkdir(parents=True, exist_ok=True)
 
     def new_kind(paths: Sequence[Path], name: str) -> list[Path]:
-        kinds = [argparse.Namespace(brightness=b, degrees=given.degrees) for b in given.brightness]
+        kinds = [argparse.Namespace(brightness=b, tint=1.0, degrees=given.degrees) for b in given.brightness]
         return [changed(p, folder / f"{name}{i}.png", kinds[i % len(kinds)], rng) for i, p in enumerate(paths)]
 
     fresh, fresh_test = new_kind(fresh, "pool"), new_kind(fresh_test, "test")
