@@ -68,6 +68,33 @@ inline int64_t gather_keys(const float* scores, int64_t size, uint32_t lowest, u
   }
   return count + gather_keys<float>(scores + i, size - i, lowest, out + count, nans);
 }
+#elif defined(__aarch64__)
+// The same, but scores that are all below are passed by kGroup at a time.
+template <typename T>
+inline int64_t gather_groups(const T* scores, int64_t size, typename ScoreKey<T>::Key lowest,
+                             typename ScoreKey<T>::Key* out, int64_t& nans) {
+  using Key = typename ScoreKey<T>::Key;
+  constexpr int kGroup = 16;
+  int64_t count = 0, i = 0;
+  for (; i + kGroup <= size; i += kGroup) {
+    Key some = 0;
+    for (int k = 0; k < kGroup; ++k) {
+      const Key bits = score_bits(scores[i + k]);
+      some |= (key_of_bits<T>(bits) >= lowest ? ~Key{0} : 0) | (is_nan_bits<T>(bits) ? ~Key{0} : 0);
+    }
+    if (some != 0) count += gather_keys<T>(scores + i, kGroup, lowest, out + count, nans);
+  }
+  return count + gather_keys<T>(scores + i, size - i, lowest, out + count, nans);
+}
+
+inline int64_t gather_keys(const float* scores, int64_t size, uint32_t lowest, uint32_t* out, int64_t& nans) {
+  return gather_groups(scores, size, lowest, out, nans);
+}
+
+inline int64_t gather_keys(const double* scores, int64_t size, uint64_t lowest, uint64_t* out,
+                           int64_t& nans) {
+  return gather_groups(scores, size, lowest, out, nans);
+}
 #endif
 
 // Of the kThresholdsNear keys at p, which ascend, how many are ≤ key.
@@ -83,6 +110,13 @@ inline int count_not_above(const uint32_t* p, uint32_t key) {
   };
   const __m256i both = _mm256_packs_epi32(not_above(p), not_above(p + 8));
   return __builtin_popcount(static_cast<unsigned>(_mm256_movemask_epi8(both))) / 2;
+#elif defined(__aarch64__)
+  const uint32x4_t wanted = vdupq_n_u32(key);
+  uint32x4_t counts = {};  // less than none
+  for (int i = 0; i < kThresholdsNear; i += 4) {
+    counts = vaddq_u32(counts, vcleq_u32(vld1q_u32(p + i), wanted));
+  }
+  return -static_cast<int>(vaddvq_u32(counts));
 #else
   int count = 0;
   for (int i = 0; i < kThresholdsNear; ++i) count += p[i] <= key;
@@ -91,9 +125,18 @@ inline int count_not_above(const uint32_t* p, uint32_t key) {
 }
 
 inline int count_not_above(const uint64_t* p, uint64_t key) {
+#if defined(__aarch64__)
+  const uint64x2_t wanted = vdupq_n_u64(key);
+  uint64x2_t counts = {};
+  for (int i = 0; i < kThresholdsNear; i += 2) {
+    counts = vaddq_u64(counts, vcleq_u64(vld1q_u64(p + i), wanted));
+  }
+  return -static_cast<int>(vaddvq_u64(counts));
+#else
   int count = 0;
   for (int i = 0; i < kThresholdsNear; ++i) count += p[i] <= key;
   return count;
+#endif
 }
 
 // Crowded: some bucket holds more than kThresholdsNear thresholds.

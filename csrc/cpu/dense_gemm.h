@@ -6,14 +6,18 @@
 
 #include "cpu/compiler.h"
 #include "cpu/dense.h"
+#include "cpu/neon.h"
 #include "cpu/vec.h"
 
 namespace stadx::STADX_ISA {
 namespace {
 
 constexpr int kRows = 6;  // rows of A in registers at once
-constexpr int kVectors =
-    kLanes == 16 ? 4 : 2;  // vectors of B beside them: 24 sums of 32 registers, or 12 of 16
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kVectors = 4;  // vectors of B beside them: 24 sums of 32 registers
+#else
+constexpr int kVectors = 2;  // 12 of 16
+#endif
 constexpr int kWidth = kVectors * kLanes;
 
 // Row i of A begins at data + i·row and consists of `segments` runs of `length` floats, `segment` apart.
@@ -21,6 +25,48 @@ struct Rows {
   const float* data;
   int64_t row, segments, segment, length;
 };
+
+#if defined(__aarch64__)
+// One row of B, times one lane of each row of A: two vectors at a time, beside 24 sums and 6 rows of A.
+template <int Lane, bool Prefetch, int Count>
+STADX_ALWAYS_INLINE void add_row(const FloatVec (&left)[Count], const float* b, int64_t ahead,
+                                 FloatVec (&sums)[Count][kVectors]) {
+  if constexpr (Prefetch) __builtin_prefetch(b + ahead, 0, 2);
+#pragma GCC unroll 2
+  for (int j = 0; j < kVectors; j += 2) {
+    const FloatVec first = load_four(b + j * kLanes), second = load_four(b + (j + 1) * kLanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < Count; ++i) {
+      sums[i][j] = add_product<Lane>(sums[i][j], first, left[i]);
+      sums[i][j + 1] = add_product<Lane>(sums[i][j + 1], second, left[i]);
+    }
+  }
+}
+
+// Adds the products of one run of A; returns where B goes on.
+template <int Count, bool Prefetch>
+STADX_ALWAYS_INLINE const float* multiply_run(const float* run, int64_t row, int64_t length, const float* b,
+                                              int64_t ahead, FloatVec (&sums)[Count][kVectors]) {
+  FloatVec left[Count];
+  int64_t k = 0;
+#pragma GCC unroll 1
+  for (; k + 4 <= length; k += 4, b += 4 * kWidth) {
+#pragma GCC unroll 8
+    for (int i = 0; i < Count; ++i) left[i] = load_four(run + i * row + k);
+    add_row<0, Prefetch>(left, b, ahead, sums);
+    add_row<1, Prefetch>(left, b + kWidth, ahead, sums);
+    add_row<2, Prefetch>(left, b + 2 * kWidth, ahead, sums);
+    add_row<3, Prefetch>(left, b + 3 * kWidth, ahead, sums);
+  }
+#pragma GCC unroll 1
+  for (; k < length; ++k, b += kWidth) {
+#pragma GCC unroll 8
+    for (int i = 0; i < Count; ++i) left[i] = load_one(run + i * row + k);
+    add_row<0, Prefetch>(left, b, ahead, sums);
+  }
+  return b;
+}
+#endif
 
 // sums = A B for `Count` rows and kWidth columns, whose rows follow each other at `b`. Every sum is taken
 // in the order of B's rows whatever Count is: results do not depend on how rows are grouped.
@@ -34,6 +80,9 @@ STADX_ALWAYS_INLINE void multiply(const Rows& a, const float* __restrict b, int6
   }
   for (int64_t s = 0; s < a.segments; ++s) {
     const float* __restrict run = a.data + s * a.segment;
+#if defined(__aarch64__)
+    b = multiply_run<Count, Prefetch>(run, a.row, a.length, b, ahead, sums);
+#else
 #pragma GCC unroll 1
     for (int64_t k = 0; k < a.length; ++k) {
       if constexpr (Prefetch) {
@@ -51,6 +100,7 @@ STADX_ALWAYS_INLINE void multiply(const Rows& a, const float* __restrict b, int6
       }
       b += kWidth;
     }
+#endif
   }
 }
 

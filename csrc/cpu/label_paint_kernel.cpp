@@ -4,6 +4,7 @@
 #include "cpu/isa.h"
 #include "cpu/kernels.h"
 #include "cpu/mask_bits.h"
+#include "cpu/neon.h"
 
 namespace stadx::STADX_ISA {
 namespace {
@@ -52,6 +53,21 @@ inline const int32_t* paint_word(uint64_t starts, const uint64_t (&bits)[Rows], 
 #else
       store_8(out[r] + x, _mm256_and_si256(labels, lanes_of(static_cast<unsigned>(bits[r] >> x & 255))));
 #endif
+    }
+  }
+#elif defined(__aarch64__)
+  for (int half = 0; half < 64; half += 32) {
+    uint32x4_t bit = {1, 2, 4, 8};  // of the next columns in this half
+    uint32x4_t pixels[Rows];
+    for (int r = 0; r < Rows; ++r) pixels[r] = vdupq_n_u32(static_cast<uint32_t>(bits[r] >> half));
+    for (int x = half; x < half + 32; x += 4, bit = vshlq_n_u32(bit, 4)) {
+      const unsigned here = static_cast<unsigned>(starts >> x & 15);
+      const uint32x4_t labels =
+          choose_4(vld1q_u32(reinterpret_cast<const uint32_t*>(label)), four_lanes.rank[here]);
+      label += four_lanes.count[here];
+      for (int r = 0; r < Rows; ++r) {
+        vst1q_s32(out[r] + x, vreinterpretq_s32_u32(vandq_u32(labels, vtstq_u32(pixels[r], bit))));
+      }
     }
   }
 #else

@@ -6,6 +6,8 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 namespace stadx::STADX_ISA {
@@ -31,6 +33,15 @@ inline uint64_t nonzero_bits_64(const uint8_t* p) {
   const uint64_t low = static_cast<uint32_t>(_mm256_movemask_epi8(lo));
   const uint64_t high = static_cast<uint32_t>(_mm256_movemask_epi8(hi));
   return ~(low | high << 32);
+#elif defined(__aarch64__)
+  const uint8x16_t bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+  const auto bits_of_16 = [&](const uint8_t* q) {  // each in its byte
+    const uint8x16_t v = vld1q_u8(q);
+    return vandq_u8(vtstq_u8(v, v), bit);
+  };
+  const uint8x16_t low = vpaddq_u8(bits_of_16(p), bits_of_16(p + 16));
+  const uint8x16_t pairs = vpaddq_u8(low, vpaddq_u8(bits_of_16(p + 32), bits_of_16(p + 48)));
+  return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(pairs, pairs)), 0);
 #else
   return nonzero_bits(p, 64);
 #endif

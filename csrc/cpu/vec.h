@@ -3,6 +3,8 @@
 
 #if defined(__SSE__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include <cstdint>
@@ -30,10 +32,14 @@ inline FloatVec load_vec(const float* p) {
 }
 
 inline FloatVec load_vec(const BFloat16* p) {
+#if defined(__aarch64__)  // GCC 12 widens lane by lane
+  return (FloatVec)vshll_n_u16(vld1_u16(&p->bits), 16);
+#else
   HalfWordVec half;
   __builtin_memcpy(&half, p, sizeof half);
   const WordVec word = __builtin_convertvector(half, WordVec) << 16;
   return (FloatVec)word;  // same bits
+#endif
 }
 
 inline void store_vec(float* p, FloatVec v) { __builtin_memcpy(p, &v, sizeof v); }
@@ -62,7 +68,7 @@ inline void finish_streams() {
 #endif
 }
 
-// The larger of each pair; b where one is NaN.
+// The larger of each pair; where one is NaN, b or (aarch64) NaN.
 inline FloatVec max_vec(FloatVec a, FloatVec b) {
 #if STADX_VECTOR_BYTES == 64
   return (FloatVec)_mm512_max_ps((__m512)a, (__m512)b);
@@ -70,6 +76,8 @@ inline FloatVec max_vec(FloatVec a, FloatVec b) {
   return (FloatVec)_mm256_max_ps((__m256)a, (__m256)b);
 #elif defined(__SSE__)
   return (FloatVec)_mm_max_ps((__m128)a, (__m128)b);
+#elif defined(__aarch64__)
+  return (FloatVec)vmaxq_f32((float32x4_t)a, (float32x4_t)b);
 #else
   return a > b ? a : b;
 #endif
@@ -77,12 +85,16 @@ inline FloatVec max_vec(FloatVec a, FloatVec b) {
 
 // Sum over the lanes, as a tree of halves: the same order whatever surrounds it.
 inline float horizontal_sum(FloatVec v) {
+#if defined(__aarch64__)  // the loop below would make GCC keep v in memory all the while
+  return vpadds_f32(vadd_f32(vget_low_f32((float32x4_t)v), vget_high_f32((float32x4_t)v)));
+#else
   float lane[kLanes];
   store_vec(lane, v);
   for (int half = kLanes / 2; half > 0; half /= 2) {
     for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
   }
   return lane[0];
+#endif
 }
 
 }  // namespace

@@ -8,52 +8,41 @@
 #include <random>
 #include <vector>
 
+#include "common/half.h"
 #include "common/score_key.h"
 #include "cpu/dispatch.h"
 #include "cpu/kernels.h"
 #include "cpu/winograd.h"
+#include "support.h"
 
 using namespace stadx;
+using namespace stadx_test;
 
 namespace {
 
-std::mt19937 generator(0);
-int failures = 0;
-
-void check(const char* what, bool right, double error = 0) {
-  std::printf("%-44s %s   largest error %.2g\n", what, right ? "right" : "WRONG", error);
-  failures += !right;
-}
-
-// Floats that begin at a multiple of 64 bytes.
-struct Floats {
-  std::unique_ptr<float, decltype(&std::free)> memory;
-  int64_t size;
-
-  explicit Floats(int64_t n)
-      : memory(static_cast<float*>(std::aligned_alloc(64, (n * 4 + 63) / 64 * 64)), &std::free), size(n) {
-    std::fill_n(memory.get(), n, 0.0f);
-  }
-  Floats& draw() {
-    for (int64_t i = 0; i < size; ++i) (*this)[i] = std::normal_distribution<float>()(generator);
-    return *this;
-  }
-  float& operator[](int64_t i) const { return memory.get()[i]; }
-  float* data() const { return memory.get(); }
-};
-
-void test_ensemble_score(bool planar) {
+// Half: maps in bfloat16.
+void test_ensemble_score(bool planar, bool half) {
   const int64_t students = 3, batch = 2, channels = 128, width = 37, image = channels * width;
   const Floats maps = std::move(Floats(students * batch * image).draw()),
                teacher = std::move(Floats(batch * image).draw());
+  std::vector<uint16_t> half_maps, half_teacher;
+  for (const auto& [floats, halves] : {std::pair{&maps, &half_maps}, {&teacher, &half_teacher}}) {
+    for (int64_t i = 0; half && i < floats->size; ++i) {
+      uint32_t bits = as_bits((*floats)[i]) & 0xFFFF0000u;
+      (*floats)[i] = as_float(bits);
+      halves->push_back(static_cast<uint16_t>(bits >> 16));
+    }
+  }
   const Floats mean = std::move(Floats(channels).draw()), deviation(channels), e(batch * width),
                v(batch * width);
   for (int64_t c = 0; c < channels; ++c) deviation[c] = 0.5f + 0.01f * static_cast<float>(c);
   const int64_t channel_step = planar ? width : 1, pixel_step = planar ? 1 : channels;
-  const EnsembleScoreArgs args{{maps.data(), image, channel_step, image, pixel_step},
+  const void *first = half ? static_cast<void*>(half_maps.data()) : maps.data(),
+             *teachers = half ? static_cast<void*>(half_teacher.data()) : teacher.data();
+  const EnsembleScoreArgs args{{first, image, channel_step, image, pixel_step},
                                batch * image,
                                students,
-                               {teacher.data(), image, channel_step, image, pixel_step},
+                               {teachers, image, channel_step, image, pixel_step},
                                mean.data(),
                                deviation.data(),
                                channels,
@@ -61,8 +50,10 @@ void test_ensemble_score(bool planar) {
                                width,
                                e.data(),
                                v.data()};
+  const KernelTable& table = kernels();
   const auto kernel =
-      planar ? kernels().ensemble_score_planar_f32 : kernels().ensemble_score_channels_last_f32;
+      half ? (planar ? table.ensemble_score_planar_bf16 : table.ensemble_score_channels_last_bf16)
+           : (planar ? table.ensemble_score_planar_f32 : table.ensemble_score_channels_last_f32);
   double worst = 0;
   for (int64_t b = 0; b < batch; ++b) {
     kernel(args, b, 0, 0);
@@ -85,6 +76,7 @@ void test_ensemble_score(bool planar) {
           {worst, std::abs(e[b * width + x] / error - 1), std::abs(v[b * width + x] / variance - 1)});
     }
   }
+  std::printf(half ? "bfloat16 " : "float32 ");
   check(planar ? "ensemble_score, planar" : "ensemble_score, channels last", worst < 1e-5, worst);
 }
 
@@ -196,16 +188,24 @@ double transform_weight(const float* w, int k, int l, int r) {  // entry (k, l) 
 }
 
 // One convolution with a leaky ReLU; tile 0 is the direct one. Weights are packed as pack_weights does.
-void test_convolution(const char* what, int tile, int r) {
-  const int64_t inputs = 16, outputs = 80, rows = 23, columns = 29, out_rows = rows - r + 1,
-                out_columns = columns - r + 1;
+// Pool: of an image twice as large, through 2 × 2 maxima.
+void test_convolution(const char* what, int tile, int r, int64_t inputs = 16, bool pool = false) {
+  const int64_t outputs = 80, rows = 23, columns = 29, out_rows = rows - r + 1, out_columns = columns - r + 1;
   const int64_t points = tile ? tile * tile : 1, depth = tile ? inputs : r * r * inputs,
                 panels = (outputs + kPanel - 1) / kPanel;
   const int64_t width = kernels().weight_width;
-  const Floats input = std::move(Floats(rows * columns * inputs).draw()),
-               bias = std::move(Floats(outputs).draw());
+  const int64_t whole_rows = pool ? 2 * rows + 1 : rows, whole_columns = pool ? 2 * columns + 1 : columns;
+  const Floats whole = std::move(Floats(whole_rows * whole_columns * inputs).draw()),
+               input(rows * columns * inputs), bias = std::move(Floats(outputs).draw());
   const Floats weight = std::move(Floats(outputs * inputs * r * r).draw()),
                packed(panels * points * kPanel * depth);
+  for (int64_t i = 0; i < input.size; ++i) {
+    const int64_t y = i / inputs / columns, x = i / inputs % columns, c = i % inputs;
+    const auto at = [&](int64_t j, int64_t k) { return whole[(j * whole_columns + k) * inputs + c]; };
+    input[i] = pool ? std::max({at(2 * y, 2 * x), at(2 * y, 2 * x + 1), at(2 * y + 1, 2 * x),
+                                at(2 * y + 1, 2 * x + 1)})
+                    : at(y, x);
+  }
   for (int64_t o = 0; o < outputs; ++o) {
     for (int64_t c = 0; c < inputs; ++c) {
       const float* w = &weight[(o * inputs + c) * r * r];
@@ -223,8 +223,8 @@ void test_convolution(const char* what, int tile, int r) {
     }
   }
   const Floats map(out_rows * out_columns * outputs);
-  const DenseLayer layer{{input.data(), 1, rows, columns, inputs},
-                         0,
+  const DenseLayer layer{{whole.data(), 1, whole_rows, whole_columns, inputs},
+                         pool,
                          0,
                          0,
                          r,
@@ -273,8 +273,10 @@ int main() {
   for (const std::string& name : available_instruction_sets()) {
     set_instruction_set(name);
     std::printf("%s\n", name.c_str());
-    test_ensemble_score(true);
-    test_ensemble_score(false);
+    for (const bool half : {false, true}) {
+      test_ensemble_score(true, half);
+      test_ensemble_score(false, half);
+    }
     for (const double share : {0.05, 0.5}) {
       test_labels(true, share);
       test_labels(false, share);
@@ -285,9 +287,12 @@ int main() {
       test_counts<double>("count_scores, double", table.count_scores_f64, table.count_buffered_f64, ranges);
     }
     test_convolution("direct convolution, 4 x 4", 0, 4);
+    test_convolution("direct convolution, 5 x 5, 3 channels", 0, 5, 3);
     test_convolution("Winograd, tile 10, 5 x 5", 10, 5);
+    test_convolution("Winograd, tile 10, 5 x 5, through a pool", 10, 5, 16, true);
     test_convolution("Winograd, tile 10, 4 x 4", 10, 4);
     test_convolution("Winograd, tile 8, 2 x 2", 8, 2);
+    test_tiles();
   }
   std::printf("%d wrong\n", failures);
   return failures != 0;

@@ -16,5 +16,5 @@ flags=(-std=c++20 -O3 -fno-math-errno -ffp-contract=fast -Wall -Wextra -Icsrc)
 for source in csrc/cpu/*_kernel.cpp csrc/cpu/kernel_table.cpp; do
   "$compiler" "${flags[@]}" -DSTADX_ISA=baseline -c "$source" -o "$folder/$(basename "$source").o"
 done
-"$compiler" "${flags[@]}" tests/support/kernels/kernels.cpp csrc/cpu/dispatch.cpp "$folder"/*.o -o "$folder/kernels"
+"$compiler" "${flags[@]}" tests/support/kernels/*.cpp csrc/cpu/dispatch.cpp "$folder"/*.o -o "$folder/kernels"
 "${emulator[@]}" "$folder/kernels"
