@@ -1,6 +1,6 @@
 // How many scores lie at and between given thresholds: one pass over the scores, no sort. Those below the
 // lowest threshold, most of them, only pass a comparison. The tables of many thresholds exceed the caches:
-// then keys are collected by ranges of the tables first, and counted range by range.
+// then keys are collected by ranges of the thresholds first, and counted range by range.
 #include "common/score_key.h"
 #include "cpu/eight_lanes.h"
 #include "cpu/isa.h"
@@ -10,7 +10,9 @@
 namespace stadx::STADX_ISA {
 namespace {
 
-constexpr int64_t kChunk = 2048;  // scores whose keys are gathered at a time: they stay in the L1 cache
+// Scores whose keys are gathered at a time, so that they stay in the L1 cache. Those of the next chunk are
+// prefetched meanwhile: the processor's own prefetching ends with the page.
+constexpr int64_t kChunk = 2048;
 
 // Keys of the scores that are not below the lowest threshold, of `size` ≤ kChunk; returns how many. Counts
 // NaN.
@@ -37,6 +39,7 @@ inline int64_t gather_keys(const float* scores, int64_t size, uint32_t lowest, u
   int64_t count = 0, i = 0;
   for (; i + 16 <= size; i += 16) {
     const __m512i bits = _mm512_loadu_si512(scores + i);
+    __builtin_prefetch(scores + i + kChunk, 0, 2);
     const __m512i magnitude = _mm512_and_si512(_mm512_set1_epi32(INT32_MAX), bits);
     const __m512i key =
         _mm512_mask_sub_epi32(_mm512_or_si512(bits, sign), _mm512_movepi32_mask(bits), sign, magnitude);
@@ -55,6 +58,7 @@ inline int64_t gather_keys(const float* scores, int64_t size, uint32_t lowest, u
   int64_t count = 0, i = 0;
   for (; i + 8 <= size; i += 8) {
     const __m256i bits = load_8(scores + i);
+    __builtin_prefetch(scores + i + kChunk, 0, 2);
     const __m256i magnitude = _mm256_andnot_si256(sign, bits);
     // As signed integers: the bits of positive scores, minus the magnitude of negative ones.
     const __m256i ordered = _mm256_blendv_epi8(bits, _mm256_sub_epi32(_mm256_setzero_si256(), magnitude),
@@ -139,19 +143,22 @@ inline int count_not_above(const uint64_t* p, uint64_t key) {
 #endif
 }
 
-// Crowded: some bucket holds more than kThresholdsNear thresholds.
-template <typename Key, bool Crowded>
-void count_keys(const Key* found, int64_t size, const ThresholdTable& table, uint32_t* counts) {
+// Counts keys of one range. Where a key's cell is empty, its place follows from the cells before; the others
+// are compared with thresholds near them. If those are most, as of maps of few values, all further ones are.
+template <typename Key>
+void count_keys(const Key* found, int64_t size, const ThresholdTable& table, int64_t range,
+                uint32_t* counts) {
+  constexpr int64_t kMost = 512;
   const Key* keys = static_cast<const Key*>(table.keys);
-  const uint32_t* start = reinterpret_cast<const uint32_t*>(table.start);
-  const Key base = static_cast<Key>(table.base), last = static_cast<Key>(table.buckets - 1);
-  const int shift = table.shift;
-  const uint64_t ties = static_cast<uint64_t>(table.size);
-  for (int64_t j = 0; j < size; ++j) {
-    const Key key = found[j], bucket = (key - base) >> shift, place = bucket < last ? bucket : last;
-    uint32_t low = start[place];  // thresholds known to be ≤ key
-    if constexpr (Crowded) {
-      uint32_t high = start[place + 1];
+  const CellWord* words = table.words + table.ranges[range].first_word;
+  const Key base = static_cast<Key>(table.ranges[range].base);
+  const int shift = table.ranges[range].shift;
+  const uint64_t stride = static_cast<uint64_t>(table.stride);
+  const auto compare = [&](const Key* some, int64_t many) {
+    for (int64_t j = 0; j < many; ++j) {
+      const Key key = some[j];
+      const CellWord* word = words + ((key - base) >> shift) / 32;
+      uint32_t low = word[0].before, high = word[1].before;
       while (high - low > kThresholdsNear) {  // halve until few are left
         const uint32_t middle = low + (high - low) / 2;
         if (keys[middle] <= key) {
@@ -160,41 +167,63 @@ void count_keys(const Key* found, int64_t size, const ThresholdTable& table, uin
           high = middle;
         }
       }
+      const uint64_t passed = low + static_cast<uint64_t>(count_not_above(keys + low, key));
+      ++counts[passed + (stride & -static_cast<uint64_t>(keys[passed - 1] == key))];
     }
-    const uint64_t at = low + static_cast<uint64_t>(count_not_above(keys + low, key)) - 1;
-    ++counts[at + (keys[at] == key ? ties : 0)];
+  };
+  Key unsure[kMost];
+  for (int64_t most = 64; size > 0; most = kMost) {  // the first few tell soon
+    const int64_t some = size < most ? size : most;
+    int64_t left = 0;
+    for (int64_t j = 0; j < some; ++j) {
+      const Key key = found[j], cell = (key - base) >> shift;
+      const CellWord word = words[cell / 32];
+      const uint32_t up_to = word.cells << (~cell & 31);  // the key's own cell is the highest bit
+      const uint32_t own = up_to >> 31;
+      counts[word.before + static_cast<uint32_t>(__builtin_popcount(up_to))] += 1 - own;
+      unsure[left] = key;
+      left += own;
+    }
+    compare(unsure, left);
+    found += some;
+    size -= some;
+    if (left > some / 2) break;
   }
-}
-
-template <typename Key>
-void count_keys(const Key* found, int64_t size, const ThresholdTable& table, uint32_t* counts) {
-  (table.crowded ? count_keys<Key, true> : count_keys<Key, false>)(found, size, table, counts);
+  compare(found, size);
 }
 
 template <typename T>
 int64_t count_scores(const T* scores, int64_t size, const ThresholdTable& table, const KeyBuffers& buffers,
                      uint32_t* counts) {
   using Key = typename ScoreKey<T>::Key;
-  const Key lowest = static_cast<Key>(table.base), last = static_cast<Key>(table.ranges - 1);
-  const int range_shift = table.range_shift;
+  const Key lowest = static_cast<Key>(table.base), top = static_cast<Key>(table.top);
+  const int step_shift = table.step_shift;
+  const uint16_t* range_of = table.range_of;
   Key* const buffered = static_cast<Key*>(buffers.keys);
-  uint32_t* const in_buffer = buffers.used;
+  uint32_t* const used = buffers.used;
   Key found[kChunk + 16];  // gathering writes whole vectors
+  Key steps[kChunk];
   int64_t nans = 0;
   for (int64_t i = 0; i < size; i += kChunk) {
     const int64_t count = gather_keys(scores + i, size - i < kChunk ? size - i : kChunk, lowest, found, nans);
-    if (table.ranges == 1) {
-      count_keys(found, count, table, counts);
+    for (int64_t j = 0; j < count; ++j) {
+      found[j] = found[j] < top ? found[j] : top;
+      steps[j] = (found[j] - lowest) >> step_shift;
+    }
+    if (table.num_ranges == 1) {
+      count_keys(found, count, table, 0, counts);
       continue;
     }
     for (int64_t j = 0; j < count; ++j) {
-      const Key beyond = (found[j] - lowest) >> range_shift, range = beyond < last ? beyond : last;
-      uint32_t& used = in_buffer[range];
-      Key* const buffer = buffered + range * kBufferedKeys;
-      buffer[used++] = found[j];
-      if (used == kBufferedKeys) {
-        count_keys(buffer, kBufferedKeys, table, counts);
-        used = 0;
+      const uint64_t range = range_of[steps[j]];
+      Key* const buffer = buffered + range * kBufferStride;
+      const uint32_t at = used[range];
+      buffer[at] = found[j];
+      used[range] = at + 1;
+      __builtin_prefetch(buffer + at + 16, 1);  // the next line has left the cache since the last round
+      if (at + 1 == kBufferedKeys) {
+        count_keys(buffer, kBufferedKeys, table, static_cast<int64_t>(range), counts);
+        used[range] = 0;
       }
     }
   }
@@ -203,9 +232,10 @@ int64_t count_scores(const T* scores, int64_t size, const ThresholdTable& table,
 
 template <typename Key>
 void count_buffered(const ThresholdTable& table, const KeyBuffers& buffers, uint32_t* counts) {
-  for (int64_t range = 0; range < table.ranges; ++range) {
-    count_keys(static_cast<const Key*>(buffers.keys) + range * kBufferedKeys, buffers.used[range], table,
-               counts);
+  if (table.num_ranges == 1) return;
+  for (int64_t range = 0; range < table.num_ranges; ++range) {
+    count_keys(static_cast<const Key*>(buffers.keys) + range * kBufferStride, buffers.used[range], table,
+               range, counts);
     buffers.used[range] = 0;
   }
 }

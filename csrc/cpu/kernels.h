@@ -60,31 +60,47 @@ struct DefectPixels {
   int32_t first_region;
 };
 
-// Thresholds e_0 < e_1 < … as ordered keys (common/score_key.h), with a table that leads to them: bucket k
-// holds those from base + (k << shift) on.
-struct ThresholdTable {
-  const void* keys;      // [size + kThresholdPad] of the scores' width; the pad is the largest key
-  const int32_t* start;  // [buckets + 1]: thresholds below each bucket
-  int64_t size;
+// 32 cells of equally many keys each.
+struct CellWord {
+  uint32_t cells;   // bit i: cell i holds a threshold; all bits, if some cell holds several
+  uint32_t before;  // thresholds below the first cell
+};
+
+// Keys from base on, in cells of 2^shift.
+struct ThresholdRange {
   uint64_t base;
+  int64_t first_word;
   int shift;
-  int64_t buckets;
-  bool crowded;     // a bucket may hold more than kThresholdsNear
-  int range_shift;  // range k of the table begins at key base + (k << range_shift)
-  int64_t ranges;
+};
+
+// Thresholds e_0 < e_1 < … as ordered keys (common/score_key.h), and the way to them: keys from the lowest
+// threshold on lie in steps of 2^step_shift, neighbouring steps in ranges of about equally many thresholds.
+struct ThresholdTable {
+  const void* keys;          // [size + kThresholdPad] of the scores' width; the pad is the largest key
+  const uint16_t* range_of;  // [steps]
+  const ThresholdRange* ranges;
+  const CellWord* words;  // of all ranges, and one that tells where the last ends
+  int64_t size;
+  uint64_t base, top;  // the lowest threshold, and the key above the highest
+  int step_shift;
+  int64_t num_ranges;
+  int64_t stride;  // of the two halves of the counts
 };
 
 inline constexpr int kThresholdsNear = 16;  // that the kernel compares a score with at once
 inline constexpr int64_t kThresholdPad = 16;
+inline constexpr int64_t kCountPad = 32;  // counts beyond the last to which 0 may be added
 
 // Keys that wait for those of their range, so that what they are compared with is in the cache: only with
 // several ranges.
 struct KeyBuffers {
-  void* keys;      // [ranges][kBufferedKeys]
-  uint32_t* used;  // [ranges]: how many, below kBufferedKeys
+  void* keys;      // [num_ranges][kBufferStride]
+  uint32_t* used;  // [num_ranges]: how many, below kBufferedKeys
 };
 
-inline constexpr int64_t kBufferedKeys = 2048;
+inline constexpr int64_t kBufferedKeys = 4096;
+// No power of two: the buffers' ends would share the cache's sets.
+inline constexpr int64_t kBufferStride = kBufferedKeys + 16;
 
 // Winograd's tiles of maps, as training has them. Tile t of image b begins at row (t / columns) · M, column
 // (t % columns) · M of its map; its entry k and channel c are tiles[(k · count + b · rows · columns + t) ·
@@ -117,8 +133,8 @@ struct KernelTable {
   void (*label_gather)(const LabelImage&, const void* map, int64_t row_stride, int element_size,
                        const DefectPixels&);
 
-  // Adds to counts[i] the scores between e_i and e_{i+1}, to counts[size + i] those equal to e_i; scores
-  // below e_0 are nowhere. Returns the number of NaN. Some wait in the buffers until count_buffered.
+  // Adds to counts[i + 1] the scores between e_i and e_{i+1}, to counts[stride + i + 1] those equal to e_i;
+  // scores below e_0 are nowhere. Returns the number of NaN. Some wait in the buffers until count_buffered.
   // `counts` must be emptied after 2^31 scores.
   int64_t (*count_scores_f32)(const float* scores, int64_t size, const ThresholdTable&, const KeyBuffers&,
                               uint32_t* counts);

@@ -24,17 +24,19 @@ using torch::stable::Tensor;
 
 constexpr int64_t kItem = int64_t{1} << 17;   // scores of one work item
 constexpr int64_t kFlush = int64_t{1} << 31;  // scores after which 32-bit counts are emptied
+constexpr int kSteps = 12;                    // of the keys, as a power of two: which range each is in
 constexpr int64_t kFewThresholds = 1 << 14;   // whose tables stay in the cache anyway
-constexpr int kRange = 10;       // of buckets, as a power of two: their tables stay in the L1 cache
-constexpr int kMostRanges = 11;  // as a power of two: a line of each stays in the L2 cache
+constexpr int64_t kInRange = 1024;            // thresholds whose tables stay in the L1 cache
+constexpr int64_t kMostRanges = 1 << 11;      // a line of each stays in the L2 cache
 
-// The thresholds as keys, and the way to them. Keys are spread over one to four times as many buckets as
-// there are thresholds, each of a power of two of keys: most hold none.
+// The thresholds as keys, and the way to them.
 template <typename T>
 struct Thresholds {
   using Key = typename ScoreKey<T>::Key;
   std::vector<Key> keys;
-  std::vector<int32_t> start;
+  std::vector<uint16_t> range_of;
+  std::vector<ThresholdRange> ranges;
+  std::vector<CellWord> words;
   ThresholdTable table{};
 
   Thresholds(const T* values, int64_t size) : keys(size + kThresholdPad, ~Key{0}) {
@@ -45,22 +47,51 @@ struct Thresholds {
       STD_TORCH_CHECK(i == 0 || keys[i - 1] < keys[i], "count_above: thresholds must ascend, but ", i,
                       " does not");
     }
-    const Key range = keys[size - 1] - keys[0];
-    const int buckets = std::clamp(static_cast<int>(std::bit_width(static_cast<uint64_t>(size))) + 1, 4, 22);
-    const int shift = std::max(0, static_cast<int>(std::bit_width(range)) - buckets);
-    start.resize((range >> shift) + 2);
-    size_t begun = 0;  // buckets whose start is known
-    bool crowded = false;
-    for (int64_t i = 0; i < size; ++i) {
-      const size_t bucket = (keys[i] - keys[0]) >> shift;
-      while (begun <= bucket) start[begun++] = static_cast<int32_t>(i);
-      crowded = crowded || i - start[bucket] >= kThresholdsNear;
+    const Key base = keys[0], top = keys[size - 1] + 1;
+    const int step_shift =
+        std::max(0, static_cast<int>(std::bit_width(static_cast<Key>(top - base))) - kSteps);
+    range_of.resize(((top - base) >> step_shift) + 1);
+    const int64_t in_range = size < kFewThresholds ? size : std::max(kInRange, size / kMostRanges + 1);
+    const auto step_of = [&](int64_t i) { return static_cast<int64_t>((keys[i] - base) >> step_shift); };
+    words.reserve(size + 1);
+    for (int64_t i = 0, step = 0; i < size;) {
+      int64_t end = std::min(i + in_range, size);
+      while (end < size && step_of(end) == step_of(end - 1)) ++end;
+      const int64_t next = end < size ? step_of(end) : static_cast<int64_t>(range_of.size());
+      std::fill(range_of.begin() + step, range_of.begin() + next, static_cast<uint16_t>(ranges.size()));
+      const Key first = base + (static_cast<Key>(step) << step_shift);
+      add_range(first, end < size ? base + (static_cast<Key>(next) << step_shift) - 1 : top, i, end);
+      i = end;
+      step = next;
     }
-    start.back() = static_cast<int32_t>(size);
-    const int64_t count = static_cast<int64_t>(start.size()) - 1;
-    const int in_range = std::clamp(static_cast<int>(std::bit_width(start.size())) - kMostRanges, kRange, 22);
-    const int64_t ranges = size < kFewThresholds ? 1 : ((count - 1) >> in_range) + 1;
-    table = {keys.data(), start.data(), size, keys[0], shift, count, crowded, shift + in_range, ranges};
+    words.push_back({0, static_cast<uint32_t>(size)});
+    table = {keys.data(),
+             range_of.data(),
+             ranges.data(),
+             words.data(),
+             size,
+             base,
+             top,
+             step_shift,
+             static_cast<int64_t>(ranges.size()),
+             size + 1 + kCountPad};
+  }
+
+ private:
+  // Keys first … last, which thresholds [begin, end) lie among, in at most as many words as thresholds.
+  void add_range(Key first, Key last, int64_t begin, int64_t end) {
+    int shift = 0;
+    while (((last - first) >> shift) / 32 >= static_cast<Key>(end - begin)) ++shift;
+    const size_t first_word = words.size();
+    ranges.push_back({first, static_cast<int64_t>(first_word), shift});
+    for (int64_t i = begin; i < end; ++i) {
+      const Key cell = (keys[i] - first) >> shift;
+      const uint32_t bit = uint32_t{1} << (cell & 31);
+      while (words.size() <= first_word + cell / 32) words.push_back({0, static_cast<uint32_t>(i)});
+      uint32_t& cells = words.back().cells;
+      cells = (cells & bit) != 0 ? ~uint32_t{0} : cells | bit;
+    }
+    words.resize(first_word + ((last - first) >> shift) / 32 + 1, {0, static_cast<uint32_t>(end)});
   }
 };
 
@@ -71,7 +102,7 @@ struct Buffers {
   std::vector<uint32_t> used;
 
   explicit Buffers(int64_t ranges) : used(ranges) {
-    if (ranges > 1) keys.reset(new typename ScoreKey<T>::Key[ranges * kBufferedKeys]);
+    if (ranges > 1) keys.reset(new typename ScoreKey<T>::Key[ranges * kBufferStride]);
   }
   KeyBuffers view() { return {keys.get(), used.data()}; }
 };
@@ -94,8 +125,9 @@ void count(const std::vector<Tensor>& scores, const T* values, int64_t size, int
   std::atomic<size_t> next{0};
   std::mutex mutex;
   torch::stable::parallel_for(0, torch::stable::get_num_threads(), 1, [&](int64_t, int64_t) {
-    std::vector<uint32_t> counts(2 * size);
-    Buffers<T> buffers(thresholds.table.ranges);
+    const int64_t stride = thresholds.table.stride;
+    std::vector<uint32_t> counts(2 * stride);
+    Buffers<T> buffers(thresholds.table.num_ranges);
     const KeyBuffers waiting = buffers.view();
     int64_t counted = 0;
     const auto flush = [&] {
@@ -106,8 +138,8 @@ void count(const std::vector<Tensor>& scores, const T* values, int64_t size, int
       }
       const std::lock_guard<std::mutex> lock(mutex);
       for (int64_t i = 0; i < size; ++i) {
-        above[i] += counts[i];  // for now: those between this threshold and the next
-        equal[i] += counts[size + i];
+        above[i] += counts[i + 1];  // for now: those between this threshold and the next
+        equal[i] += counts[stride + i + 1];
       }
     };
     for (size_t k = next++; k < items.size(); k = next++) {
