@@ -19,7 +19,8 @@ Tensor region_sums_cpu(const Tensor values, const Tensor at, const Tensor region
   const int32_t *index = a.const_data_ptr<int32_t>(), *of = r.const_data_ptr<int32_t>();
   int64_t* out = sums.mutable_data_ptr<int64_t>();
   const uint64_t most = static_cast<uint64_t>(v.size(0)), many = static_cast<uint64_t>(regions);
-  for (int64_t i = 0; i < a.size(0); ++i) {
+  const int64_t pixels = a.size(0);
+  for (int64_t i = 0; i < pixels; ++i) {
     const uint64_t k = static_cast<uint64_t>(index[i]), into = static_cast<uint64_t>(of[i]);
     STD_TORCH_CHECK(k < most && into < many, "region_sums: pixel ", i, " has value ", index[i], " of ", most,
                     " and region ", of[i], " of ", many);
