@@ -232,7 +232,7 @@ def test_count_above_of_any_small_set(data: st.DataObject, width: int) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [0, 1, 2, 9, 2049, 70001])
 def test_distinct_scores(size: int, dtype: torch.dtype, device: torch.device) -> None:
-    # one thread and no vectors: neither their number nor the instruction set can matter
+    # no vectors: the instruction set cannot matter
     scores = torch.randn(size, generator=_seeded(size), dtype=dtype).to(device)
     ordered, equal = scores.sort(descending=True).values, scores[:1].expand(min(size, 1) * 70)
     special = _special(dtype).repeat(size % 50).to(device)
