@@ -27,6 +27,7 @@ STACKS: dict[str, tuple[np.ndarray[Any, Any], dict[str, Any], str]] = {
     "16 bits": (DEEP, {}, ".tif"),
     "colours of 16 bits": (RNG.integers(0, 2**16, (2, 9, 7, 3), np.uint16), {"photometric": "rgb"}, ".tif"),
     "a camera of 12 bits": (DEEP, {"extratags": [(281, "H", 1, 4095, True)]}, ".tif"),
+    "bytes with a sign": (RNG.integers(-128, 128, (2, 9, 7), np.int8), {}, ".tif"),
     "floating point": (RNG.normal(0, 9, (2, 9, 7)).astype(np.float32), {}, ".tif"),
     "turned": (DEEP, {"extratags": [(274, "H", 1, 6, True)]}, ".tif"),
 }

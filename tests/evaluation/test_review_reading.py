@@ -95,6 +95,7 @@ def test_what_is_no_review_is_refused(page: Path, tmp_path: Path) -> None:
         "/x.png is outside": json.dumps({**good, "images": [{**image, "path": "/x.png"}]}),
         "no PNG": json.dumps({**good, "images": [{**image, "mask": "data:text/html,x"}]}),
         "size": json.dumps({**good, "images": [{**image, "size": [0, 4]}]}),
+        "page -1": json.dumps({**good, "images": [{**image, "page": -1}]}),
         "is damaged .OverflowError": json.dumps({**good, "images": [{**image, "size": [float("inf"), 4]}]}),
         r"judges .*a\.png more than once": json.dumps({**good, "images": [image, {**image, "decision": "unsure"}]}),
         "is damaged .TypeError": json.dumps({**good, "images": [3]}),

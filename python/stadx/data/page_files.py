@@ -41,6 +41,8 @@ def write_page(page: Path, folder: Path, name: str) -> Path:
         file = folder / f"{name}.{'pgm' if values.ndim == 2 else 'ppm'}"
         write_bytes(file, _netpbm(values, int(pixels.full)))
         return file
+    if values.dtype == np.float32 and pixels.full == np.iinfo(np.int8).max:  # as which bytes with a sign are read
+        values = values.astype(np.int8)
     file = folder / f"{name}.tif"
     write_bytes(file, _tiff(values, pixels))
     return file

@@ -166,8 +166,9 @@ def resize_mask(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.b
 def _level(scores: NDArray[np.floating], scale: Scale) -> NDArray[np.uint8]:
     """The scores as a share of the scale, in 255ths; a score that is no number counts as 0."""
     share: NDArray[np.float64] = np.subtract(scores, scale.low, dtype=np.float64)
-    share *= 255 / (scale.high - scale.low)
+    share /= scale.high - scale.low
     np.fmax(share, 0, out=share)  # of a number and none, the number
-    np.fmin(share, 255, out=share)
+    np.fmin(share, 1, out=share)
+    share *= 255
     level: NDArray[np.uint8] = share.round().astype(np.uint8)
     return level

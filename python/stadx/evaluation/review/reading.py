@@ -195,6 +195,8 @@ def _judged(entry: Mapping[str, Any], folder: Path) -> Judged:
     if mask is not None and not _text(entry, "mask").startswith(_PNG):
         raise ValueError("a mask that is no PNG")
     path, page = folder / name, int(entry.get("page") or 0)
+    if page < 0:
+        raise ValueError(f"page {page}")
     height, width = (int(length) for length in entry["size"])
     if min(height, width) < 1:
         raise ValueError(f"size {entry['size']}")
