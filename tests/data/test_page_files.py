@@ -45,7 +45,7 @@ def test_a_page_is_read_as_before(kind: str, tmp_path: Path) -> None:
     before, after = read_pixels(page), read_pixels(file)
     assert before.values.dtype == after.values.dtype and (before.values == after.values).all()
     assert (before.full, before.bits) == (after.full, after.bits)
-    if kind != "floating point":  # of any values, which have no look in 8 bits
+    if kind not in ("floating point", "bytes with a sign"):  # which have no look in 8 bits
         assert (read_image(page) == read_image(file)).all()
 
 

@@ -90,8 +90,8 @@ def write_image(path: str | os.PathLike[str], image: UInt8Array, *, durable: boo
 
     `durable`: wait until it is on the disk.
 
-    Raises `OutputError` naming `path` if it cannot be written; then nothing half-written is left. Raises `ValueError` for
-    an array of another form.
+    Raises `OutputError` naming `path` if it cannot be written; then nothing half-written is left.
+    Raises `ValueError` for an array of another form.
     """
     write_bytes(path, to_png(image), durable=durable)
 
