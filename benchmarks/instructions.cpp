@@ -7,13 +7,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
-#include <limits>
 #include <string>
 #include <vector>
 
 #include "common/score_key.h"
 #include "cpu/dense_winograd_kernel.cpp"
 #include "cpu/kernels.h"
+#include "cpu/threshold_index.h"
 
 namespace stadx::STADX_ISA {
 namespace {
@@ -198,15 +198,10 @@ void add_counts(std::vector<Part>& parts, const char* name, int64_t every, const
     thresholds->push_back(
         key_of_bits<T>(score_bits(static_cast<T>(1.0 + static_cast<double>(i) / kThresholds))));
   }
-  const int shift = std::numeric_limits<Key>::digits == 32 ? 19 : 48;  // 16 buckets of [1, 2)
-  auto* start = new std::vector<int32_t>;
-  for (int i = 0; i <= 16; ++i) start->push_back(i * 4);
-  thresholds->resize(kThresholds + kThresholdPad, ~Key{0});
-  const ThresholdTable table{
-      thresholds->data(), start->data(), kThresholds, thresholds->front(), shift, 16, false, shift, 1};
-  auto* counts = new uint32_t[2 * kThresholds]();
-  parts.push_back(
-      {name, "score", kScores, [=] { count(scores->data(), kScores, table, KeyBuffers{}, counts); }});
+  const auto* index = new ThresholdIndex<Key>(*thresholds, kThresholds);
+  auto* counts = new uint32_t[2 * index->table().stride]();
+  parts.push_back({name, "score", kScores,
+                   [=] { count(scores->data(), kScores, index->table(), KeyBuffers{}, counts); }});
 }
 
 std::vector<Part> all_parts() {

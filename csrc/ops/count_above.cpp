@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <memory>
 #include <mutex>
 #include <tuple>
@@ -13,6 +12,7 @@
 
 #include "common/score_key.h"
 #include "cpu/kernels.h"
+#include "cpu/threshold_index.h"
 #include "ops/operator.h"
 #include "ops/score_checks.h"
 
@@ -24,76 +24,22 @@ using torch::stable::Tensor;
 
 constexpr int64_t kItem = int64_t{1} << 17;   // scores of one work item
 constexpr int64_t kFlush = int64_t{1} << 31;  // scores after which 32-bit counts are emptied
-constexpr int kSteps = 12;                    // of the keys, as a power of two: which range each is in
 constexpr int64_t kFewThresholds = 1 << 14;   // whose tables stay in the cache anyway
 constexpr int64_t kInRange = 1024;            // thresholds whose tables stay in the L1 cache
 constexpr int64_t kMostRanges = 1 << 11;      // a line of each stays in the L2 cache
 
-// The thresholds as keys, and the way to them.
 template <typename T>
-struct Thresholds {
-  using Key = typename ScoreKey<T>::Key;
-  std::vector<Key> keys;
-  std::vector<uint16_t> range_of;
-  std::vector<ThresholdRange> ranges;
-  std::vector<CellWord> words;
-  ThresholdTable table{};
-
-  Thresholds(const T* values, int64_t size) : keys(size + kThresholdPad, ~Key{0}) {
-    for (int64_t i = 0; i < size; ++i) {
-      const Key bits = score_bits(values[i]);
-      STD_TORCH_CHECK(!is_nan_bits<T>(bits), "count_above: threshold ", i, " is NaN");
-      keys[i] = key_of_bits<T>(bits);
-      STD_TORCH_CHECK(i == 0 || keys[i - 1] < keys[i], "count_above: thresholds must ascend, but ", i,
-                      " does not");
-    }
-    const Key base = keys[0], top = keys[size - 1] + 1;
-    const int step_shift =
-        std::max(0, static_cast<int>(std::bit_width(static_cast<Key>(top - base))) - kSteps);
-    range_of.resize(((top - base) >> step_shift) + 1);
-    const int64_t in_range = size < kFewThresholds ? size : std::max(kInRange, size / kMostRanges + 1);
-    const auto step_of = [&](int64_t i) { return static_cast<int64_t>((keys[i] - base) >> step_shift); };
-    words.reserve(size + 1);
-    for (int64_t i = 0, step = 0; i < size;) {
-      int64_t end = std::min(i + in_range, size);
-      while (end < size && step_of(end) == step_of(end - 1)) ++end;
-      const int64_t next = end < size ? step_of(end) : static_cast<int64_t>(range_of.size());
-      std::fill(range_of.begin() + step, range_of.begin() + next, static_cast<uint16_t>(ranges.size()));
-      const Key first = base + (static_cast<Key>(step) << step_shift);
-      add_range(first, end < size ? base + (static_cast<Key>(next) << step_shift) - 1 : top, i, end);
-      i = end;
-      step = next;
-    }
-    words.push_back({0, static_cast<uint32_t>(size)});
-    table = {keys.data(),
-             range_of.data(),
-             ranges.data(),
-             words.data(),
-             size,
-             base,
-             top,
-             step_shift,
-             static_cast<int64_t>(ranges.size()),
-             size + 1 + kCountPad};
+std::vector<typename ScoreKey<T>::Key> ascending_keys(const T* values, int64_t size) {
+  std::vector<typename ScoreKey<T>::Key> keys(size);
+  for (int64_t i = 0; i < size; ++i) {
+    const auto bits = score_bits(values[i]);
+    STD_TORCH_CHECK(!is_nan_bits<T>(bits), "count_above: threshold ", i, " is NaN");
+    keys[i] = key_of_bits<T>(bits);
+    STD_TORCH_CHECK(i == 0 || keys[i - 1] < keys[i], "count_above: thresholds must ascend, but ", i,
+                    " does not");
   }
-
- private:
-  // Keys first … last, which thresholds [begin, end) lie among, in at most as many words as thresholds.
-  void add_range(Key first, Key last, int64_t begin, int64_t end) {
-    int shift = 0;
-    while (((last - first) >> shift) / 32 >= static_cast<Key>(end - begin)) ++shift;
-    const size_t first_word = words.size();
-    ranges.push_back({first, static_cast<int64_t>(first_word), shift});
-    for (int64_t i = begin; i < end; ++i) {
-      const Key cell = (keys[i] - first) >> shift;
-      const uint32_t bit = uint32_t{1} << (cell & 31);
-      while (words.size() <= first_word + cell / 32) words.push_back({0, static_cast<uint32_t>(i)});
-      uint32_t& cells = words.back().cells;
-      cells = (cells & bit) != 0 ? ~uint32_t{0} : cells | bit;
-    }
-    words.resize(first_word + ((last - first) >> shift) / 32 + 1, {0, static_cast<uint32_t>(end)});
-  }
-};
+  return keys;
+}
 
 // Keys that a thread has found and not yet counted.
 template <typename T>
@@ -114,7 +60,9 @@ struct Item {
 template <typename T>
 void count(const std::vector<Tensor>& scores, const T* values, int64_t size, int64_t* above, int64_t* equal,
            int64_t* nans) {
-  const Thresholds<T> thresholds(values, size);
+  const int64_t in_range = size < kFewThresholds ? size : std::max(kInRange, size / kMostRanges + 1);
+  const ThresholdIndex<typename ScoreKey<T>::Key> index(ascending_keys(values, size), in_range);
+  const ThresholdTable& table = index.table();
   std::vector<Item> items;
   for (size_t i = 0; i < scores.size(); ++i) {
     for (int64_t begin = 0; begin < scores[i].numel(); begin += kItem) {
@@ -125,16 +73,16 @@ void count(const std::vector<Tensor>& scores, const T* values, int64_t size, int
   std::atomic<size_t> next{0};
   std::mutex mutex;
   torch::stable::parallel_for(0, torch::stable::get_num_threads(), 1, [&](int64_t, int64_t) {
-    const int64_t stride = thresholds.table.stride;
+    const int64_t stride = table.stride;
     std::vector<uint32_t> counts(2 * stride);
-    Buffers<T> buffers(thresholds.table.num_ranges);
+    Buffers<T> buffers(table.num_ranges);
     const KeyBuffers waiting = buffers.view();
     int64_t counted = 0;
     const auto flush = [&] {
       if constexpr (std::is_same_v<T, float>) {
-        kernels().count_buffered_f32(thresholds.table, waiting, counts.data());
+        kernels().count_buffered_f32(table, waiting, counts.data());
       } else {
-        kernels().count_buffered_f64(thresholds.table, waiting, counts.data());
+        kernels().count_buffered_f64(table, waiting, counts.data());
       }
       const std::lock_guard<std::mutex> lock(mutex);
       for (int64_t i = 0; i < size; ++i) {
@@ -153,9 +101,9 @@ void count(const std::vector<Tensor>& scores, const T* values, int64_t size, int
       counted += item.size;
       int64_t bad;
       if constexpr (std::is_same_v<T, float>) {
-        bad = kernels().count_scores_f32(data, item.size, thresholds.table, waiting, counts.data());
+        bad = kernels().count_scores_f32(data, item.size, table, waiting, counts.data());
       } else {
-        bad = kernels().count_scores_f64(data, item.size, thresholds.table, waiting, counts.data());
+        bad = kernels().count_scores_f64(data, item.size, table, waiting, counts.data());
       }
       if (bad != 0) found_nans[item.image] += bad;
     }

@@ -12,6 +12,7 @@
 #include "common/score_key.h"
 #include "cpu/dispatch.h"
 #include "cpu/kernels.h"
+#include "cpu/threshold_index.h"
 #include "cpu/winograd.h"
 #include "support.h"
 
@@ -141,38 +142,27 @@ void test_labels(bool corners, double share) {
         same && found == count && pixels == 0);
 }
 
-// ranges: the keys wait by range, which is a bucket; else none does.
+// in_range: thresholds of a range; with several ranges the keys wait by range.
 template <typename T, typename Count, typename Finish>
-void test_counts(const char* what, const Count& kernel, const Finish& finish, bool ranges) {
+void test_counts(const char* what, const Count& kernel, const Finish& finish, int64_t in_range) {
   using Key = typename ScoreKey<T>::Key;
-  std::vector<T> scores(20000), thresholds{T(-1), T(0), T(0.5), T(0.75)};
+  std::vector<T> scores(20000), thresholds{T(-1), T(0), T(0.5), T(0.625), T(0.75)};
   for (auto& s : scores) s = std::round(std::normal_distribution<T>()(generator) * 8) / 8;
   scores[17] = NAN;
-  std::vector<Key> keys(thresholds.size() + kThresholdPad, ~Key{0});
-  const auto size = static_cast<int64_t>(thresholds.size());
-  for (int64_t i = 0; i < size; ++i) keys[i] = key_of_bits<T>(score_bits(thresholds[i]));
-  const int shift = std::numeric_limits<Key>::digits - 5;
-  const auto buckets = static_cast<int64_t>((keys[size - 1] - keys[0]) >> shift) + 1;
-  std::vector<int32_t> start(buckets + 1, static_cast<int32_t>(size));
-  for (int64_t k = 0; k < buckets; ++k) {
-    start[k] = static_cast<int32_t>(std::count_if(thresholds.begin(), thresholds.end(), [&](T t) {
-      return static_cast<int64_t>((key_of_bits<T>(score_bits(t)) - keys[0]) >> shift) < k;
-    }));
-  }
-  std::vector<uint32_t> counts(2 * size), expected(2 * size);
-  const ThresholdTable table{keys.data(), start.data(),        size, keys[0], shift, buckets, false,
-                             shift,       ranges ? buckets : 1};
-  std::vector<Key> waiting(table.ranges * kBufferedKeys);
-  std::vector<uint32_t> used(table.ranges);
+  std::vector<Key> keys;
+  for (const T t : thresholds) keys.push_back(key_of_bits<T>(score_bits(t)));
+  const ThresholdIndex<Key> index(keys, in_range);
+  const ThresholdTable& table = index.table();
+  std::vector<Key> waiting(table.num_ranges * kBufferStride);
+  std::vector<uint32_t> used(table.num_ranges), counts(2 * table.stride), expected(2 * table.stride);
   const KeyBuffers buffers{waiting.data(), used.data()};
   const int64_t bad =
       kernel(scores.data(), static_cast<int64_t>(scores.size()), table, buffers, counts.data());
   finish(table, buffers, counts.data());
   for (const T s : scores) {
-    for (int64_t i = size - 1; i >= 0; --i) {
-      if (s == thresholds[i]) ++expected[size + i];
-      if (s > thresholds[i] && (i == size - 1 || s < thresholds[i + 1])) ++expected[i];
-    }
+    if (std::isnan(s) || s < thresholds[0]) continue;
+    const auto passed = std::upper_bound(thresholds.begin(), thresholds.end(), s) - thresholds.begin();
+    ++expected[(thresholds[passed - 1] == s ? table.stride : 0) + passed];
   }
   check(what, bad == 1 && counts == expected);
 }
@@ -281,10 +271,10 @@ int main() {
       test_labels(true, share);
       test_labels(false, share);
     }
-    for (const bool ranges : {false, true}) {
+    for (const int64_t in_range : {5, 1}) {
       const KernelTable& table = kernels();
-      test_counts<float>("count_scores, float", table.count_scores_f32, table.count_buffered_f32, ranges);
-      test_counts<double>("count_scores, double", table.count_scores_f64, table.count_buffered_f64, ranges);
+      test_counts<float>("count_scores, float", table.count_scores_f32, table.count_buffered_f32, in_range);
+      test_counts<double>("count_scores, double", table.count_scores_f64, table.count_buffered_f64, in_range);
     }
     test_convolution("direct convolution, 4 x 4", 0, 4);
     test_convolution("direct convolution, 5 x 5, 3 channels", 0, 5, 3);
