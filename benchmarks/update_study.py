@@ -12,6 +12,7 @@ the table.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import tempfile
@@ -100,8 +101,12 @@ def study(given: argparse.Namespace, folder: Path, models: Path, progress: Progr
             with given.out.open("a") as file:
                 file.write(json.dumps({**line, "settings": said, "versions": versions}) + "\n")
 
-    def trained(name: str, images: list[Path], file: Path) -> Detector:
+    def trained(name: str, images: list[Path], file: Path) -> Path:
         """Anew, or as a previous run with the same settings and images left it."""
+        # the paths of changed images are other ones in each run
+        made_of = [settings, given.category.name, given.most, given.brightness, given.tint, given.degrees]
+        digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:8]
+        file = file.with_name(f"{file.stem}-{digest}{file.suffix}")
         took = file.with_suffix(".seconds")
         if not took.exists():
             begun = time.process_time()
@@ -110,13 +115,11 @@ def study(given: argparse.Namespace, folder: Path, models: Path, progress: Progr
             took.write_text(str(time.process_time() - begun))
         detector = Detector.load(file).to(given.device)
         measured(name, detector, float(took.read_text()), given.steps)
-        return detector
+        return file
 
     models.mkdir(parents=True, exist_ok=True)
-    first_file = models / "first.safetensors"
-    trained("old alone", old, first_file)
-    kind = f"{given.brightness:g}-{given.tint:g}-{given.degrees:g}"
-    trained("anew on all", [*old, *new], models / f"anew-{kind}.safetensors")
+    first_file = trained("old alone", old, models / "first.safetensors")
+    trained("anew on all", [*old, *new], models / "anew.safetensors")
     first = Detector.load(first_file).to(given.device)
     begun = time.process_time()
     first.memory_ = type(first.memory_)()
