@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -63,6 +64,19 @@ def test_tiles_have_the_bits_of_the_whole(p: int, stride: int) -> None:
         for tile in tiles:
             tiled = ensemble.error_and_variance(image, stride=stride, tile=tile)
             assert all(torch.equal(a, b) for a, b in zip(whole, tiled, strict=True))
+
+
+@pytest.mark.parametrize("method", ["winograd", "direct"])
+@pytest.mark.parametrize("p, stride", [(17, 1), (33, 2), (65, 4)])
+def test_a_students_own_error_is_that_of_an_ensemble_of_it_alone(p: int, stride: int, method: Method) -> None:
+    ensemble, image = shared_ensemble(p, 3), good_images(1, (43, 31))
+    pair = ensemble.error_and_variance(image, stride=stride, method=method)
+    for number in range(3):
+        one = replace(ensemble, students=[ensemble.students[number]])
+        expected = *pair, one.error_and_variance(image, stride=stride, method=method)[0]
+        for tile in (None, 24) if method == "winograd" else (None,):
+            found = ensemble.error_and_variance(image, stride=stride, method=method, tile=tile, alone=number)
+            assert len(found) == 3 and all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("p", [17, 33])

@@ -163,6 +163,17 @@ def test_a_killed_update_resumes_and_changes_nothing_before(
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
+@pytest.mark.parametrize("patience, looks", [(0, [10, 20, 30, 40]), (20, [*range(2, 41, 2)])])
+def test_an_update_looks_at_held_out_loss_seldom_unless_it_may_stop(
+    trained: Path, patience: int, looks: list[int]
+) -> None:
+    detector = Detector.load(trained)
+    detector.patience = patience
+    detector.update(NEW, old=OLD, steps=40)
+    assert [figures["step"] for figures in detector.history_[0]] == looks
+    assert all("held_out" in figures for figures in detector.history_[0])
+
+
 def test_without_old_images_it_says_so_and_sets_thresholds(trained: Path, tmp_path: Path) -> None:
     detector, before = Detector.load(trained), Detector.load(trained)
     detector.memory_bytes = 10**6  # of images to come

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -20,12 +21,10 @@ from stadx.networks.upsampling import upsample
 from stadx.networks.windows import TensorRows
 
 from ..thresholds import HeldOutScores
-from .cpu_scorer import CpuScorer
 from .division import Division
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision, GpuScorer
 from .normalization import Normalization
-from .scoring import Scorer
 from .settings import DetectorSettings, Terms
 from .sharing import joined, own_places
 from .smoothing import smooth
@@ -83,17 +82,8 @@ def unseen_errors(
     judged = judges(source, division, stride)
     every = -(-len(judged) // _GAP_IMAGES)
 
-    def scorer(ensemble: Ensemble) -> Scorer:
-        return GpuScorer([ensemble], [], device, precision) if device.type == "cuda" else CpuScorer([ensemble])
-
-    def errors(scorer: Scorer, image: Tensor) -> tuple[Tensor, Tensor]:
-        ((e, v),) = scorer.errors(image[None].to(device), stride)
-        return e[0].cpu(), v[0].cpu()
-
-    for number, ensemble in enumerate(ensembles):  # each scorer has weights and memory of its own on a card
-        together = scorer(ensemble)
-        students = ensemble.students if division.folds else []
-        alone = [scorer(replace(ensemble, students=[student])) for student in students]
+    for number, ensemble in enumerate(ensembles):  # each has weights and memory of its own on a card
+        errors = _errors_on(device, ensemble, stride, precision)
         own: dict[int, ErrorMaps] = {}
         totals: dict[int, tuple[float, float]] = {}  # of unseen and of all errors
         room = _Room()
@@ -101,11 +91,12 @@ def unseen_errors(
             for place in own_places(len(judged)):
                 student, index = judged[place]
                 image, inside = source[index], source.inside(index)
-                e, v = errors(together, image)
+                compared = bool(division.folds) and place % every == 0
+                e, v, *alone = errors(image, student if compared else None)
                 computed = ensemble.computed(TensorRows(image), stride)
                 own[place] = maps = ErrorMaps(room.of(e), room.of(v), computed, inside)
-                if division.folds and place % every == 0:
-                    totals[place] = _total(errors(alone[student], image)[0] - v, maps), _total(e, maps)
+                if compared:
+                    totals[place] = _total(alone[0] - v, maps), _total(e, maps)
                 progress("Scores of good images", number * len(judged) + place + 1, len(ensembles) * len(judged), {})
         own, totals = joined(own), joined(totals)
         found = [own[place] for place in range(len(judged))]
@@ -114,6 +105,27 @@ def unseen_errors(
             gap = max(1.0, unseen / max(seen, 1e-30))
             found = [maps._replace(e=maps.e.mul_(gap), v=maps.v.mul_(gap)) for maps in found]
         yield found
+
+
+def _errors_on(
+    device: torch.device, ensemble: Ensemble, stride: int, precision: GpuPrecision
+) -> Callable[[Tensor, int | None], tuple[Tensor, ...]]:
+    """What tells e and v of an image, and a student's own error, as `Ensemble.error_and_variance` does, on the CPU."""
+    if device.type != "cuda":
+        return lambda image, alone: ensemble.error_and_variance(image[None], stride=stride, alone=alone)
+
+    @cache
+    def scorer(alone: int | None) -> GpuScorer:
+        one = ensemble if alone is None else replace(ensemble, students=[ensemble.students[alone]])
+        return GpuScorer([one], [], device, precision)
+
+    def errors(image: Tensor, alone: int | None) -> tuple[Tensor, ...]:
+        images = image[None].to(device)
+        ((e, v),) = scorer(None).errors(images, stride)
+        own = [] if alone is None else [scorer(alone).errors(images, stride)[0][0]]
+        return tuple(values[0].cpu() for values in (e, v, *own))
+
+    return errors
 
 
 class _Room:

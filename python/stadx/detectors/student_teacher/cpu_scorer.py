@@ -64,7 +64,7 @@ class CpuScorer:
                 sizes[name] = max(size, sizes.get(name, 0))
         tiles: dict[str, Any] = {"stride": stride, "method": self._method, "tile": side, "workspace": Workspace(sizes)}
         scales = list(zip(self._ensembles, self._normalizations, strict=True))
-        kept: list[tuple[Tensor, Tensor]] = []
+        kept: list[tuple[Tensor, ...]] = []
         factors: list[Tensor | None] = [None] * len(scales)
         if any(n.strength for n in self._normalizations):
             if image.height * image.width * len(scales) <= _KEPT_PIXELS * stride**2:

@@ -41,17 +41,25 @@ class Ensemble:
         return computed_pixels(image.height, image.width, self.teacher.patch_size, self.inside, stride)
 
     def error_and_variance(
-        self, image: Tensor, *, stride: int = 1, method: Method = "auto", tile: int | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        image: Tensor,
+        *,
+        stride: int = 1,
+        method: Method = "auto",
+        tile: int | None = None,
+        alone: int | None = None,
+    ) -> tuple[Tensor, ...]:
         """e and v (Eqs. 9 and 10) at the computed pixels of one image, or at every stride-th.
 
         Args:
             image: RGB [1, 3, H, W], uint8 or floating in [0, 1].
             stride, method: as in `dense_features`.
             tile: pixels a side scored at once, which bounds memory; the engine gives the same bits whatever it is.
+            alone: number of a student whose own error is asked for.
 
         Returns:
-            e and v, float32 [⌈H / stride⌉, ⌈W / stride⌉] each, or fewer, see `computed_pixels`.
+            e, v and, if asked for, the e that the student `alone` would have as the only one; float32
+            [⌈H / stride⌉, ⌈W / stride⌉] each, or fewer, see `computed_pixels`.
 
         Raises:
             ValueError: for an unknown stride or method.
@@ -60,18 +68,25 @@ class Ensemble:
         rows = TensorRows(image[0])
         tile = tile or self.tile_side(rows, stride)
         workspace = Workspace(self.buffer_sizes(rows, tile, stride))
-        return self.whole(rows, stride=stride, method=method, tile=tile, workspace=workspace)
+        return self.whole(rows, stride=stride, method=method, tile=tile, workspace=workspace, alone=alone)
 
     def whole(
-        self, image: ImageRows, *, stride: int, method: Method, tile: int, workspace: Workspace
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        image: ImageRows,
+        *,
+        stride: int,
+        method: Method,
+        tile: int,
+        workspace: Workspace,
+        alone: int | None = None,
+    ) -> tuple[Tensor, ...]:
         """`error_and_variance`, in memory of others."""
         rows = self.computed(image, stride).rows
         bands = [
-            self.band(image, top, bottom, stride=stride, method=method, tile=tile, workspace=workspace)
-            for top, bottom in pieces(rows.begin, rows.end, tile, stride)
+            self.band(image, *piece, stride=stride, method=method, tile=tile, workspace=workspace, alone=alone)
+            for piece in pieces(rows.begin, rows.end, tile, stride)
         ]
-        return torch.cat([e for e, _ in bands]), torch.cat([v for _, v in bands])
+        return tuple(torch.cat(parts) for parts in zip(*bands, strict=True))
 
     @torch.no_grad()
     def band(
@@ -84,7 +99,8 @@ class Ensemble:
         method: Method = "auto",
         tile: int | None = None,
         workspace: Workspace | None = None,
-    ) -> tuple[Tensor, Tensor]:
+        alone: int | None = None,
+    ) -> tuple[Tensor, ...]:
         """`error_and_variance` of the rows [begin, end) of an image, which are computed ones.
 
         `begin` is a multiple of 8 and of `stride`.
@@ -96,12 +112,12 @@ class Ensemble:
         workspace = workspace or Workspace()
         wide = self.computed(image, stride).columns
         tiles = [
-            _score(self, engines, image, (begin, end), columns, stride, workspace)
+            _score(self, engines, image, (begin, end), columns, stride, workspace, alone)
             if engines
-            else _score_directly(self, image, (begin, end), columns, stride)
+            else _score_directly(self, image, (begin, end), columns, stride, alone)
             for columns in pieces(wide.begin, wide.end, tile or self.tile_side(image, stride), stride)
         ]
-        return torch.cat([e for e, _ in tiles], 1), torch.cat([v for _, v in tiles], 1)
+        return tuple(torch.cat(parts, 1) for parts in zip(*tiles, strict=True))
 
     def tile_side(self, image: ImageRows, stride: int) -> int:
         """Pixels a side of the largest equal tiles of an image whose maps keep within memory."""
@@ -128,7 +144,8 @@ def _score(
     columns: tuple[int, int],
     stride: int,
     workspace: Workspace,
-) -> tuple[Tensor, Tensor]:
+    alone: int | None,
+) -> tuple[Tensor, ...]:
     """e and v of one tile, by the engines: all networks up to their last layers, then these together."""
     layers, margin = engines[0].layers, ensemble.teacher.patch_size // 2
     row_plan = plan_axis(layers, image.height, *rows, stride)
@@ -138,21 +155,32 @@ def _score(
     )
     xs = [engine.before_last(window, row_plan, column_plan, workspace, i) for i, engine in enumerate(engines)]
     last = [engine.arguments(len(layers) - 1, row_plan, column_plan) for engine in engines]
-    e, v = ops.dense_score(
-        xs,
-        [weights for weights, _, _ in last],
-        [bias for _, bias, _ in last],
-        pad_channels(ensemble.mean),
-        pad_channels(ensemble.std, fill=1.0),  # the padded channels are zero in every network
-        **last[0][2],
-        image=(row_plan.size, column_plan.size),
-    )
-    return e[row_plan.wanted, column_plan.wanted], v[row_plan.wanted, column_plan.wanted]
+
+    def score(chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return ops.dense_score(
+            [xs[i] for i in chosen],
+            [last[i][0] for i in chosen],
+            [last[i][1] for i in chosen],
+            pad_channels(ensemble.mean),
+            pad_channels(ensemble.std, fill=1.0),  # the padded channels are zero in every network
+            **last[0][2],
+            image=(row_plan.size, column_plan.size),
+        )
+
+    maps: tuple[Tensor, ...] = score(range(len(xs)))
+    if alone is not None:
+        maps = *maps, score((0, 1 + alone))[0]
+    return tuple(values[row_plan.wanted, column_plan.wanted] for values in maps)
 
 
 def _score_directly(
-    ensemble: Ensemble, image: ImageRows, rows: tuple[int, int], columns: tuple[int, int], stride: int
-) -> tuple[Tensor, Tensor]:
+    ensemble: Ensemble,
+    image: ImageRows,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    stride: int,
+    alone: int | None,
+) -> tuple[Tensor, ...]:
     """e and v of one tile, composed of PyTorch's convolutions."""
     reach = ensemble.teacher.patch_size - 1
     window = padded_window(
@@ -165,5 +193,7 @@ def _score_directly(
     part = window.permute(2, 0, 1)[None]
     teacher = dense_features_padded(ensemble.teacher, part)[:, :, ::stride, ::stride]
     students = torch.stack([dense_features_padded(s, part)[:, :, ::stride, ::stride] for s in ensemble.students])
-    e, v = ops.ensemble_score(students, teacher, ensemble.mean, ensemble.std)
-    return e[0], v[0]
+    maps: tuple[Tensor, ...] = ops.ensemble_score(students, teacher, ensemble.mean, ensemble.std)
+    if alone is not None:
+        maps = *maps, ops.ensemble_score(students[alone, None], teacher, ensemble.mean, ensemble.std)[0]
+    return tuple(values[0] for values in maps)

@@ -37,7 +37,7 @@ from .sharing import Share, joined, shares
 from .targets import TeacherTargets
 
 _CPU = torch.device("cpu")
-_CHECKS = 20  # how often training looks at it
+_CHECKS, _CHECKS_GOING_ON = 20, 4  # how often training looks at held-out loss, which takes as long as a step
 
 
 class TrainedStudents(NamedTuple):
@@ -45,8 +45,9 @@ class TrainedStudents(NamedTuple):
 
     Attributes:
         ensemble: teacher, students, µ and σ.
-        history: at every twentieth of the steps, "step", "loss" (a running mean over the crops trained on, which lie
-            where it is high) and, with held-out images, "held_out" (over crops anywhere).
+        history: at every twentieth of the steps, of an update without `patience` at every quarter, "step", "loss" (a
+            running mean over the crops trained on, which lie where it is high) and, with held-out images, "held_out"
+            (over crops anywhere).
     """
 
     ensemble: Ensemble
@@ -177,6 +178,7 @@ def train_students(
         optimizer.step()
         return losses
 
+    checks = _CHECKS if start is None or settings.patience else _CHECKS_GOING_ON
     take_step = GraphedStep(descend)
     while step < settings.steps and not best.is_over(settings.patience):
         set_learning_rate(optimizer, learning_rate * learning_rate_factor(step, settings.steps, settings.schedule))
@@ -187,7 +189,7 @@ def train_students(
         batches.seen(batch, losses)
         step += 1
         loss_average = total if math.isnan(loss_average) else loss_average + 0.02 * (total - loss_average)
-        if step % max(1, settings.steps // _CHECKS) == 0:
+        if step % max(1, settings.steps // checks) == 0:
             history.append({"step": step, "loss": round(loss_average, 4)})
             with torch.no_grad():
                 held = share.joined(
