@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from image_files import PICTURE, check_error
 from PIL import Image
 
 from stadx.core.errors import DataError, OutputError
 from stadx.data import images
+from stadx.data.strip_writer import float_tiff_header
 
 # Listing
 
@@ -98,6 +100,24 @@ def test_write_and_read_back(tmp_path: Path) -> None:
     images.write_image(tmp_path / "new" / "a.png", PICTURE[::-1])
     assert np.array_equal(images.read_image(tmp_path / "new" / "a.png"), PICTURE[::-1])
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["a.png", "a.tif"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 70000), (129, 65)], ids=str)
+def test_maps_are_written_as_pillow_writes_them(tmp_path: Path, shape: tuple[int, int]) -> None:
+    scores = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    for values in (scores, scores.T, scores[::-1], scores.astype(np.float64)):
+        images.write_map(tmp_path / "a.tif", values)
+        Image.fromarray(np.ascontiguousarray(values, np.float32)).save(tmp_path / "b.tif")
+        assert (tmp_path / "a.tif").read_bytes() == (tmp_path / "b.tif").read_bytes()
+        assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), values.astype(np.float32))
+
+
+def test_no_map_is_too_large_for_its_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"32768 x 32768 .* RowWriter"):
+        float_tiff_header(1 << 15, 1 << 15)
+    with pytest.raises(ValueError, match="0 x 5"):
+        images.write_map(tmp_path / "a.tif", np.zeros((0, 5), np.float32))
+    assert not list(tmp_path.iterdir())
 
 
 def test_write_strided_arrays(tmp_path: Path) -> None:

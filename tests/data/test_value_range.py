@@ -15,6 +15,7 @@ from image_files import png, png_chunk
 from PIL import Image
 
 from stadx.core.errors import DataError, DataWarning
+from stadx.data import value_range
 from stadx.data.checking import check_set
 from stadx.data.depths import range_of_files
 from stadx.data.images import read_image
@@ -156,6 +157,16 @@ class TestAnotherDepth:
         path = save(tmp_path / "a.png", values)
         with pytest.warns(DataWarning, match=r"a\.png: 5 % of its pixels have values outside .*0 to 4095.*--range"):
             assert read_in_range(path, TWELVE).max() == 1
+
+
+def test_bytes_in_their_own_range_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To find that none is beyond took 4 % of the time of an image."""
+    path = save(tmp_path / "a.png", np.full((5, 6, 3), 200, np.uint8))
+    monkeypatch.setattr(value_range, "beyond", None)
+    assert np.array_equal(read_in_range(path, BYTES), read_image(path))
+    monkeypatch.undo()
+    with pytest.warns(DataWarning, match="100 % of its pixels have values outside"):
+        assert read_in_range(path, ValueRange(0, 100, 255, "uint8", "given")).max() == 1
 
 
 def test_models_of_previous_versions_see_bytes(tmp_path: Path) -> None:

@@ -17,9 +17,11 @@ from stadx.core.errors import DataError, OutputError
 from stadx.data import strips
 from stadx.data.images import read_image, read_map, write_image
 from stadx.data.strips import RowReader
-from stadx.evaluation import prediction_strips
+from stadx.detectors.prediction import Prediction
+from stadx.evaluation import prediction_stages, prediction_strips
 from stadx.evaluation.prediction import collect_images, output_names, predict_files
 from stadx.evaluation.prediction_strips import Reduction
+from stadx.metrics.image_score import image_scores
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,22 @@ def test_pixels_and_whole_images_have_their_own_thresholds(tmp_path: Path) -> No
     assert failures == []
     assert [line["anomalous_pixels"] for line in lines] == [0, 20, 20]
     assert [line["is_anomalous"] for line in lines] == [False, False, True]
+
+
+def test_an_image_score_that_is_told_is_not_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Telling(Brightness):
+        top_share = 0.1
+
+        def predict(self, images: torch.Tensor, *, stride: int = 1) -> Prediction:
+            maps, masks = super().predict(images, stride=stride)
+            return Prediction(maps, image_scores(maps, self.top_share), masks)
+
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    write_image(tmp_path / "a.png", picture)
+    (expected,), _ = predict_files(type("Silent", (Brightness,), {"top_share": 0.1})(), [tmp_path / "a.png"], tmp_path)
+    monkeypatch.setattr(prediction_stages, "image_scores", None)
+    (line,), failures = predict_files(Telling(), [tmp_path / "a.png"], tmp_path / "out")
+    assert failures == [] and line["image_score"] == expected["image_score"]
 
 
 def test_scores_that_are_no_numbers_are_a_failure_of_that_image(tmp_path: Path) -> None:

@@ -26,6 +26,21 @@ def test_it_is_the_mean_of_the_highest(share: float, size: tuple[int, int]) -> N
     assert image_scores(torch.zeros(0, 4, 5), share).shape == (0,)
 
 
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.3, 1.0])
+@pytest.mark.parametrize("shape", [(0, 4, 5), (1, 300, 200), (3, 37, 41)], ids=str)
+def test_it_has_the_bits_of_topk(share: float, shape: tuple[int, ...]) -> None:
+    count = max(1, round(share * shape[1] * shape[2]))
+    maps = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    for values in (maps, maps.round(decimals=1), maps.double(), maps.to(torch.bfloat16), maps.clone().fill_(-0.0)):
+        kept = values.clone()
+        want = values.flatten(1).topk(count, 1).values.mean(1)
+        assert torch.equal(image_scores(values, share), want if count > 1 else values.flatten(1).amax(1))
+        assert torch.equal(values, kept)
+    if len(maps):
+        maps[0, 2, 3] = torch.nan
+        assert image_scores(maps, share)[0].isnan() and not image_scores(maps, share)[1:].isnan().any()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02])
 def test_scores_of_every_nth_pixel_are_those_of_maps_interpolated_between(share: float) -> None:
     every = torch.randn(40, 48, generator=torch.Generator().manual_seed(1))

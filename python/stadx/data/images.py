@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from stadx.core.errors import DataError
-from stadx.core.files import write_bytes
+from stadx.core.files import replacement, write_bytes, writing_to
 
 from .decode import DEFAULT_MAX_PIXELS, UInt8Array, decode_image, is_turned, to_rgb
 from .folders import IMAGE_SUFFIXES, list_images, natural_key, subfolders, visible
@@ -20,6 +18,7 @@ from .opening import damaged, open_file, open_header
 from .pages import as_path
 from .pixels import read_pixels
 from .png import to_png
+from .strip_writer import float_tiff_header
 from .tensors import ImageSize, resized
 
 Float32Array = npt.NDArray[np.float32]
@@ -101,9 +100,11 @@ def write_map(path: str | os.PathLike[str], scores: Float32Array, *, durable: bo
 
     `durable`, and what it raises, as of `write_image`.
     """
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(scores, dtype=np.float32)).save(buffer, format="TIFF")
-    write_bytes(path, buffer.getvalue(), durable=durable)
+    values = np.ascontiguousarray(scores, dtype="<f4")
+    header = float_tiff_header(*values.shape)
+    with replacement(path, durable=durable) as file, writing_to(path):
+        file.write(header)
+        file.write(values.data)
 
 
 def read_map(path: str | os.PathLike[str], max_pixels: int | None = None) -> Float32Array:

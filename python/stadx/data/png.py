@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 
@@ -33,9 +34,10 @@ def to_png(image: NDArray[np.uint8]) -> bytes:
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     data = deflate.compress(filtered, 1)
     header = struct.pack(">IIBBBBB", width, height, 8, 0 if image.ndim == 2 else 2, 0, 0, 0)
-    pieces = [_chunk(b"IDAT", data[start : start + _CHUNK]) for start in range(0, len(data), _CHUNK)]
-    return b"".join([_SIGNATURE, _chunk(b"IHDR", header), *pieces, _chunk(b"IEND", b"")])
+    parts = [data] if len(data) <= _CHUNK else [data[at : at + _CHUNK] for at in range(0, len(data), _CHUNK)]
+    chunks = [_chunk(b"IHDR", header), *(_chunk(b"IDAT", part) for part in parts), _chunk(b"IEND", b"")]
+    return b"".join([_SIGNATURE, *itertools.chain.from_iterable(chunks)])
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+def _chunk(kind: bytes, data: bytes) -> tuple[bytes, ...]:
+    return struct.pack(">I", len(data)), kind, data, struct.pack(">I", deflate.crc32(data, deflate.crc32(kind)))

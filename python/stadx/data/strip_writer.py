@@ -20,6 +20,31 @@ _STRIP_BYTES = 2**18
 _SHORT, _LONG, _LONG8 = 3, 4, 16  # types of a tag's values
 
 
+def float_tiff_header(height: int, width: int) -> bytes:
+    """What stands before the pixels, float32 [height, width] in one strip, in the TIFF that Pillow too writes of them.
+
+    Raises:
+        ValueError: for an image that is empty, or too large for a TIFF of 32-bit offsets.
+    """
+    size = height * width * 4
+    if not 0 < size <= _CLASSIC_TIFF_BYTES:
+        raise ValueError(f"an image of {height} x {width} pixels cannot be written; write it by a RowWriter")
+    entries = [
+        (256, _LONG, width),
+        (257, _LONG, height),
+        (258, _SHORT, 32),
+        (259, _SHORT, COMPRESSION.NONE),
+        (262, _SHORT, PHOTOMETRIC.MINISBLACK),
+        (273, _LONG, 8 + 2 + 10 * 12 + 4),
+        (278, _LONG, height),
+        (279, _LONG, size),
+        (284, _SHORT, 1),  # samples of a pixel side by side
+        (339, _SHORT, 3),  # floats
+    ]
+    directory = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    return struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + directory + bytes(4)
+
+
 class RowWriter:
     """Write a TIFF file some rows after the other; a context manager. The file appears whole at the end, or not at all.
 

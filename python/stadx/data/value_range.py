@@ -157,7 +157,8 @@ def in_range(
             f"{_BITS[value_range.depth]}; save it as these, or scale it to 0..1"
         )
     warn_of_depth(path, values.dtype, full, value_range)
-    warn_of_values_beyond(path, float(beyond(values, value_range, full).any(2).mean()), value_range)
+    if values.dtype != np.uint8 or not value_range.is_whole:  # of these none is: no need to look at each
+        warn_of_values_beyond(path, float(beyond(values, value_range, full).any(2).mean()), value_range)
     return to_range(values, value_range, full)
 
 

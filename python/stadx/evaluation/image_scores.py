@@ -16,6 +16,7 @@ from stadx.data.strips import RowReader, open_rows
 from stadx.data.tensors import ImageSize
 from stadx.data.value_range import read_in_range
 from stadx.metrics.image_score import HighestValues
+from stadx.networks.engine import watched_weights
 
 from .looked_at import region_for, roi_argument
 from .measured_detector import range_of, stride_of, top_share_of
@@ -33,6 +34,7 @@ class ImageScorer(BandScorer, Protocol):
 
 
 @keep_freed_memory()
+@watched_weights()
 def score_files(
     detector: ImageScorer,
     paths: Sequence[Path],

@@ -22,6 +22,7 @@ from stadx.data.value_range import ValueRange
 from stadx.metrics import FPR_LIMIT, ProCurve
 from stadx.metrics.intervals import clopper_pearson, percent
 from stadx.metrics.pixel_metrics import check_limit
+from stadx.networks.engine import watched_weights
 
 from .fixed_threshold import FixedF1, f1_at, f1_of_model, validation_threshold
 from .looked_at import notes_of, region_for
@@ -129,6 +130,7 @@ class Evaluation:
 
 
 @keep_freed_memory()
+@watched_weights()
 def evaluate(
     detector: MeasuredDetector,
     category: Category,

@@ -19,6 +19,7 @@ from stadx.data.globbing import is_pattern, literal
 from stadx.data.layouts.patterns import matching_images
 from stadx.data.pages import entry_of, page_of
 from stadx.data.roi import Roi
+from stadx.networks.engine import watched_weights
 
 from .looked_at import region_for
 from .measured_detector import MeasuredDetector, stride_of
@@ -75,6 +76,7 @@ def collect_images(inputs: Iterable[Path], *, recursive: bool = False, without: 
 
 
 @keep_freed_memory()
+@watched_weights()
 def predict_files(
     detector: Predictor,
     paths: Sequence[Path],

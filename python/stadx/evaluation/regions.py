@@ -97,10 +97,15 @@ class Regions:
     def bands(self) -> Iterator[Labels]:
         """The image from top to bottom, int32 [rows, width]: 0 outside, i in region i of `found`, counted from 1."""
         for rows, starts, stops, parts in self._bands:
-            steps = np.zeros(rows * (self.width + 1), np.int32)
-            steps[starts] = self._numbers[parts]
-            steps[stops] = -self._numbers[parts]
-            yield np.cumsum(steps, dtype=np.int32).reshape(rows, -1)[:, : self.width]
+            labels = np.zeros((rows, self.width), np.int32)
+            if len(starts):
+                width = self.width + 1
+                first, last = int(starts[0]) // width, int(stops[-1]) // width  # rows that hold any
+                steps = np.zeros((last + 1 - first) * width, np.int32)
+                steps[starts - first * width] = self._numbers[parts]
+                steps[stops - first * width] = -self._numbers[parts]
+                labels[first : last + 1] = np.cumsum(steps, dtype=np.int32).reshape(-1, width)[:, : self.width]
+            yield labels
 
 
 class RegionFinder:
@@ -119,21 +124,26 @@ class RegionFinder:
     def add(self, mask: NDArray[np.bool_], scores: NDArray[np.floating]) -> None:
         """Add the next rows: bool [n, W], and their scores [n, W]."""
         rows, self._width = mask.shape
-        labels, counts = ops.label_regions(torch.from_numpy(np.ascontiguousarray(mask))[None])
+        filled = np.flatnonzero(mask.any(1))
+        above, below = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 1)
+        inner = mask[above:below]  # mostly a small part
+        labels, counts = ops.label_regions(torch.from_numpy(np.ascontiguousarray(inner))[None])
         numbered = labels[0].numpy()
-        starts, stops = runs(mask)
+        starts, stops = runs(inner)
         row, left = np.divmod(starts, self._width + 1)
         length = stops - starts
         part = numbered[row, left].astype(np.int64) - 1
-        flat = np.pad(scores, ((0, 0), (0, 1))).ravel()
+        flat = np.pad(scores[above:below], ((0, 0), (0, 1))).ravel()
         edges = np.stack((starts, stops), axis=1).ravel()
         sums = np.add.reduceat(flat, edges, dtype=np.float64)[::2]
         peaks = np.maximum.reduceat(flat, edges)[::2]
-        top = row + self._height
+        top = row + self._height + above
         pieces = _Parts(left, top, left + length, top + 1, length, sums, peaks)
         self._parts.append(pieces.joined(part, int(counts[0])))
-        self._bands.append(_Band(rows, starts, stops, part + self._count))
+        before = above * (self._width + 1)
+        self._bands.append(_Band(rows, starts + before, stops + before, part + self._count))
         first, last = (np.where(line > 0, line + np.int64(self._count), 0) for line in numbered[[0, -1]])
+        first, last = first * (above == 0), last * (below == rows)
         if self._last is not None:
             self._seams.append(_touching(self._last, first))
         self._last = last

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .border import computed_pixels
-from .engine import INPUT_LIMIT, Workspace, engine_for
+from .engine import INPUT_LIMIT, Engine, Workspace, engine_for, watched_weights
 from .padding import pad_images, padded_positions
 from .patch_network import PatchNetwork, dense_features_padded
 from .plan import plan_axis
@@ -53,12 +53,12 @@ def dense_features(
     check_stride(stride)
     height, width = images.shape[2:]
     row, column = computed_pixels(height, width, net.patch_size, inside, stride)
-    use_engine = len(images) > 0 and engine_serves([net], images, method)
-    if not use_engine:
+    engines = engines_for([net], images, method) if len(images) else []
+    if not engines:
         padded, reach = pad_images(images, net.patch_size // 2, net.padding), net.patch_size - 1
         part = padded[:, :, row.begin : row.end + reach, column.begin : column.end + reach]
         return dense_features_padded(net, part)[:, :, ::stride, ::stride]
-    engine = engine_for(net)
+    (engine,) = engines
     rows = plan_axis(engine.layers, height, row.begin, row.end, stride)
     columns = plan_axis(engine.layers, width, column.begin, column.end, stride)
     with torch.no_grad():
@@ -92,12 +92,13 @@ def describe(
         float32 [h, w, d].
     """
     margin, device = net.patch_size // 2, next(net.parameters()).device
-    if not engine_serves([net], None, "auto"):
+    engines = engines_for([net], None, "auto")
+    if not engines:
         reach = net.patch_size - 1
         ranges = (rows[0], rows[1] + reach), (columns[0], columns[1] + reach)
         window = padded_window(image, *ranges, margin, net.padding, device)
         return dense_features_padded(net, window.permute(2, 0, 1)[None])[0].permute(1, 2, 0)
-    engine = engine_for(net)
+    (engine,) = engines
     row, column = plan_axis(engine.layers, image.height, *rows), plan_axis(engine.layers, image.width, *columns)
     window = padded_window(image, (row.begin, row.end), (column.begin, column.end), margin, net.padding)
     return engine.descriptors(window, row, column, workspace)
@@ -128,6 +129,16 @@ def engine_serves(networks: Sequence[PatchNetwork], images: Tensor | None, metho
     if obstacle and method == "winograd":
         raise ValueError(f"the Winograd engine cannot serve here: {obstacle}; use method='auto' or 'direct'")
     return obstacle is None
+
+
+def engines_for(networks: Sequence[PatchNetwork], images: Tensor | None, method: Method) -> list[Engine]:
+    """The engines of these networks, whose weights are compared once; none where they do not serve.
+
+    Raises:
+        ValueError: as `engine_serves`.
+    """
+    with watched_weights():
+        return [engine_for(net) for net in networks] if engine_serves(networks, images, method) else []
 
 
 def _obstacle(net: PatchNetwork, images: Tensor | None) -> str | None:

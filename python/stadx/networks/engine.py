@@ -6,10 +6,12 @@ grids that are fixed to the image, so a part of an image gives the same bits as 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
+import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -179,11 +181,59 @@ def pad_channels(values: Tensor, fill: float = 0.0) -> Tensor:
 
 
 _engines: weakref.WeakKeyDictionary[PatchNetwork, Engine] = weakref.WeakKeyDictionary()
+_watching = threading.local()  # `watch`: what each network was when this thread's `watched_weights` compared it
+
+
+@contextlib.contextmanager
+def watched_weights() -> Iterator[None]:
+    """Within, weights that were compared once are compared again only if replaced, or if PyTorch counted a change.
+
+    To compare all weights of an ensemble bit by bit takes 1 % of the time of an image of 256 x 256. That alone also
+    notices what is changed past PyTorch's counters (`weight.data.mul_(2)`, `weight.numpy()[:] = 0`); within, such a
+    change is noticed when the outermost block has ended.
+    """
+    if getattr(_watching, "watch", None) is not None:
+        yield
+        return
+    _watching.watch = weakref.WeakKeyDictionary()
+    try:
+        yield
+    finally:
+        _watching.watch = None
 
 
 def engine_for(net: PatchNetwork) -> Engine:
     """The engine of a network, made anew when its weights are no longer those it was made from."""
     engine = _engines.get(net)
+    watch: weakref.WeakKeyDictionary[PatchNetwork, tuple[Engine, _Watched | None]] | None
+    watch = getattr(_watching, "watch", None)
+    state = None if watch is None else _Watched.of(net)
+    if engine is not None and watch is not None and state is not None and watch.get(net) == (engine, state):
+        return engine
     if engine is None or not engine.is_of(net):
         engine = _engines[net] = Engine(net)
+    if watch is not None:
+        watch[net] = engine, state
     return engine
+
+
+class _Watched:
+    """Where the weights of a network are, and how often PyTorch has counted a change of them."""
+
+    def __init__(self, marks: list[Any], weights: list[Tensor]) -> None:
+        self._marks = marks
+        self._weights = weights  # held, so that no others come to lie where they were
+
+    @staticmethod
+    def of(net: PatchNetwork) -> _Watched | None:
+        """None if it has tensors of inference mode, of which PyTorch counts no changes."""
+        weights = [p.detach() for p in net.layers.parameters()]
+        if any(weight.is_inference() for weight in weights):
+            return None
+        layers = [(type(layer), getattr(layer, "negative_slope", None)) for layer in net.layers]
+        return _Watched([layers, *((w.data_ptr(), w._version, w.shape, w.stride()) for w in weights)], weights)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Watched) and self._marks == other._marks
+
+    __hash__ = None  # type: ignore[assignment]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from stadx import ops
 from stadx.networks.border import Computed, computed_pixels
-from stadx.networks.dense import Method, check_stride, engine_serves
-from stadx.networks.engine import Engine, Workspace, engine_for, pad_channels
+from stadx.networks.dense import Method, check_stride, engines_for
+from stadx.networks.engine import Engine, Workspace, pad_channels
 from stadx.networks.patch_network import PatchNetwork, dense_features_padded
 from stadx.networks.plan import buffer_sizes, layers_of, plan_axis
 from stadx.networks.windows import ImageRows, LastRows, TensorRows, padded_window, pieces
@@ -107,7 +107,7 @@ class Ensemble:
         """
         check_stride(stride)
         networks = [self.teacher, *self.students]
-        engines = [engine_for(net) for net in networks] if engine_serves(networks, None, method) else []
+        engines = engines_for(networks, None, method)
         image = LastRows(image)
         workspace = workspace or Workspace()
         wide = self.computed(image, stride).columns

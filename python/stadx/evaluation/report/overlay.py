@@ -19,6 +19,7 @@ BEHIND_BOX = (0, 0, 0)  # the line around it, seen where the image is as bright
 STRONGEST_BLEND = 0.85
 OUTSIDE = 0.4  # how bright is what is not looked at
 
+_PIXELS = 1 << 17  # that are worked on at a time: what is computed of them stays in the cache
 _DARK = 256  # the level of what is not looked at
 _TABLE: NDArray[np.uint8] = (colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
 
@@ -66,12 +67,30 @@ def overlay(
     The heat hides the image more the higher the score. `predicted` bool [H, W] is outlined in white, and `boxes`
     are drawn around the outlines of what they hold. Outside `inside` bool [H, W] there is no heat, and all is dark.
     """
-    level = _level(scores, scale).astype(np.uint32)
+    height, width = scores.shape
+    picture = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _PIXELS // width)
+    for top in range(0, height, rows):
+        part = slice(top, top + rows)
+        picture[part] = _heated(image[part], scores[part], scale, None if inside is None else inside[part])
+    if predicted is not None:
+        _draw_outline(picture, predicted, PREDICTED, _outline_width(picture))
+    _draw_frames(picture, boxes)
+    return picture
+
+
+def _heated(
+    image: NDArray[np.uint8], scores: NDArray[np.floating], scale: Scale, inside: NDArray[np.bool_] | None
+) -> NDArray[np.uint8]:
+    """`overlay` without lines, of some rows."""
+    place = _level(scores, scale).astype(np.int64)
     if inside is not None:
-        level[~inside] = _DARK
-    mixed = _mixed().take(level * 256 + np.asarray(Image.fromarray(image).convert("L")))
-    picture = np.asarray(Image.frombuffer("RGBX", mixed.shape[::-1], mixed, "raw", "RGBX", 0, 1).convert("RGB"))
-    return frame(picture if predicted is None else outline(picture, predicted, PREDICTED), boxes)
+        place[~inside] = _DARK
+    place <<= 8
+    place |= np.asarray(Image.fromarray(image).convert("L"))
+    mixed = _mixed().take(place)
+    padded = Image.frombuffer("RGBX", mixed.shape[::-1], mixed, "raw", "RGBX", 0, 1)
+    return np.frombuffer(padded.tobytes("raw", "RGB"), np.uint8).reshape(image.shape)
 
 
 @cache
@@ -101,12 +120,18 @@ def outline(
     if width is None:
         width = _outline_width(image)
     result: NDArray[np.uint8] = np.array(image)
+    _draw_outline(result, mask, colour, width)
+    return result
+
+
+def _draw_outline(
+    picture: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int], width: int
+) -> None:
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     if len(rows):
         part = tuple(slice(max(0, int(at[0]) - width), int(at[-1]) + width + 1) for at in (rows, columns))
         inner = mask[part]
-        result[part][_grown(_grown(inner, width).T, width).T & ~inner] = colour
-    return result
+        picture[part][_grown(_grown(inner, width).T, width).T & ~inner] = colour
 
 
 def _grown(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
@@ -125,14 +150,18 @@ def _grown(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
 def frame(image: NDArray[np.uint8], boxes: Iterable[Box]) -> NDArray[np.uint8]:
     """Return `image` uint8 [H, W, 3] with a thin frame around each box, far enough for an outline between them."""
     result: NDArray[np.uint8] = np.array(image)
+    _draw_frames(result, boxes)
+    return result
+
+
+def _draw_frames(picture: NDArray[np.uint8], boxes: Iterable[Box]) -> None:
     boxes = list(boxes)
-    gap, line = _outline_width(image) + 1, max(1, round(max(image.shape[:2]) / 400))
+    gap, line = _outline_width(picture) + 1, max(1, round(max(picture.shape[:2]) / 400))
     for colour, far in ((BEHIND_BOX, gap + 2 * line), (BOX, gap + line)):
         for x, y, width, height in boxes:
-            inside = result[max(0, y - far) : y + height + far, max(0, x - far) : x + width + far]
+            inside = picture[max(0, y - far) : y + height + far, max(0, x - far) : x + width + far]
             for side in (inside[:line], inside[-line:], inside[:, :line], inside[:, -line:]):
                 side[:] = colour
-    return result
 
 
 def _outline_width(image: NDArray[np.uint8]) -> int:
@@ -170,5 +199,5 @@ def _level(scores: NDArray[np.floating], scale: Scale) -> NDArray[np.uint8]:
     np.fmax(share, 0, out=share)  # of a number and none, the number
     np.fmin(share, 1, out=share)
     share *= 255
-    level: NDArray[np.uint8] = share.round().astype(np.uint8)
+    level: NDArray[np.uint8] = np.rint(share, out=share).astype(np.uint8)
     return level

@@ -23,6 +23,7 @@ from stadx.core.version import package_version
 from stadx.data.pages import entry_of, page_of
 from stadx.data.roi import Roi
 from stadx.data.value_range import BYTES
+from stadx.networks.engine import watched_weights
 
 from ..image_scores import ImageScorer
 from ..looked_at import region_for
@@ -45,6 +46,7 @@ class ReviewedDetector(ImageScorer, Protocol):
 
 
 @keep_freed_memory()
+@watched_weights()
 def write_review(
     detector: ReviewedDetector,
     folder: Path,
