@@ -24,6 +24,7 @@ from stadx.networks.choices import PATCH_SIZES
 # at the end: a module of the tests with the same name wins
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
+import at_once
 import busy
 import pro
 import pro_peers
@@ -307,3 +308,33 @@ def test_the_memory_of_a_training_is_told_stage_by_stage(
     assert all(stage in table for stage in ("Teacher's descriptors", "Students, p = 17", "Scores of good images"))
     peaks = [int(line.split()[-2]) for line in table.splitlines()[2:-1]]
     assert peaks[0] > 100 and peaks == sorted(peaks)
+
+
+def test_trainings_at_once_are_of_one_thread_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    class Process:
+        returncode = 0
+
+        def __init__(self, command: list[str], *, env: dict[str, str], **settings: object) -> None:
+            assert "OMP_NUM_THREADS" not in env
+            started.append(command)
+
+        def communicate(self) -> tuple[bytes, bytes]:
+            return b"", b""
+
+    monkeypatch.setattr(at_once.subprocess, "Popen", Process)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    trained = at_once.Trained(tmp_path, 3, ["--students=4"], 2)
+    for way, processes, threads in ((trained.one, 1, "2"), (trained.one_thread, 1, "1"), (trained.at_once, 2, "1")):
+        started.clear()
+        way()
+        assert len(started) == processes == len({command[command.index("--out") + 1] for command in started})
+        for command in started:
+            assert command[3:5] == ["--threads", threads] and command[-3:] == ["--steps", "3", "--students=4"]
+    started.clear()
+    trained.shared_out()
+    (command,) = started
+    at = command.index("stadx")
+    assert command[1:at] == ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    assert command[at + 1 : at + 4] == ["--threads", "1", "train"]
