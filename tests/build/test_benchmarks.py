@@ -276,6 +276,9 @@ def test_pro_benchmark_runs(tmp_path: Path, two_threads: None) -> None:
     assert set(figures) == {"machine", "au_pro", "labels", "spro", "growth"}
     exact = {row["name"]: row["minus_definition"] for row in figures["au_pro"]}
     assert abs(exact["stadx"]) < 1e-9 and abs(exact["torch sort"]) < 1e-9
+    measured = [row for row in figures["au_pro"] if row["to_stadx"] is not None]  # those whose package is there
+    assert all(0 < row["worst_round"] <= row["to_stadx"] * 1.000001 for row in measured)
+    assert "torch sort / stadx, worst round" in result.output
 
 
 def test_the_benchmark_of_spro_cuts_each_mask_into_parts() -> None:
