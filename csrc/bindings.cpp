@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cpu/dispatch.h"
+#include "ops/kept_memory.h"
 
 namespace py = pybind11;
 
@@ -37,6 +38,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info);
   m.def("weight_width", &stadx::weight_width);
   m.def("set_instruction_set", &stadx::set_instruction_set, py::arg("name"));
+  m.def("release_kept_memory", &stadx::release_kept_memory);
 
   const char* wanted = std::getenv("STADX_ISA");
   if (wanted != nullptr && *wanted != '\0') {

@@ -27,19 +27,37 @@ inline void for_each_stretch(int64_t words, const Bits& bits, const Stretch& str
   }
 }
 
-inline void store_zeros(int32_t* out) {
-  for (int i = 0; i < 64; ++i) out[i] = 0;
+#if defined(__AVX2__)
+// Past: labels go past the caches, which spares reading the lines that are written.
+template <bool Past>
+inline void put_8(int32_t* out, __m256i labels) {
+  if constexpr (Past) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(out), labels);
+  } else {
+    store_8(out, labels);
+  }
+}
+#endif
+
+// In pieces: all 256 bytes at once become `rep stos`, which takes several times as long.
+template <bool Past>
+inline void put_zeros(int32_t* out) {
+#if defined(__AVX2__)
+  for (int i = 0; i < 64; i += 8) put_8<Past>(out + i, _mm256_setzero_si256());
+#else
+  for (int i = 0; i < 64; i += 16) __builtin_memset(out + i, 0, 64);
+#endif
 }
 
 // 64 columns of `Rows` rows of a band: the label of the run that a column lies in where the row has a pixel,
 // else 0. label: of the run before the first that begins here. Returns that of the last.
-template <int Rows>
+template <bool Past, int Rows>
 inline const int32_t* paint_word(uint64_t starts, const uint64_t (&bits)[Rows], const int32_t* label,
                                  int32_t* const (&out)[Rows]) {
   uint64_t any = 0;
   for (const uint64_t row : bits) any |= row;
   if (any == 0) {
-    for (int32_t* const row : out) store_zeros(row);
+    for (int32_t* const row : out) put_zeros<Past>(row);
     return label;
   }
 #if defined(__AVX2__)
@@ -49,9 +67,9 @@ inline const int32_t* paint_word(uint64_t starts, const uint64_t (&bits)[Rows], 
     label += __builtin_popcount(here);
     for (int r = 0; r < Rows; ++r) {
 #if defined(__AVX512VL__)
-      store_8(out[r] + x, _mm256_maskz_mov_epi32(static_cast<__mmask8>(bits[r] >> x), labels));
+      put_8<Past>(out[r] + x, _mm256_maskz_mov_epi32(static_cast<__mmask8>(bits[r] >> x), labels));
 #else
-      store_8(out[r] + x, _mm256_and_si256(labels, lanes_of(static_cast<unsigned>(bits[r] >> x & 255))));
+      put_8<Past>(out[r] + x, _mm256_and_si256(labels, lanes_of(static_cast<unsigned>(bits[r] >> x & 255))));
 #endif
     }
   }
@@ -80,24 +98,42 @@ inline const int32_t* paint_word(uint64_t starts, const uint64_t (&bits)[Rows], 
 }
 
 // The labels of `Rows` rows from the first of a band on.
-template <int Rows>
+template <bool Past, int Rows>
 inline void paint_rows(const LabelImage& a, int64_t band, int32_t* labels) {
   const int64_t width = a.mask.width, first_row = band * a.band_rows;
   const uint64_t *starts = a.starts + band * a.row_words, *bits = row_bits(a, first_row);
   const int32_t* label = a.parent + band * a.band_room - 1;  // of the run before the first: never painted
   labels += first_row * width;
-  int32_t last[Rows][64];  // the columns of a word that is not whole
-  for (int64_t x = 0; x < width; x += 64) {
-    uint64_t word[Rows];
-    int32_t* out[Rows];
+  uint64_t word[Rows];
+  int32_t* out[Rows];
+  const int64_t whole = width / 64;
+  for (int64_t w = 0; w < whole; ++w) {
     for (int r = 0; r < Rows; ++r) {
-      word[r] = bits[r * a.row_words + x / 64];
-      out[r] = width - x >= 64 ? labels + r * width + x : last[r];
+      word[r] = bits[r * a.row_words + w];
+      out[r] = labels + r * width + w * 64;
     }
-    label = paint_word<Rows>(starts[x / 64], word, label, out);
+    label = paint_word<Past, Rows>(starts[w], word, label, out);
   }
-  for (int r = 0; r < Rows && width % 64 != 0; ++r) {
-    __builtin_memcpy(labels + r * width + width / 64 * 64, last[r], sizeof(int32_t) * (width % 64));
+  if (width % 64 == 0) return;
+  int32_t last[Rows][64];  // the columns of a word that is not whole
+  for (int r = 0; r < Rows; ++r) {
+    word[r] = bits[r * a.row_words + whole];
+    out[r] = last[r];
+  }
+  paint_word<false, Rows>(starts[whole], word, label, out);
+  for (int r = 0; r < Rows; ++r) {
+    __builtin_memcpy(labels + r * width + whole * 64, last[r], sizeof(int32_t) * (width % 64));
+  }
+}
+
+template <bool Past>
+void paint(const LabelImage& a, int64_t first_band, int64_t last_band, int32_t* labels) {
+  for (int64_t band = first_band; band < last_band; ++band) {
+    if (a.mask.rows - band * a.band_rows >= 2 && a.band_rows == 2) {
+      paint_rows<Past, 2>(a, band, labels);
+    } else {
+      paint_rows<Past, 1>(a, band, labels);
+    }
   }
 }
 
@@ -122,13 +158,17 @@ void gather_row(const LabelImage& a, int64_t row, const void* map, const DefectP
 }  // namespace
 
 void label_paint(const LabelImage& a, int64_t first_band, int64_t last_band, int32_t* labels) {
-  for (int64_t band = first_band; band < last_band; ++band) {
-    if (a.mask.rows - band * a.band_rows >= 2 && a.band_rows == 2) {
-      paint_rows<2>(a, band, labels);
-    } else {
-      paint_rows<1>(a, band, labels);
-    }
+#if defined(__AVX2__)
+  // From 2 MiB on, when most of what is written would have left the L2 cache before anybody reads it.
+  constexpr int64_t kManyPixels = int64_t{1} << 19;
+  const bool aligned = a.mask.width % 8 == 0 && reinterpret_cast<uintptr_t>(labels) % 32 == 0;
+  if (aligned && a.mask.rows * a.mask.width >= kManyPixels) {
+    paint<true>(a, first_band, last_band, labels);
+    _mm_sfence();  // before other threads read them
+    return;
   }
+#endif
+  paint<false>(a, first_band, last_band, labels);
 }
 
 void label_gather(const LabelImage& a, const void* map, int64_t row_stride, int element_size,

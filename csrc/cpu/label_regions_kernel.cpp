@@ -212,7 +212,11 @@ inline int32_t number_row(const LabelImage& a, int64_t band, int32_t count, bool
         for (int32_t k = i; k < i + 8; ++k) number(k);
         continue;
       }
-      label = _mm256_mask_i32gather_epi32(label, a.parent, parent, lanes_of(others), 4);
+      const int32_t next = a.parent[i];
+      const __m256i in_a_row = _mm256_cmpeq_epi32(parent, _mm256_add_epi32(lane, _mm256_set1_epi32(next)));
+      label = others == 255 && bits_of_8(in_a_row) == 255
+                  ? load_8(a.parent + next)
+                  : _mm256_mask_i32gather_epi32(label, a.parent, parent, lanes_of(others), 4);
     }
     if (roots != 0) store_8(a.roots + count, choose_8(first, roots));  // more than there are
     count += __builtin_popcount(roots);

@@ -4,6 +4,7 @@
 
 #include <tuple>
 
+#include "ops/kept_memory.h"
 #include "ops/label_checks.h"
 #include "ops/label_workspace.h"
 #include "ops/large_pages.h"
@@ -44,10 +45,22 @@ Tensor label_regions_out_cpu(const Tensor mask, int64_t connectivity, Tensor lab
   return counts;
 }
 
+// Labels [B, H, W] of any content, contiguous.
+Tensor new_labels(const Tensor& mask) {
+  const int64_t bytes = mask.numel() * static_cast<int64_t>(sizeof(int32_t));
+  if (KeptBlock* const block = take_block(bytes); block != nullptr) {
+    const int64_t height = mask.size(1), width = mask.size(2);
+    return torch::stable::from_blob(block->memory, mask.sizes(), {height * width, width, 1}, mask.device(),
+                                    ScalarType::Int, [block](void*) { give_back(block); });
+  }
+  Tensor labels = torch::stable::new_empty(mask, mask.sizes(), ScalarType::Int);
+  ask_for_large_pages(labels.mutable_data_ptr(), bytes);
+  return labels;
+}
+
 std::tuple<Tensor, Tensor> label_regions_cpu(const Tensor mask, int64_t connectivity) {
   check_label_regions(mask, connectivity);
-  Tensor labels = torch::stable::new_empty(mask, mask.sizes(), ScalarType::Int);
-  ask_for_large_pages(labels.mutable_data_ptr(), labels.numel() * static_cast<int64_t>(sizeof(int32_t)));
+  Tensor labels = new_labels(mask);
   return {labels, label_regions_out_cpu(mask, connectivity, labels)};
 }
 

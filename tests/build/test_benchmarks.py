@@ -26,6 +26,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import at_once
 import busy
+import fresh_memory
 import pro
 import pro_peers
 import spro
@@ -298,6 +299,14 @@ def test_what_is_timed_beside_other_programs_runs() -> None:
     times = busy._times(rounds=1)
     assert len(times) == 2
     assert all(seconds is not None and seconds > 0 for seconds in times.values())  # None: it failed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what it measures is Linux's")
+def test_kept_memory_has_no_page_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    fresh_memory.main(mebibytes=4, pause=0, rounds=3)
+    faults = {line.split("  ")[0]: int(line.split()[-1]) for line in capsys.readouterr().out.splitlines()[1:]}
+    assert faults["new"] >= 1024
+    assert faults["kept"] < 10
 
 
 def test_the_memory_of_a_training_is_told_stage_by_stage(

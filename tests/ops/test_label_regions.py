@@ -63,6 +63,22 @@ def test_large(connectivity: int) -> None:
     assert _check(smooth > 0.02, connectivity) > 100
 
 
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize(("rows", "columns"), [(1001, 1000), (521, 1024), (1025, 1021)])
+def test_large_of_any_width_and_alignment(rows: int, columns: int, shift: int) -> None:
+    """From 2^19 pixels on labels are written past the caches where rows are aligned."""
+    mask = np.random.default_rng(6).random((rows, columns)) < 0.2
+    mask[: rows // 2, : columns // 2] = False
+    memory = torch.full((rows * columns + 16,), -1, dtype=torch.int32)
+    out = memory[shift:][: rows * columns].view(1, rows, columns)
+    labels, counts = ops.label_regions(torch.from_numpy(mask)[None], out=out)
+    want, count = ndimage.label(mask, STRUCTURE[8])
+    assert counts.tolist() == [count]
+    np.testing.assert_array_equal(labels[0].numpy(), want)
+    assert (memory[:shift] == -1).all() and (memory[shift + rows * columns :] == -1).all()
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     mask=hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)),

@@ -13,7 +13,7 @@ from . import fake_kernels, reference
 from .counts import count_above, distinct_scores, score_cut
 from .dense import dense_layer, dense_score, pack_weights, winograd_map, winograd_tiles
 from .ensemble import ensemble_score, phase_pool, phase_score
-from .regions import defect_pixels, label_regions, region_sums
+from .regions import defect_pixels, label_regions, region_sums, release_kept_memory
 
 __all__ = [
     "build_info",
@@ -28,6 +28,7 @@ __all__ = [
     "phase_pool",
     "phase_score",
     "region_sums",
+    "release_kept_memory",
     "score_cut",
     "set_instruction_set",
     "weight_width",

@@ -7,15 +7,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from stadx import _C
+
 
 def label_regions(mask: Tensor, connectivity: int = 8, *, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Connected regions of non-zero pixels, numbered per image in the raster order of their first pixels.
+
+    On Linux the memory of the last freed labels of 32 to 128 MiB is kept for the next ones, as new memory takes longer
+    to get than to fill. The system takes it back when it runs short, `release_kept_memory` at once. Such labels cannot
+    grow by `Tensor.resize_`.
 
     Args:
         mask: [B, H, W], bool or integer, non-zero = inside.
         connectivity: 4 (edges) or 8 (edges and corners).
         out: labels to overwrite, [B, H, W] int32, contiguous, on the mask's device, of other memory than the mask's:
-            saves the page faults of new ones.
+            saves the memory of new ones.
 
     Returns:
         labels [B, H, W] int32 (0 outside, regions from 1; `out` if that is given) and counts [B] int64.
@@ -27,6 +33,15 @@ def label_regions(mask: Tensor, connectivity: int = 8, *, out: Tensor | None = N
         return out, torch.ops.stadx.label_regions_out(mask, connectivity, out)
     labels, counts = torch.ops.stadx.label_regions(mask, connectivity)
     return labels, counts
+
+
+def release_kept_memory() -> int:
+    """Give the memory that `label_regions` keeps for the next labels to the system: at most 128 MiB.
+
+    Returns:
+        how many bytes there were.
+    """
+    return _C.release_kept_memory()
 
 
 def defect_pixels(
