@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,16 +34,16 @@ from stadx.teachers.pretraining import pretrain
 pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
 
 
-def _fitted(folder: Path, device: torch.device | str, checkpoint: Path | None = None) -> Detector:
-    teacher = teacher_file(folder)
-    detector = Detector(
-        (17,), students=2, image_size=(20, 24), steps=8, teachers=[teacher], seed=1, terms="both", precision="float32"
-    )
+def _fitted(folder: Path, device: torch.device | str, checkpoint: Path | None = None, **losses: Any) -> Detector:
+    settings = {"students": 2, "image_size": (20, 24), "steps": 8, "terms": "both", "precision": "float32", **losses}
+    detector = Detector((17,), teachers=[teacher_file(folder)], seed=1, **settings)
     return detector.to(device).fit(good_images(6), checkpoint=checkpoint)
 
 
-def test_a_detector_trains_where_it_is_told(tmp_path: Path, device: torch.device) -> None:
-    got, want = _fitted(tmp_path, device, tmp_path / "run"), _fitted(tmp_path, "cpu")
+@pytest.mark.parametrize("other_losses", [False, True])
+def test_a_detector_trains_where_it_is_told(tmp_path: Path, device: torch.device, other_losses: bool) -> None:
+    losses = {"hard_share": 0.1, "penalty": write_photos(tmp_path / "photos")} if other_losses else {}
+    got, want = _fitted(tmp_path, device, tmp_path / "run", **losses), _fitted(tmp_path, "cpu", **losses)
     ensemble = got.ensembles_[0]
     networks = [ensemble.teacher, *ensemble.students]
     tensors = [ensemble.mean, ensemble.std, *(p for net in networks for p in net.parameters())]
@@ -51,7 +52,7 @@ def test_a_detector_trains_where_it_is_told(tmp_path: Path, device: torch.device
     assert got.threshold_ == pytest.approx(want.threshold_, rel=0.1)
     for ours, theirs in zip(got.history_[0], want.history_[0], strict=True):
         assert ours == pytest.approx(theirs, rel=0.02)
-    again = _fitted(tmp_path, device, tmp_path / "run")  # from its complete checkpoint
+    again = _fitted(tmp_path, device, tmp_path / "run", **losses)  # from its complete checkpoint
     assert again.history_ == got.history_
     torch.testing.assert_close(again.threshold_, got.threshold_)
 

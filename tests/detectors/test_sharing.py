@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,16 @@ def test_several_processes_are_one(place: Path, processes: int) -> None:
     run_together(processes, SCRIPT, place, out, 0)
     same(place / "one", out)
     assert not list(place.glob(f"{out.name}.part*"))
+
+
+@pytest.mark.slow
+def test_several_processes_have_other_losses(place: Path) -> None:
+    losses = {"hard_share": 0.1, "penalty": str(place)}
+    threads = torch.get_num_threads()
+    fit(place, place / "losses", 0, **losses)
+    torch.set_num_threads(threads)
+    run_together(2, SCRIPT, place, place / "losses-of-2", 0, json.dumps(losses))
+    same(place / "losses", place / "losses-of-2")
 
 
 def test_a_checkpoint_of_two_is_gone_on_with_by_one(place: Path) -> None:

@@ -241,7 +241,7 @@ def test_a_student_learns_nothing_of_the_images_it_leaves_out(batch: int, monkey
     folds = [[0, 5], [1, 4], [2, 3]]
     seen: dict[int, set[int]] = {}
     students: list[int] = []
-    loss = Batches.loss
+    squares = Batches.squares
 
     def recorded(self: Batches, student: Any, part: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled():
@@ -249,9 +249,9 @@ def test_a_student_learns_nothing_of_the_images_it_leaves_out(batch: int, monkey
                 students.append(id(student))
             grey = (part.mean((1, 2, 3)) * 0.226 + 0.449) * 255  # about what was normalised
             seen.setdefault(id(student), set()).update(((grey - 20) / 40).round().int().tolist())
-        return loss(self, student, part, target)
+        return squares(self, student, part, target)
 
-    monkeypatch.setattr(Batches, "loss", recorded)
+    monkeypatch.setattr(Batches, "squares", recorded)
     settings = replace(SETTINGS, students=3, steps=18, batch=batch, crop=6)
     source = ImageSource(images, None)
     whole = train_students(random_teacher(), source, range(6), settings, folds=folds)

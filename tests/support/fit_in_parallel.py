@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from stadx.networks.training import Checkpoint
 from stadx.teachers.distributed import is_first, process_group
 
 
-def fit(photos: Path, out: Path, stop_at: int) -> None:
+def fit(photos: Path, out: Path, stop_at: int, **more: Any) -> None:
     """Train two scales of two students; at `stop_at`, which is 0 for never, all processes fail after a checkpoint."""
     torch.set_num_threads(1)
     Checkpoint.due = lambda self: True  # type: ignore[method-assign]
@@ -31,7 +33,7 @@ def fit(photos: Path, out: Path, stop_at: int) -> None:
     teachers = [photos / f"teacher{p}.safetensors" for p in (17, 33)]
     settings = {"scales": (17, 33), "students": 2, "image_size": 40, "crop": 8, "patience": 9, "top_share": 0.01}
     with process_group():
-        detector = Detector(**settings, steps=20, teachers=teachers)
+        detector = Detector(**settings, **more, steps=20, teachers=teachers)
         detector.fit(sorted(photos.glob("*.png")), progress=progress, checkpoint=f"{out}.part")
         if is_first():
             detector.save(out)
@@ -42,4 +44,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "command":
         sys.argv = ["stadx", *sys.argv[2:]]
         sys.exit(main())
-    fit(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    fit(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), **json.loads(*sys.argv[4:] or ["{}"]))

@@ -73,6 +73,7 @@ WRITTEN: dict[str, Written] = {
     "teachers": TEACHERS,
     "value_range": RANGE,
     "memory_bytes": MEMORY,
+    "penalty": Written(kind=Path, read=str),
 }
 """How the settings of a training are options."""
 

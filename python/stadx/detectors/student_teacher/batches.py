@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stadx.data.photos.reading import Photo
 from stadx.networks.patch_network import PatchNetwork, dense_features_padded
 from stadx.networks.training import autocast
 from stadx.networks.winograd import training_grid
 
 from .crops import Crop, Focus, covering, random_crops
+from .penalty_photos import PenaltyPhotos
 from .settings import DetectorSettings
 from .targets import TeacherTargets
 
@@ -24,7 +26,8 @@ class Batch(NamedTuple):
     """Crops of a step: of which images, where, with their padding [B, 3, h, w], and what the students are to say.
 
     `target` is the normalised descriptors [B, d, h', w']; `learns` [M, B] is 1 where a student learns from an image,
-    else 0; `weight` [B, h', w'] is 1 at pixels that are looked at, else 0, or empty where all are.
+    else 0; `weight` [B, h', w'] is 1 at pixels that are looked at, else 0, or empty where all are; `photo` [1, 3, h, w]
+    is a crop of a photo, or empty without the penalty.
     """
 
     images: list[int]
@@ -33,13 +36,14 @@ class Batch(NamedTuple):
     target: Tensor
     learns: Tensor
     weight: Tensor
+    photo: Tensor
 
 
 class Batches:
     """The crops of every step, what the teacher says of them, and the loss.
 
     `folds`, if there are any, are the images that each student does not learn from. `repeats`, if there are any, say
-    how often each of the targets' images is seen in an epoch; else once.
+    how often each of the targets' images is seen in an epoch; else once. `photos`, if there are any, are penalised.
     """
 
     def __init__(
@@ -50,12 +54,14 @@ class Batches:
         std: Tensor,
         folds: Sequence[Sequence[int]] = (),
         repeats: Sequence[int] = (),
+        photos: Sequence[Photo] = (),
     ) -> None:
         out = [set(part) for part in folds] or [set[int]()] * settings.students
         self.learns = torch.tensor([[float(index not in part) for index in targets.indices] for part in out])
         self.targets = targets
         self.epoch = np.repeat(np.arange(len(targets.indices)), repeats or 1)
         self.settings = settings
+        self._photos = PenaltyPhotos(photos, targets.teacher.patch_size, settings.seed) if photos else None
         self.shift, self.scale = mean[:, None, None], std[:, None, None]
         # p = 65: four phases of the 64 at once cost little more than one, most of which goes into the first layers
         self.stride = 1 if settings.dense else min(targets.teacher.stride, 4)
@@ -79,7 +85,8 @@ class Batches:
         rng = np.random.default_rng([seed, 1, step])
         crops = self._crops(self.targets, [indices[i] for i in chosen], rng)
         crops = [self.focus.place(image, crop, rng) for image, crop in zip(chosen, crops, strict=True)]
-        return self._of(self.targets, chosen, crops)
+        batch = self._of(self.targets, chosen, crops)
+        return batch if self._photos is None else batch._replace(photo=self._photos.crop(step, batch.part))
 
     def seen(self, batch: Batch, losses: Tensor) -> None:
         """Note the losses [B, h', w'] of a step."""
@@ -120,16 +127,22 @@ class Batches:
             ]
             weight = torch.stack(weights)
         target = (torch.cat(descriptors) - self.shift) / self.scale
-        return Batch(chosen, crops, part, target, learns, weight.to(part.device))
+        return Batch(chosen, crops, part, target, learns, weight.to(part.device), torch.empty(0, device=part.device))
 
-    def loss(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
-        """Eq. 7 before its mean over pixels: ‖S − (T − µ)/σ‖², [B, h', w'], of a batch's `part` and `target`."""
+    def predicted(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
+        """S [n, d, h', w'], float32, of a batch's `part`, or a photo of its size, where its `target` has pixels."""
         with autocast(self.settings.precision, part.device):
             if self.settings.dense:
-                predicted = dense_features_padded(student, part)
-            else:
-                predicted = training_grid(student, part, self._stride_of(part, target))
-        return (predicted.float() - target).square().sum(1)
+                return dense_features_padded(student, part).float()
+            return training_grid(student, part, self._stride_of(part, target)).float()
+
+    def squares(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
+        """Each element of Eq. 7, (S − (T − µ)/σ)², [B, d, h', w'], of a batch's `part` and `target`."""
+        return (self.predicted(student, part, target) - target).square()
+
+    def loss(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
+        """Eq. 7 before its mean over pixels: ‖S − (T − µ)/σ‖², [B, h', w']."""
+        return self.squares(student, part, target).sum(1)
 
     def _stride_of(self, part: Tensor, target: Tensor) -> int:
         """Pixels from one descriptor of a batch to the next."""
@@ -137,10 +150,3 @@ class Batches:
             if count > 1:
                 return (length - self.targets.teacher.patch_size) // (count - 1)
         return self.targets.teacher.stride
-
-
-def mean_inside(losses: Tensor, weight: Tensor) -> Tensor:
-    """The mean of losses [B, h, w] over the pixels whose `weight` is 1, not 0; over all where that is empty."""
-    if not weight.numel():
-        return losses.mean()
-    return (losses * weight).sum() / weight.sum().clamp_min(1)

@@ -36,6 +36,7 @@ from .known_images import KnownImages
 from .memory import Memory
 from .model_file import DETECTOR_VERSION, file_of, parts_of
 from .normalization import Normalization
+from .penalty_photos import photos_of
 from .scoring import Scorer, score_bands, score_images
 from .settings import PRESETS
 from .students import train_scales
@@ -99,7 +100,7 @@ class Detector(UpdatableDetector):
         Raises:
             DataError, ModelFileError, OutputError: as their messages say.
         """
-        teachers = load_teachers(self.scales, self.teachers)
+        teachers, photos = load_teachers(self.scales, self.teachers), photos_of(self, progress)
         for teacher in teachers:
             if self.border != "inside":
                 teacher.padding = self.border
@@ -110,7 +111,7 @@ class Detector(UpdatableDetector):
         division = Division.of(self, len(source))
         files = self._checkpoint_files(checkpoint)
         self.ensembles_, self.history_ = train_scales(
-            teachers, source, division, self, progress=progress, files=files, device=self.device
+            teachers, source, division, self, progress=progress, files=files, device=self.device, photos=photos
         )
         self._gpu_scorer = None
         where = self.device, self.gpu_precision

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -39,8 +40,10 @@ def file_of(
         for name, network in zip(_names(p, len(ensemble.students)), networks, strict=True):
             tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
     kept = {name: value for name, value in settings.items() if name != "padding"}  # another name of `border`
+    kept["teachers"] = [Path(file).name for file in settings["teachers"]]
+    kept["penalty"] = None if settings["penalty"] is None else os.fspath(settings["penalty"])
     header = {
-        "settings": {**kept, "teachers": [Path(file).name for file in settings["teachers"]]},
+        "settings": kept,
         "networks": [ensemble.teacher.settings for ensemble in ensembles],
         "normalizations": [asdict(n) for n in normalizations],
     }

@@ -82,6 +82,20 @@ class DetectorSettings:
         at_most=1,
         paper=0.0,
     )
+    hard_share: float | None = setting(
+        None,
+        "Share of a step's elements, squared differences of a pixel in a channel, that count: the highest ones. "
+        "EfficientAD has 0.001.",
+        none="all, as in the paper",
+        above=0,
+        below=1,
+    )
+    penalty: str | os.PathLike[str] | None = setting(
+        None,
+        "Folder of ordinary photos, or a .tar file: at each step students are penalised for what they say of one, as "
+        "in EfficientAD, so that they do not follow the teacher where good images never go.",
+        none="no photos",
+    )
     optimizer: OptimizerName = setting("muon", "Muon gets further in as many steps.", paper="adam")
     learning_rate: float | None = setting(
         None, "Highest learning rate.", none="0.002 for muon, 0.001 for adam", above=0, paper=1e-4
@@ -183,10 +197,10 @@ def check_range(value_range: tuple[float, float] | None) -> None:
 
 
 TRAINING = (
-    *("students", "steps", "batch", "crop", "focus", "optimizer", "learning_rate", "weight_decay", "schedule"),
-    *("dense", "patience", "precision", "seed"),
+    *("students", "steps", "batch", "crop", "focus", "hard_share", "optimizer", "learning_rate", "weight_decay"),
+    *("schedule", "dense", "patience", "precision", "seed"),
 )
-"""The settings on which trained students depend: a checkpoint of others is refused."""
+"""The settings on which trained students depend, beside the photos of `penalty`: a checkpoint of others is refused."""
 
 PRESETS: Mapping[PresetName, Mapping[str, Any]] = {
     "default": {},

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.torch_state import drawn_apart
+from stadx.data.photos.reading import Photo, fingerprint_photos
 from stadx.data.source import ImageSource
 from stadx.networks.graphed_step import GraphedStep
 from stadx.networks.patch_network import PatchNetwork, channels_last
@@ -27,11 +28,12 @@ from stadx.networks.training import (
     training_state,
 )
 
-from .batches import Batches, mean_inside
+from .batches import Batches
 from .best_students import BestStudents
 from .division import Division
 from .ensemble import Ensemble
 from .first_patches import random_patches
+from .losses import mean_inside, mean_of_hardest, mean_of_learned, penalty
 from .settings import TRAINING, DetectorSettings
 from .sharing import Share, joined, shares
 from .targets import TeacherTargets
@@ -65,12 +67,13 @@ def train_students(
     folds: Sequence[Sequence[int]] = (),
     start: Ensemble | None = None,
     repeats: Sequence[int] = (),
+    photos: Sequence[Photo] = (),
     progress: Progress = silent,
     checkpoint_path: str | None = None,
     device: torch.device = _CPU,
     share: Share | None = None,
 ) -> TrainedStudents:
-    """Train M students on the images `indices` of `source`; the loss is Eq. 7.
+    """Train M students on the images `indices` of `source`; the loss is Eq. 7, or what `hard_share` makes of it.
 
     A step sees crops of `batch` images, in an order drawn anew each epoch; every random choice follows from the seed
     and the step, so that a run resumed from its checkpoint is the run that was never stopped.
@@ -84,6 +87,7 @@ def train_students(
         folds: parts of `indices`, of each student the one that it does not learn from, whose loss is watched instead.
         start: whose students go on learning, with its µ and σ; None: new ones.
         repeats: how often each of `indices` is seen in an epoch, see `Batches`.
+        photos: on which students are to say nothing, see `penalty`; none: that is not asked of them.
         progress: told "Students, p = 33", the step, the "loss" per student and the "held-out" loss.
         checkpoint_path: file to resume from and save to; kept when training is complete.
         device: where to train; what is returned is on the CPU.
@@ -107,6 +111,7 @@ def train_students(
     # other borders are among the teacher's settings; None is what checkpoints of previous versions have
     key |= {"border": "inside" if inside else None, "folds": [list(part) for part in folds] or None}
     key |= {"start": start and [_weights_hash(s) for s in start.students], "repeats": list(repeats) or None}
+    key["penalty"] = fingerprint_photos(photos) if photos else None
     checkpoint = Checkpoint(checkpoint_path, key, arithmetic(settings.precision, device))
     for network in (teacher, *students):
         channels_last(network)
@@ -139,7 +144,7 @@ def train_students(
         mean, std = tensors["mean"].to(device), tensors["std"].to(device)
         best = BestStudents.restored(state["best"], tensors)
         restore_training_state(modules, optimizer, tensors)
-    batches = Batches(targets, settings, mean, std, folds, repeats)
+    batches = Batches(targets, settings, mean, std, folds, repeats, photos)
     if saved is not None:
         batches.focus.losses = saved[1]["focus"]
 
@@ -156,8 +161,8 @@ def train_students(
         if i < len(parts) and parts[i]
     }
 
-    def descend(part: Tensor, target: Tensor, learns: Tensor, weight: Tensor) -> Tensor:
-        """Take a step. Own students' parts, [own, B, h', w'], of the loss, the mean of those that learn [M, B]."""
+    def descend(part: Tensor, target: Tensor, learns: Tensor, weight: Tensor, photo: Tensor) -> Tensor:
+        """Take a step. Own students' parts, [own, B, h', w'], of Eq. 7, the mean of those that learn [M, B]."""
         optimizer.zero_grad()
         losses = torch.zeros_like(target[:, 0]).repeat(len(own), 1, 1, 1)
         count = learns.sum(0)[:, None, None]
@@ -168,11 +173,15 @@ def train_students(
                 rows = mine.nonzero()[:, 0]
                 if len(rows) == 0:
                     continue
-            loss, mine = batches.loss(student, part[rows], target[rows]), mine[rows]
-            if weight.numel():
-                mean = mean_inside(loss, weight[rows] * mine[:, None, None])
+            squares, mine = batches.squares(student, part[rows], target[rows]), mine[rows]
+            seen = weight[rows] if weight.numel() else weight
+            loss = squares.sum(1)
+            if settings.hard_share is None:
+                mean = mean_of_learned(loss, mine, seen, all_learn=not folds)
             else:
-                mean = (loss.mean((1, 2)) * mine).sum() / mine.sum().clamp_min(1) if folds else loss.mean()
+                mean = mean_of_hardest(squares, settings.hard_share, mine, seen)
+            if photo.numel():  # of those that learn from an image of the step, as they alone take it
+                mean = mean + penalty(batches.predicted(student, photo, target)) * mine.max()
             mean.backward()  # type: ignore[no-untyped-call]
             losses[place, rows] = loss.detach() * mine[:, None, None] / count[rows]
         optimizer.step()
@@ -183,7 +192,7 @@ def train_students(
     while step < settings.steps and not best.is_over(settings.patience):
         set_learning_rate(optimizer, learning_rate * learning_rate_factor(step, settings.steps, settings.schedule))
         batch = batches.of_step(step)
-        losses = share.total(take_step(batch.part, batch.target, batch.learns.to(device), batch.weight))
+        losses = share.total(take_step(batch.part, batch.target, batch.learns.to(device), batch.weight, batch.photo))
         total = mean_inside(losses, batch.weight).item()
         check_finite(total, step + 1, checkpoint)
         batches.seen(batch, losses)
@@ -228,6 +237,7 @@ def train_scales(
     device: torch.device,
     starts: Sequence[Ensemble | None] = (),
     repeats: Sequence[int] = (),
+    photos: Sequence[Photo] = (),
 ) -> tuple[list[Ensemble], list[list[dict[str, float]]]]:
     """Ensembles and histories of all scales: `train_students` one after the other, or shared out to processes.
 
@@ -245,6 +255,7 @@ def train_scales(
             folds=division.folds,
             start=starts[scale] if starts else None,
             repeats=repeats,
+            photos=photos,
             progress=progress,
             checkpoint_path=files[scale],
             device=device,

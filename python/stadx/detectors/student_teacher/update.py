@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stadx.core.errors import DataError
 from stadx.core.progress import Progress
 from stadx.data.joined import JoinedSource
+from stadx.data.photos.reading import Photo
 from stadx.data.roi import Roi, RoiInput
 from stadx.data.source import ImageSource
 
@@ -25,6 +26,7 @@ from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision
 from .known_images import LEARNED, UNLEARNED, left_out_of
 from .normalization import Normalization
+from .penalty_photos import photos_of
 from .settings import DetectorSettings
 from .students import train_scales
 
@@ -37,6 +39,7 @@ UNKNOWN = (
     "{images} of the old images are not known to the model, so any student may have learned from them: they are "
     "replayed, but do not judge. Thresholds, and what is said of false alarms, follow from the other images."
 )
+NO_PHOTOS = "{error}. The students go on without the penalty on photos that the model was trained with."
 OWN_THRESHOLD = (
     "The image threshold that was chosen, as by stadx calibrate, belongs to the model before the update and is "
     "dropped; choose it again."
@@ -249,6 +252,12 @@ def updated(
         return Updated([*ensembles], [*normalizations], joined, [], gathered.left_out, judged, False, [note])
     division = division_of(gathered, settings)
     repeats = repeats_of(division.learned, gathered)
+    notes = [UNKNOWN.format(images=gathered.unknown)] if gathered.unknown else []
+    photos: list[Photo] = []
+    try:
+        photos = photos_of(settings, progress)
+    except DataError as error:  # the model may be on another machine now
+        notes.append(NO_PHOTOS.format(error=error))
     now, history = train_scales(
         [copy.deepcopy(ensemble.teacher) for ensemble in ensembles],
         source,
@@ -259,8 +268,8 @@ def updated(
         device=device,
         starts=ensembles,
         repeats=repeats,
+        photos=photos,
     )
     statistics, found = calibrate(unseen_errors(now, source, division, *where), *after)
     judged = [index for _, index in judges(source, division, stride)]
-    notes = [UNKNOWN.format(images=gathered.unknown)] if gathered.unknown else []
     return Updated(now, statistics, found, history, left_out_of(division, len(source)), judged, True, notes)
