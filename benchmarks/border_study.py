@@ -1,11 +1,11 @@
 """What becomes of pixels whose patch reaches beyond the image: five ways, on several sets.
 
-    python benchmarks/border_study.py DATA/bottle DATA/screw --scale 65 --steps 300 --students 2 --models models --out border.jsonl
+    python benchmarks/border_study.py DATA/bottle DATA/screw --scale 65 --models models --out border.jsonl
 
 Of each set two detectors are trained, one on pixels whose patch lies inside (`border="inside"`), one on all of the
-images continued by reflection (`"reflect"`). Their errors make maps in five ways. By distance: at each distance from the
-border e is normalised by mean and deviation of the training images at that distance, the deviation never below that of
-the inside. Image AUROC, AU-PRO, the mean of it over defects that lie mostly where patches reach beyond the image
+images continued by reflection (`"reflect"`). Their errors make maps in five ways. By distance: at each distance from
+the border e is normalised by mean and deviation of the training images at that distance, the deviation never below that
+of the inside. Image AUROC, AU-PRO, the mean of it over defects that lie mostly where patches reach beyond the image
 ("border") and over the others, and defects found where 5 % of the good test images are flagged. A line of JSON for each
 set; those in the file are not run again. At its end the table.
 """
@@ -16,6 +16,7 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--students", type=int, default=2)
     parser.add_argument("--image-size", type=int, default=256)
-    parser.add_argument("--models", type=Path, required=True, help="folder that keeps models, and where trainings stand")
+    parser.add_argument("--models", type=Path, required=True, help="folder that keeps models and trainings")
     parser.add_argument("--out", type=Path, required=True, help="JSON lines")
     given = parser.parse_args()
     given.models.mkdir(parents=True, exist_ok=True)
@@ -82,7 +83,8 @@ def study(folder: Path, settings: dict[str, Any], models: Path, progress: Progre
         if item.mask is not None:
             mask = read_mask(item.mask, image_size(item.path), item.path)
             masks[number] = nearest(torch.from_numpy(mask), (height, width))
-    good, stride, margin = torch.tensor([item.is_good for item in category.test]), inside.stride, settings["scales"][0] // 2
+    good = torch.tensor([item.is_good for item in category.test])
+    stride, margin = inside.stride, settings["scales"][0] // 2
     at_border = mostly_at_border(masks, margin)
 
     def figures(maps: Maps) -> dict[str, Any]:
@@ -92,29 +94,33 @@ def study(folder: Path, settings: dict[str, Any], models: Path, progress: Progre
         limit = torch.quantile(scores[good].double(), 0.95)
         parts = (float(p.mean()) if p.size else float("nan") for p in (found, found[at_border], found[~at_border]))
         numbers = [auroc(scores.numpy(), ~good.numpy()), *parts, int((scores[~good] > limit).sum())]
-        return {**dict(zip(FIGURES, numbers, strict=True)), "regions": [int(at_border.sum()), len(found)], "defects": int((~good).sum())}
+        counts = {"regions": [int(at_border.sum()), len(found)], "defects": int((~good).sum())}
+        return {**dict(zip(FIGURES, numbers, strict=True)), **counts}
 
     ways = {}
     for name, detector in (("inside", inside), ("reflect", reflect)):
         (ensemble,) = detector.ensembles_
         everywhere = replace(ensemble, inside=False)
-        parts = (
-            errors(detector, everywhere, paths, lambda *told, what=what: progress(f"{name}: {what}", *told, {}))
-            for what, paths in (("training images", train), ("test images", test))
-        )
-        trained_e, test_e = parts
+        trained_e = errors(detector, everywhere, train, partial(_told, progress, f"{name}: training images"))
+        test_e = errors(detector, everywhere, test, partial(_told, progress, f"{name}: test images"))
         place = replace(ensemble, inside=True).computed(TensorRows(torch.zeros(3, height, width)), stride)
+        maps = partial(scored, trained_e, test_e, detector.level, stride)
         if name == "reflect":
-            ways["reflected in training, as it is"] = figures(scored(trained_e, test_e, detector.level, stride, None, None))
-        ways[f"{name}, the nearest inside"] = figures(scored(trained_e, test_e, detector.level, stride, place, None))
-        ways[f"{name}, by distance"] = figures(scored(trained_e, test_e, detector.level, stride, place, margin // stride))
+            ways["reflected in training, as it is"] = figures(maps(None, None))
+        ways[f"{name}, the nearest inside"] = figures(maps(place, None))
+        ways[f"{name}, by distance"] = figures(maps(place, margin // stride))
     return ways
+
+
+def _told(progress: Progress, stage: str, done: int, total: int) -> None:
+    progress(stage, done, total, {})
 
 
 def trained(folder: Path, border: str, settings: dict[str, Any], models: Path, progress: Progress) -> stadx.Detector:
     """A detector, from its file if there is one."""
     size, given = settings["size"], {name: settings[name] for name in ("scales", "steps", "students")}
-    file = models / f"{folder.name}-{border}-{settings['scales'][0]}-{settings['students']}-{settings['steps']}-{size}.stadx"
+    scale, students, steps = settings["scales"][0], settings["students"], settings["steps"]
+    file = models / f"{folder.name}-{border}-{scale}-{students}-{steps}-{size}.stadx"
     if file.exists():
         found = stadx.Detector.load(file)
         assert isinstance(found, stadx.Detector)
@@ -130,11 +136,13 @@ def mostly_at_border(masks: Tensor, margin: int) -> np.ndarray[Any, np.dtype[np.
     middle = torch.zeros(masks.shape[1:], dtype=torch.bool)
     middle[margin:-margin, margin:-margin] = True
     labels, counts = label_regions(masks)
-    shares = [(~middle)[labels[i] == k].double().mean() >= 0.5 for i, n in enumerate(counts.tolist()) for k in range(1, n + 1)]
-    return np.array([bool(share) for share in shares])
+    regions = [labels[i] == k for i, n in enumerate(counts.tolist()) for k in range(1, n + 1)]
+    return np.array([float((~middle)[region].double().mean()) >= 0.5 for region in regions])
 
 
-def errors(detector: stadx.Detector, ensemble: Ensemble, paths: Sequence[Path], told: Callable[[int, int], None]) -> Maps:
+def errors(
+    detector: stadx.Detector, ensemble: Ensemble, paths: Sequence[Path], told: Callable[[int, int], None]
+) -> Maps:
     """e of images at every stride-th pixel, [h, w]."""
     source = ImageSource(paths, detector.working_size, value_range=detector.settings["value_range"])
     scorer, maps = CpuScorer([ensemble]), []
