@@ -62,6 +62,13 @@ def by_numpy(layer: nn.Conv2d) -> None:
     layer.weight.numpy()[0] = 0
 
 
+def by_a_fused_optimizer(layer: nn.Conv2d) -> None:
+    weight = layer.weight.requires_grad_(True)
+    weight.grad = torch.ones_like(weight)
+    torch.optim.SGD([weight], lr=0.1, fused=True).step()
+    weight.requires_grad_(False)
+
+
 def same_scores_as_anew(net: PatchNetwork, images: Tensor) -> bool:
     """Whether the network gives what a network that was just made of its weights gives."""
     fresh = network()
@@ -82,7 +89,7 @@ def test_a_change_is_noticed_at_once(change: Change, place: int) -> None:
         assert not torch.equal(dense_features(net, images, method="winograd"), before)
 
 
-@pytest.mark.parametrize("change", [past_the_counter, by_numpy])
+@pytest.mark.parametrize("change", [past_the_counter, by_numpy, by_a_fused_optimizer])
 def test_what_pytorch_does_not_count_is_noticed_by_the_next(change: Change) -> None:
     net, images = network(), torch.rand(1, 3, 9, 9)
     layer = net.layers[0]

@@ -189,8 +189,8 @@ def watched_weights() -> Iterator[None]:
     """Within, weights that were compared once are compared again only if replaced, or if PyTorch counted a change.
 
     To compare all weights of an ensemble bit by bit takes 1 % of the time of an image of 256 x 256. That alone also
-    notices what is changed past PyTorch's counters (`weight.data.mul_(2)`, `weight.numpy()[:] = 0`); within, such a
-    change is noticed when the outermost block has ended.
+    notices what is changed past PyTorch's counters (`weight.data.mul_(2)`, `weight.numpy()[:] = 0`, a step of an
+    optimizer with `fused=True`); within, such a change is noticed when the outermost block has ended.
     """
     if getattr(_watching, "watch", None) is not None:
         yield

@@ -19,6 +19,7 @@ from stadx.cli.app import app
 from stadx.data.images import write_image
 from stadx.detectors.baselines import METHODS
 from stadx.detectors.export import Parity, ParityError, check_export, export_detector
+from stadx.detectors.export.exporting import _told_of
 from stadx.detectors.export.formats import Built
 from stadx.detectors.export.graph import ExportedDetector
 from stadx.detectors.export.parity import Outputs, compare
@@ -155,6 +156,16 @@ def test_what_cannot_be_is_refused_at_once(name: str, to: str, told: str, tmp_pa
     size = SIZE if to == "openvino" else None
     with pytest.raises(DataError, match=told):
         export_detector(untrained(), tmp_path / name, to, size=size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("place", [Path("/home/someone/photos"), "/home/someone/photos"])
+def test_it_tells_no_folders_of_the_machine_of_the_training(place: Path | str) -> None:
+    detector = untrained(penalty=place)
+    detector.teachers = ["/home/someone/t.safetensors"]
+    told = json.dumps(_told_of(detector))
+    assert "someone" not in told
+    assert json.loads(told)["settings"]["penalty"] == "photos"
+    assert json.loads(told)["settings"]["teachers"] == ["t.safetensors"]
 
 
 def test_other_detectors_are_refused(tmp_path: Path) -> None:

@@ -134,5 +134,7 @@ def _check_name(file: Path, to: FormatName) -> None:
 def _told_of(detector: Detector) -> dict[str, Any]:
     """The detector's figures, without folders of the machine that it was trained on."""
     figures = detector.figures()
-    teachers = [Path(name).name for name in figures["settings"]["teachers"]]
-    return {**figures, "settings": {**figures["settings"], "teachers": teachers}}
+    settings = dict(figures["settings"])
+    settings["teachers"] = [Path(name).name for name in settings["teachers"]]
+    settings["penalty"] = None if settings["penalty"] is None else Path(settings["penalty"]).name
+    return {**figures, "settings": settings}
