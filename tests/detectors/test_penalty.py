@@ -123,3 +123,8 @@ def test_the_command(place: Path, tmp_path: Path) -> None:
     model = Detector.load(tmp_path / "m")
     assert (model.penalty, model.hard_share) == (str(place / "photos"), 0.01)
     assert run(app, ["train", str(tmp_path / "good"), *options, "--hard-share", "1.5"]).exit_code == 2
+
+
+def test_an_empty_place_is_not_the_current_folder() -> None:
+    with pytest.raises(ValueError, match="penalty is empty"):
+        Detector(penalty="")

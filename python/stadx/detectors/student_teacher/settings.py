@@ -186,6 +186,8 @@ class DetectorSettings:
         if not self.scales or len(set(self.scales)) < len(self.scales):
             raise ValueError(f"scales is {self.scales}; give one or more of {PATCH_SIZES}, none twice")
         check_range(self.value_range)
+        if self.penalty == "":  # an unset variable of a shell; as a path it would be the current folder
+            raise ValueError("penalty is empty; give a folder of photos, or leave it out")
         if self.students == 1 and self.terms == "v":
             raise ValueError("terms is 'v', and one student alone has no variance; choose 'e', or two students or more")
 
