@@ -90,7 +90,7 @@ def study(folder: Path, settings: dict[str, Any], models: Path, progress: Progre
     def figures(maps: Maps) -> dict[str, Any]:
         whole = torch.stack([upsample(m[None], height, width, stride)[0] for m in maps])
         scores = image_scores(whole, inside.top_share)
-        found = evaluate_maps(whole, masks).region_au_pro()
+        found = evaluate_maps(list(zip(whole, masks, strict=True))).region_au_pro()
         limit = torch.quantile(scores[good].double(), 0.95)
         parts = (float(p.mean()) if p.size else float("nan") for p in (found, found[at_border], found[~at_border]))
         numbers = [auroc(scores.numpy(), ~good.numpy()), *parts, int((scores[~good] > limit).sum())]
@@ -189,7 +189,8 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     for line in lines:
         key = line["key"]
         for way, figures in line["ways"].items():
-            cells = [f"{figures[name]:.3f}" for name in FIGURES[:-1]] + [f"{figures['found']} of {figures['defects']}"]
+            cells = ["–" if np.isnan(figures[name]) else f"{figures[name]:.3f}" for name in FIGURES[:-1]]
+            cells.append(f"{figures['found']} of {figures['defects']}")
             rows.append(f"| {key['set']}, {key['scales'][0]} | {way} | {' | '.join(cells)} |")
         border, count = next(iter(line["ways"].values()))["regions"]
         rows.append(f"| | {border} of {count} regions lie mostly at the border | | | | | |")
