@@ -110,6 +110,7 @@ def test_what_is_told() -> None:
     said = settings_of(Some)
     assert said["count"].sentence() == "How many; in the paper 1,000."
     assert said["side"].sentence("0") == "How wide; 0: as it is, as in the paper."
+    assert said["side"].sentence("") == "How wide; in the paper as it is."
     assert said["on"].sentence() == "Whether."
     assert Some.__doc__ is not None and Some.__doc__.startswith("Some settings.\n\nArgs:\n    count: How many; in")
     assert read_from_json({"sizes": [17, 33], "kind": "a"}) == {"sizes": (17, 33), "kind": "a"}

@@ -98,8 +98,10 @@ class Setting:
     def sentence(self, none: str = "None") -> str:
         """The help, what None stands for, or what is written instead of it, and the paper's value."""
         more = [f"{none}: {self.none}"] if self.none and none else []
-        if self.paper is None:
+        if self.paper is None and more:
             more[0] += ", as in the paper"
+        elif self.paper is None:
+            more.append(f"in the paper {self.none or None}")
         elif self.paper is not _UNSAID and not isinstance(self.paper, bool):
             more.append(f"in the paper {_figure(self.paper)}")
         return "; ".join([self.help.removesuffix("."), *more]) + "."
