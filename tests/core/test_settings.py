@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ class Some:
     sizes: Sequence[int] = setting((17,), "Which sizes.", choices=(17, 33))
     on: bool = setting(False, "Whether.", paper=True)
     paths: Sequence[str] = setting((), "Which files.")
+    file: str | os.PathLike[str] | None = setting(None, "Which file.", none="none")
+    files: Sequence[str | os.PathLike[str]] = setting((), "Which others.")
     name: str = "no setting"
 
     def __post_init__(self) -> None:
@@ -88,6 +91,8 @@ def test_values_are_kept_unchanged(right: dict[str, Any]) -> None:
         ({"side": (3, 4, 5)}, "side is"),
         ({"on": "no"}, "on is 'no'; it must be True or False"),
         ({"on": None}, "on is None; it must be True or False"),
+        ({"file": 5}, "file is 5; it must be None or a path"),
+        ({"files": ("a", 5)}, r"files is \('a', 5\); it must be paths"),
         ({"paths": "a"}, r"paths is 'a'; give a tuple, such as \(\)"),
     ],
     ids=str,
@@ -101,7 +106,7 @@ def test_a_field_like_another() -> None:
     assert Other().count == 2 and Other(count=10).count == 10
     count = settings_of(Other)["count"]
     assert (count.help, count.at_least, count.default) == ("How many.", 1, 2)
-    assert [*settings_of(Other)] == ["count", "share", "side", "kind", "rate", "sizes", "on", "paths"]
+    assert [*settings_of(Other)] == ["count", "share", "side", "kind", "rate", "sizes", "on", "paths", "file", "files"]
 
 
 def test_what_is_told() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,9 @@ def test_the_command(place: Path, tmp_path: Path) -> None:
 def test_an_empty_place_is_not_the_current_folder() -> None:
     with pytest.raises(ValueError, match="penalty is empty"):
         Detector(penalty="")
+
+
+@pytest.mark.parametrize("wrong", [5, True, ["photos"], b"photos"], ids=str)
+def test_what_is_no_place_is_told_what_to_give(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^penalty is {re.escape(repr(wrong))}; give a folder of photos, .* or None"):
+        Detector(penalty=wrong)

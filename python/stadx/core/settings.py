@@ -88,6 +88,8 @@ class Setting:
         told = [f"{name} {limit}" for name, limit in limits.items() if limit is not None]
         words = [repr(choice) for choice in self.choices] + ["None"] * (type(None) in self.types)
         words += ["True", "False"] * (bool in self.types)
+        if any(kind is os.PathLike or get_origin(kind) is os.PathLike for kind in self.types):
+            words.append("a path" if self.is_single else "paths")
         if self.is_number:
             words.append(f"a {'' if float in self.types else 'whole '}number{', ' * bool(told)}{' and '.join(told)}")
         of_length = ""
@@ -141,10 +143,10 @@ def settings_of(owner: type) -> Mapping[str, Setting]:
     for field in dataclasses.fields(owner):
         if (said := field.metadata.get("setting")) is not None:
             kind = annotations[field.name]
-            parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+            parts = _members(kind)
             several = [part for part in parts if get_origin(part) in (Sequence, tuple)]
             single = [part for part in parts if part not in several and part is not type(None)]
-            leaves = (*parts, *(one for part in several for one in get_args(part)))
+            leaves = (*parts, *(leaf for part in several for one in get_args(part) for leaf in _members(one)))
             tuples = [get_args(part) for part in several if get_origin(part) is tuple]
             lengths = [len(members) for members in tuples if ... not in members]
             literals = [choice for leaf in leaves if get_origin(leaf) is Literal for choice in get_args(leaf)]
@@ -195,6 +197,10 @@ def documented(owner: type[Settings]) -> type[Settings]:
 def read_from_json(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as they were before JSON made lists of tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def _is_switch(value: Any) -> bool:

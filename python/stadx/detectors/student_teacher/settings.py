@@ -182,12 +182,11 @@ class DetectorSettings:
         if padding is not None:
             warnings.warn(f"padding is now called border: give border={padding!r}", DeprecationWarning, stacklevel=4)
             self.border = padding
+        check_penalty(self.penalty)
         check(self)
         if not self.scales or len(set(self.scales)) < len(self.scales):
             raise ValueError(f"scales is {self.scales}; give one or more of {PATCH_SIZES}, none twice")
         check_range(self.value_range)
-        if self.penalty == "":  # an unset variable of a shell; as a path it would be the current folder
-            raise ValueError("penalty is empty; give a folder of photos, or leave it out")
         if self.students == 1 and self.terms == "v":
             raise ValueError("terms is 'v', and one student alone has no variance; choose 'e', or two students or more")
 
@@ -196,6 +195,14 @@ def check_range(value_range: tuple[float, float] | None) -> None:
     """Raise `ValueError` unless black is less than white."""
     if value_range is not None and not value_range[0] < value_range[1]:
         raise ValueError(f"value_range is {value_range}; the lowest value must be less than the highest")
+
+
+def check_penalty(place: str | os.PathLike[str] | None) -> None:
+    """Raise `ValueError` unless it may be a place of photos."""
+    if place == "":  # an unset variable of a shell; as a path it would be the current folder
+        raise ValueError("penalty is empty; give a folder of photos, or leave it out")
+    if place is not None and not isinstance(place, str | os.PathLike):
+        raise ValueError(f"penalty is {place!r}; give a folder of photos, a .tar file of them, or None for no photos")
 
 
 TRAINING = (
