@@ -70,6 +70,21 @@ def test_a_model_scores_without_its_photos(place: Path, tmp_path: Path) -> None:
     assert (facts["penalty"], facts["hard_share"]) == (str(tmp_path / "gone"), "0.1")
 
 
+def test_the_place_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = write_photos(tmp_path / "here/photos", 3)
+    (tmp_path / "there/photos").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    detector = new_detector(tmp_path, penalty="photos").fit(OLD)
+    detector.save("m")
+    assert detector.penalty == "photos"
+    monkeypatch.chdir(tmp_path / "there")
+    found = Detector.load("../here/m")
+    assert found.penalty == str(place)
+    found.penalty = "gone"  # as a file may have it whose photos were elsewhere
+    found.save("m")
+    assert Detector.load("m").penalty == "gone"
+
+
 def test_a_file_of_before_has_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one without the settings is: they are off."""
     from stadx.detectors.student_teacher import detector as module

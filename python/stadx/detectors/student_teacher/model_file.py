@@ -41,7 +41,7 @@ def file_of(
             tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
     kept = {name: value for name, value in settings.items() if name != "padding"}  # another name of `border`
     kept["teachers"] = [Path(file).name for file in settings["teachers"]]
-    kept["penalty"] = None if settings["penalty"] is None else os.fspath(settings["penalty"])
+    kept["penalty"] = None if settings["penalty"] is None else _from_anywhere(settings["penalty"])
     header = {
         "settings": kept,
         "networks": [ensemble.teacher.settings for ensemble in ensembles],
@@ -78,6 +78,11 @@ def model_hash(ensembles: Sequence[Ensemble], normalizations: Sequence[Normaliza
     for array in scores:
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def _from_anywhere(place: str | os.PathLike[str]) -> str:
+    """A place as it is found whatever the current folder is; as given where it is not found from this one."""
+    return os.fspath(Path(place).absolute() if os.path.exists(place) else place)
 
 
 def _names(p: int, students: int) -> list[str]:
