@@ -42,6 +42,13 @@ def test_it_has_the_bits_of_topk(share: float, shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02])
+def test_it_can_be_mapped(share: float) -> None:
+    maps = torch.randn(4, 2, 30, 40, generator=torch.Generator().manual_seed(3))
+    got = torch.vmap(lambda each: image_scores(each, share))(maps)
+    torch.testing.assert_close(got, image_scores(maps.flatten(0, 1), share).reshape(4, 2))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02])
 def test_scores_of_every_nth_pixel_are_those_of_maps_interpolated_between(share: float) -> None:
     every = torch.randn(40, 48, generator=torch.Generator().manual_seed(1))
     for own in (1, 2, 4):

@@ -26,8 +26,12 @@ def _highest(values: Tensor, count: int) -> Tensor:
     wide = values.dtype in (torch.float32, torch.float64)
     if traced or not wide or values.device.type != "cpu" or values.requires_grad:
         return values.topk(count, 1).values
+    try:
+        array = values.numpy()
+    except RuntimeError:  # torch.vmap's have no memory of their own
+        return values.topk(count, 1).values
     # the same values in the same order in a sixth of topk's time, which keeps a heap
-    highest = np.partition(values.numpy(), values.shape[1] - count, axis=1)[:, -count:]
+    highest = np.partition(array, values.shape[1] - count, axis=1)[:, -count:]
     highest.sort(axis=1)
     return torch.from_numpy(highest[:, ::-1].copy())
 
