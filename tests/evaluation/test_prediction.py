@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -71,6 +72,29 @@ def test_an_image_score_that_is_told_is_not_found_again(tmp_path: Path, monkeypa
     monkeypatch.setattr(prediction_stages, "image_scores", None)
     (line,), failures = predict_files(Telling(), [tmp_path / "a.png"], tmp_path / "out")
     assert failures == [] and line["image_score"] == expected["image_score"]
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (torch.tensor(0.5), r"image_scores are \[\] for one image; they must be \[1\]"),
+        (torch.zeros(1, 1), r"image_scores are \[1, 1\]"),
+        (torch.zeros(0), r"image_scores are \[0\]"),
+        (torch.tensor([torch.nan]), "score is not a finite number"),
+    ],
+    ids=["0-d", "2-d", "none", "nan"],
+)
+def test_an_odd_image_score_that_is_told_fails_alone(tmp_path: Path, told: torch.Tensor, why: str) -> None:
+    class Telling(Brightness):
+        def predict(self, images: torch.Tensor, *, stride: int = 1) -> Prediction:
+            maps, masks = super().predict(images, stride=stride)
+            return Prediction(maps, told if images.max() > 100 else image_scores(maps), masks)
+
+    for name, value in (("a", 200), ("b", 50)):
+        write_image(tmp_path / f"{name}.png", np.full((4, 5, 3), value, np.uint8))
+    lines, failures = predict_files(Telling(), [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out")
+    assert [Path(line["path"]).name for line in lines] == ["b.png"] and len(failures) == 1
+    assert re.search(rf"a\.png: the model's {why}", failures[0].message)
 
 
 def test_scores_that_are_no_numbers_are_a_failure_of_that_image(tmp_path: Path) -> None:

@@ -53,10 +53,13 @@ class Predictor(MeasuredDetector, BandScorer, Protocol):
     def predict(self, images: torch.Tensor, *, stride: int = 1) -> Predicted: ...
 
 
-def _image_score(prediction: Predicted, top_share: float, inside: NDArray[np.bool_] | None) -> float:
-    """`image_scores` of an image's map on the CPU, which the prediction may tell."""
+def _image_score(prediction: Predicted, top_share: float, inside: NDArray[np.bool_] | None, path: Path) -> float:
+    """`image_scores` of the map on the CPU of the image at `path`, which the prediction may tell."""
     told = getattr(prediction, "image_scores", None)
     if isinstance(told, torch.Tensor) and told.device.type == "cpu" and told.dtype == torch.float32:
+        if told.shape != (1,):
+            raise DataError(f"{path}: the model's image_scores are {list(told.shape)} for one image; they must be [1]")
+        check_finite(told.detach().numpy(), path)
         return float(told[0])
     looked_at = None if inside is None else torch.from_numpy(inside)[None]
     return float(image_scores(prediction.maps[:1].float().cpu(), top_share, looked_at))
@@ -123,7 +126,7 @@ class ImageStages:
         finder.add(prediction.masks[0].cpu().numpy(), scores)
         regions = finder.finish(self.min_pixels)
         mask = next(regions.bands()) > 0
-        score = _image_score(prediction, top_share_of(self.detector), inside)
+        score = _image_score(prediction, top_share_of(self.detector), inside, path)
         pictures = self.outputs.pictures if self._is_wanted(score) else ()
         return _Scored(Found(score, regions), stamp, {}, pixels, inside, scores, mask, pictures)
 
