@@ -112,11 +112,20 @@ def test_maps_are_written_as_pillow_writes_them(tmp_path: Path, shape: tuple[int
         assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), values.astype(np.float32))
 
 
-def test_no_map_is_too_large_for_its_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (5,), (1, 5, 5)], ids=str)
+def test_what_is_no_map_is_not_written(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(DataError) as caught:
+        images.write_map(tmp_path / "a.tif", np.zeros(shape, np.float32))
+    check_error(caught, tmp_path / "a.tif", str(list(shape)), "give one [H, W] with some pixels")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_map_that_is_too_large_for_its_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"32768 x 32768 .* RowWriter"):
         float_tiff_header(1 << 15, 1 << 15)
-    with pytest.raises(ValueError, match="0 x 5"):
-        images.write_map(tmp_path / "a.tif", np.zeros((0, 5), np.float32))
+    with pytest.raises(DataError) as caught:
+        images.write_map(tmp_path / "a.tif", np.broadcast_to(np.float32(0), (1 << 15, 1 << 15)))
+    check_error(caught, tmp_path / "a.tif", "32768 x 32768 pixels is too large", "--no-map", "RowWriter")
     assert not list(tmp_path.iterdir())
 
 

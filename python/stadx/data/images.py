@@ -98,10 +98,21 @@ def write_image(path: str | os.PathLike[str], image: UInt8Array, *, durable: boo
 def write_map(path: str | os.PathLike[str], scores: Float32Array, *, durable: bool = True) -> None:
     """Write float32 [H, W] as a 32-bit floating-point TIFF, making missing folders.
 
-    `durable`, and what it raises, as of `write_image`.
+    `durable`, and `OutputError`, as of `write_image`.
+
+    Raises `DataError` naming `path` for a map of another form, or without a pixel, and for one of 4 GiB.
     """
+    shape = np.shape(scores)
+    if len(shape) != 2 or 0 in shape:
+        raise DataError(f"{path}: a map of shape {list(shape)} cannot be written; give one [H, W] with some pixels")
+    try:
+        header = float_tiff_header(*shape)
+    except ValueError as error:
+        raise DataError(
+            f"{path}: a map of {shape[0]} x {shape[1]} pixels is too large for a TIFF that is written at once; leave "
+            "it out (--no-map), or write it by rows, with stadx.data.strip_writer.RowWriter"
+        ) from error
     values = np.ascontiguousarray(scores, dtype="<f4")
-    header = float_tiff_header(*values.shape)
     with replacement(path, durable=durable) as file, writing_to(path):
         file.write(header)
         file.write(values.data)
