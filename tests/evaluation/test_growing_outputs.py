@@ -271,6 +271,27 @@ def test_coco_gathers_what_all_runs_find(photos: list[Path], tmp_path: Path) -> 
     assert coco(photos[3:], overwrite=True) == [("3.png", [48])]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_two_runs_at_once_do_not_share_coco(photos: list[Path], tmp_path: Path, overwrite: bool) -> None:
+    regions, settings = RegionSettings(exports=("csv", "coco")), OutputSettings(overwrite=overwrite)
+    refused: list[str] = []
+
+    class Meanwhile(Brightness):
+        def score(self, images: torch.Tensor, *, stride: int = 1) -> torch.Tensor:
+            with pytest.raises(OutputError) as caught:
+                predict_files(Brightness(), photos[:1], tmp_path / "out", regions=regions, outputs=settings)
+            refused.append(str(caught.value))
+            predict_files(Brightness(), photos[:1], tmp_path / "other", regions=regions)
+            return super().score(images)
+
+    predict_files(Meanwhile(), photos[2:], tmp_path / "out", regions=regions)
+    assert len(refused) == 2 and all("regions.coco.json: another stadx predict is writing it" in e for e in refused)
+    content = json.loads((tmp_path / "out/regions.coco.json").read_text())
+    assert [Path(image["file_name"]).name for image in content["images"]] == ["2.png", "3.png"]
+    assert len(lines_of(tmp_path / "out")) == 2
+    predict_files(Brightness(), photos[:1], tmp_path / "out", regions=regions)
+
+
 def test_coco_after_a_crash(photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     regions, out = RegionSettings(exports=("coco",)), tmp_path / "out"
     with monkeypatch.context() as patched:  # nothing is put together, as after a kill

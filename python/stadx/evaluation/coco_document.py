@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -19,6 +20,29 @@ LABEL = "anomaly"
 _LISTS = ("images", "annotations")
 
 Write: TypeAlias = Callable[[Path, int, int, Sequence[dict[str, Any]]], None]
+
+
+@contextlib.contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Let no other run that writes COCO's document into the folder `out` begin: it would drop this one's hidden files.
+
+    Raises:
+        OutputError: if there is one.
+    """
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the folder: no file of a lock is left behind
+    except BlockingIOError as error:
+        os.close(handle)
+        raise OutputError(
+            f"{out / COCO_FILE}: another stadx predict is writing it; wait for its end, or choose another folder"
+        ) from error
+    except OSError:  # a network's disk may have no locks of folders
+        pass
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from stadx.data.pages import entry_of, page_of
 from stadx.data.roi import Roi
 from stadx.networks.engine import watched_weights
 
+from .coco_document import alone_in
 from .looked_at import region_for
 from .measured_detector import MeasuredDetector, stride_of
 from .output_names import check_no_image_is_replaced, longest_name
@@ -112,7 +113,7 @@ def predict_files(
 
     Raises:
         OutputError: `out` cannot be written, or holds an image to score that an output would replace, or, with
-            LabelMe's files, any image to score.
+            LabelMe's files, any image to score; or another run is writing COCO's document there.
     """
     stride = stride_of(detector, stride)
     roi = region_for(detector, roi)
@@ -145,6 +146,8 @@ def predict_files(
     place = Place(out, outputs.overwrite, again, outputs.only_anomalous)
     image_threshold = float(detector.image_threshold(stride))
     with contextlib.ExitStack() as stack:
+        if "coco" in regions.exports:
+            stack.enter_context(alone_in(out))  # before any file begins anew
         write = stack.enter_context(growing(file, anew=outputs.overwrite, is_whole=is_line))
         start = _size(file)
         adders = [stack.enter_context(TABLES[name](out, outputs.overwrite)) for name in dict.fromkeys(outputs.tables)]
