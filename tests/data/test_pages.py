@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import multiprocessing
 import os
 import pickle
 from pathlib import Path
@@ -13,6 +15,7 @@ from data_sets import draw_image, draw_mask
 from PIL import Image
 
 from stadx import DataError
+from stadx.data import kept_decoder
 from stadx.data.checking import check_set
 from stadx.data.folders import list_images, pages_of
 from stadx.data.frames import one_frame
@@ -63,6 +66,72 @@ def test_every_page_is_an_image(tmp_path: Path, name: str, options: dict[str, ob
         assert np.abs(found - frame).mean() < (60 if name == "x.gif" else 0.01)  # 256 colours
         assert np.abs(found - frame).mean() == min(np.abs(found - other).mean() for other in FRAMES)
     assert np.array_equal(read_image(path), read_image(pages[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "decoder"),
+    [
+        ("x.gif", {"disposal": 2}, "GifImagePlugin.GifImageFile._seek"),
+        ("x.gif", {"disposal": [1, 3, 2] * 4, "transparency": 0}, "GifImagePlugin.GifImageFile._seek"),
+        ("x.webp", {"lossless": False}, "WebPImagePlugin.WebPImageFile._get_next"),
+    ],
+    ids=["gif", "gif with holes", "webp"],
+)
+def test_frames_in_order_are_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, object], decoder: str
+) -> None:
+    rng, moving = np.random.default_rng(0), []
+    for i in range(12):
+        frame = Image.fromarray(rng.integers(0, 256, (10, 14, 4), np.uint8) * (rng.random((10, 14, 1)) < 0.5))
+        moving.append(frame if name != "x.gif" else frame.convert("P", palette=Image.Palette.ADAPTIVE, colors=8 + i))
+    moving[0].save(tmp_path / name, save_all=True, append_images=moving[1:], **options)
+    pages = pages_of(tmp_path / name)
+    assert len(pages) == 12
+    anew = [read_image(page) for page in reversed(pages)][::-1]  # none can go on where the last one ended
+    counted: list[int] = []
+    whole = f"PIL.{decoder}"
+    module, kind, method = whole.rsplit(".", 2)
+    own = getattr(getattr(importlib.import_module(module), kind), method)
+    monkeypatch.setattr(whole, lambda *given: counted.append(1) or own(*given))
+    for page, expected in zip(pages, anew, strict=True):
+        for _ in range(2):
+            assert np.array_equal(read_image(page), expected)
+    assert len(counted) <= 13  # 66 and more where each is opened anew
+    assert np.array_equal(read_image(pages[3]), anew[3])
+
+
+def test_frames_of_an_apng_do_not_depend_on_what_was_read_before(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    first, *others = [Image.fromarray(rng.integers(0, 256, (10, 14, 4), np.uint8)) for _ in range(6)]
+    first.save(tmp_path / "x.png", save_all=True, append_images=others, blend=1, disposal=2)
+    pages = pages_of(tmp_path / "x.png")
+    anew = [read_image(page) for page in reversed(pages)][::-1]
+    assert len(pages) == 6 and all(map(np.array_equal, map(read_image, pages), anew))
+
+
+def test_frames_of_a_file_that_was_replaced_are_the_new_ones(tmp_path: Path) -> None:
+    first, second = pages_of(save_all(tmp_path / "x.webp", lossless=True))[:2]
+    assert np.array_equal(read_image(first), FRAMES[0])
+    (tmp_path / "x.webp").unlink()
+    others = [Image.fromarray(255 - frame) for frame in FRAMES]
+    others[0].save(tmp_path / "x.webp", save_all=True, append_images=others[1:], lossless=True)
+    assert np.array_equal(read_image(second), 255 - FRAMES[1])
+
+
+def times_opened(page: Path) -> int:
+    with pytest.MonkeyPatch.context() as patched:
+        own, opened = kept_decoder._opened, []
+        patched.setattr(kept_decoder, "_opened", lambda path: opened.append(path) or own(path))
+        read_image(page)
+    return len(opened)
+
+
+def test_a_forked_child_does_not_move_in_the_file_that_its_parent_reads(tmp_path: Path) -> None:
+    pages = pages_of(save_all(tmp_path / "x.gif"))
+    assert [times_opened(page) for page in pages[:2]] == [1, 0]
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(times_opened, (pages[2],)) == 1
+    assert times_opened(pages[2]) == 0
 
 
 def test_frames_are_known_by_content_not_by_name(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from stadx.core.errors import DataError
 
+from .kept_decoder import load_image
 from .opening import DEFAULT_MAX_PIXELS as DEFAULT_MAX_PIXELS
-from .opening import check_pixels, kind_of, open_header
 from .opening import damaged as damaged
+from .opening import kind_of, open_header
 from .opening import open_file as open_file
 from .opening import pixel_limit as pixel_limit
 from .samples import Samples, bytes_of, floats_to_bytes, is_unfilled, warn_unfilled
@@ -108,10 +109,7 @@ def is_wide_grey(image: Image.Image) -> bool:
 
 def _decode(file: BinaryIO, path: Path, limit: int) -> Image.Image:
     try:
-        image = open_header(file, path)
-        check_pixels(path, *image.size, limit)
-        image.load()
-        return image
+        return load_image(file, path, limit)
     except DataError:
         raise
     except UnidentifiedImageError as error:

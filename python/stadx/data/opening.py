@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import threading
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -83,13 +85,20 @@ def open_header(file: IO[bytes], path: Path | None = None) -> Image.Image:
 
     At the page that `path` names, if it is given.
     """
+    with without_pillow_limit():
+        image = Image.open(file, formats=_FORMATS)
+        if path is not None:
+            go_to_page(image, path)
+        return image
+
+
+@contextlib.contextmanager
+def without_pillow_limit() -> Iterator[None]:
+    """Let Pillow open images of any size, one thread at a time."""
     with _pillow_limit_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(file, formats=_FORMATS)
-            if path is not None:
-                go_to_page(image, path)
-            return image
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
