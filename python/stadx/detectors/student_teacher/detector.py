@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from stadx.core.devices import usable_device
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress, silent
 from stadx.core.settings import documented
@@ -18,7 +16,6 @@ from stadx.data.frames import Channels
 from stadx.data.roi import Roi, RoiInput
 from stadx.data.source import ImageInput, ImageSource, read_batch
 from stadx.data.tensors import ImageSize, Within
-from stadx.networks.choices import Padding
 from stadx.networks.dense import Method
 from stadx.networks.windows import ImageRows
 from stadx.teachers.teacher_files import load_teachers
@@ -31,13 +28,12 @@ from .calibration import calibrate, check_region, unseen_errors
 from .cpu_scorer import CpuScorer
 from .division import Division
 from .ensemble import Ensemble
-from .gpu_scorer import GpuPrecision, GpuScorer
 from .known_images import KnownImages
 from .memory import Memory
 from .model_file import DETECTOR_VERSION, file_of, parts_of
 from .normalization import Normalization
 from .penalty_photos import photos_of
-from .scoring import Scorer, score_bands, score_images
+from .scoring import score_bands, score_images
 from .settings import PRESETS
 from .students import train_scales
 from .updatable import UpdatableDetector
@@ -66,11 +62,6 @@ class Detector(UpdatableDetector):
     method = "student-teacher"
     on_gpu = True
     paper_settings = PRESETS["paper"]
-
-    def __post_init__(self, padding: Padding | None) -> None:
-        super().__post_init__(padding)
-        self.gpu_precision = "tf32"
-        self._gpu_scorer: GpuScorer | None = None
 
     @usual_torch(learns=True)
     def fit(
@@ -113,7 +104,7 @@ class Detector(UpdatableDetector):
         self.ensembles_, self.history_ = train_scales(
             teachers, source, division, self, progress=progress, files=files, device=self.device, photos=photos
         )
-        self._gpu_scorer = None
+        self._drop_scorer()
         where = self.device, self.gpu_precision
         errors = unseen_errors(self.ensembles_, source, division, self.stride, progress, *where)
         self.normalizations_, scores = calibrate(errors, self.terms, self.level, self.smoothing, self.top_share)
@@ -160,33 +151,6 @@ class Detector(UpdatableDetector):
         maps = score_images(scorer, images, self.working_size, self._stride(stride), self.smoothing, mask)
         return outside_lowest(self, maps, roi)
 
-    def to(self, device: str | torch.device, precision: GpuPrecision = "tf32") -> Detector:
-        """Choose where `fit`, `score` and `predict` run; images that are on a GPU are scored there in any case.
-
-        `score_bands` stays on the CPU.
-
-        Args:
-            device: "cpu", "cuda", "cuda:1", …
-            precision: of a GPU's convolutions: "tf32" (as PyTorch's default), "float32", "bfloat16" or "float16".
-
-        Returns:
-            The detector itself.
-
-        Raises:
-            ValueError: for another kind of device or precision.
-        """
-        if precision not in get_args(GpuPrecision):
-            raise ValueError(f"precision {precision!r} is unknown; choose one of {get_args(GpuPrecision)}")
-        self.device, self.gpu_precision = usable_device(device), precision
-        self._drop_scorer()
-        return self
-
-    def _drop_scorer(self) -> None:
-        self._gpu_scorer = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_gpu_scorer": None}  # its graphs belong to this process
-
     @property
     def working_size(self) -> ImageSize:
         """See `Calibrated.working_size`; with `keep_aspect` it depends on the image."""
@@ -194,15 +158,6 @@ class Detector(UpdatableDetector):
             return self.image_size
         height, width = self.image_size if isinstance(self.image_size, tuple | list) else 2 * (self.image_size,)
         return Within(height, width)
-
-    def _scorer_on(self, device: torch.device, method: Method) -> Scorer:
-        if device.type != "cuda":
-            return CpuScorer(self.ensembles_, self.normalizations_, method)
-        if method == "winograd":
-            raise ValueError("the Winograd engine is the CPU's; on a GPU use method='auto'")
-        if self._gpu_scorer is None or self._gpu_scorer.device != device:
-            self._gpu_scorer = GpuScorer(self.ensembles_, self.normalizations_, device, self.gpu_precision)
-        return self._gpu_scorer
 
     def score_bands(
         self, image: ImageRows, *, stride: int | None = None, method: Method = "auto", roi: RoiMask | None = None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from stadx.core.errors import DataError, DataWarning
@@ -23,28 +22,24 @@ from stadx.data.roi import Roi, RoiInput
 from stadx.data.source import ImageInput, ImageSource
 from stadx.data.value_range import BYTES
 from stadx.networks.choices import Padding
-from stadx.networks.dense import Method, check_stride
+from stadx.networks.dense import check_stride
 
-from ..base import Calibrated
 from ..lineage import Entry, new_entry
 from ..thresholds import HeldOutScores
 from .calibration import check_region
 from .division import Division
-from .ensemble import Ensemble
-from .gpu_scorer import GpuPrecision
 from .known_images import UNLEARNED, KnownImages, left_out_of
 from .memory import Memory
 from .model_file import model_hash
-from .normalization import Normalization
+from .on_device import DetectorOnDevice
 from .ranking import Looks, Ranked, Ranking, chosen, worth
-from .scoring import Scorer
 from .settings import DetectorSettings
 from .update import OWN_THRESHOLD, STEPS, Gathered, Updated, gather, proven, region_for_update, updated
 
 Self = TypeVar("Self", bound="UpdatableDetector")
 
 
-class UpdatableDetector(DetectorSettings, Calibrated):
+class UpdatableDetector(DetectorOnDevice):
     """What `Detector` has beside training and scoring: updates, and where it comes from.
 
     Attributes:
@@ -53,10 +48,7 @@ class UpdatableDetector(DetectorSettings, Calibrated):
         memory_: images that are kept, see `memory_bytes`.
     """
 
-    ensembles_: list[Ensemble]
-    normalizations_: list[Normalization]
     history_: list[list[dict[str, float]]]
-    gpu_precision: GpuPrecision
     lineage_: list[Entry]
     known_: KnownImages
     memory_: Memory
@@ -265,13 +257,6 @@ class UpdatableDetector(DetectorSettings, Calibrated):
 
     def _held_out_scores(self) -> HeldOutScores:
         return HeldOutScores(self.heldout_fprs_, self.heldout_scores_, self.heldout_image_scores_)
-
-    def _scorer_on(self, device: torch.device, method: Method) -> Scorer:
-        """What scores on a device."""
-        raise NotImplementedError
-
-    def _drop_scorer(self) -> None:
-        """Forget what a GPU holds of previous networks."""
 
 
 def _kind(region: Roi | None) -> str | None:
