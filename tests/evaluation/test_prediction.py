@@ -255,3 +255,12 @@ def test_memory_for_a_huge_image_is_small(
     assert peak < side**2 / 2  # bytes: the image as RGB has 3 per pixel, the map 4
     with tifffile.TiffFile(tmp_path / "out/huge_map.tiff") as file:
         assert file.pages.first.shape == (side, side)
+
+
+def test_an_image_whose_map_no_file_can_hold_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stadx.data.strip_writer._CLASSIC_TIFF_BYTES", 1000)
+    for name, side in (("a", 20), ("b", 10)):
+        write_image(tmp_path / f"{name}.png", np.zeros((side, side, 3), np.uint8))
+    lines, (failure,) = predict_files(Brightness(), [tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out")
+    assert [Path(line["path"]).name for line in lines] == ["b.png"]
+    assert failure.path == tmp_path / "a.png" and "a_map.tiff: a map of 20 x 20 pixels is too large" in failure.message
