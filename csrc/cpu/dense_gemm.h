@@ -24,6 +24,18 @@ constexpr int kWidth = kVectors * kLanes;
 struct Rows {
   const float* data;
   int64_t row, segments, segment, length;
+
+  int64_t depth() const { return segments * length; }
+  Rows from(int64_t first) const { return {data + first * row, row, segments, segment, length}; }
+};
+
+// A given by its transpose: entry (i, k) is data[k·column + i].
+struct Columns {
+  const float* data;
+  int64_t column, length;
+
+  int64_t depth() const { return length; }
+  Columns from(int64_t first) const { return {data + first, column, length}; }
 };
 
 #if defined(__aarch64__)
@@ -104,10 +116,32 @@ STADX_ALWAYS_INLINE void multiply(const Rows& a, const float* __restrict b, int6
   }
 }
 
-template <int Count, bool Prefetch = false, typename Store>
-inline void multiply_and_store(const Rows& a, const float* b, const Store& store) {
+template <int Count, bool Prefetch>
+STADX_ALWAYS_INLINE void multiply(const Columns& a, const float* __restrict b, int64_t,
+                                  FloatVec (&sums)[Count][kVectors]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < Count; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sums[i][j] = FloatVec{};
+  }
+#pragma GCC unroll 1
+  for (int64_t k = 0; k < a.length; ++k, b += kWidth) {
+    FloatVec right[kVectors];
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) right[j] = load_vec(b + j * kLanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < Count; ++i) {
+      const FloatVec left = broadcast(a.data[k * a.column + i]);
+#pragma GCC unroll 4
+      for (int j = 0; j < kVectors; ++j) sums[i][j] += left * right[j];
+    }
+  }
+}
+
+template <int Count, bool Prefetch = false, typename Left, typename Store>
+inline void multiply_and_store(const Left& a, const float* b, const Store& store) {
   FloatVec sums[Count][kVectors];
-  multiply<Count, Prefetch>(a, b, a.segments * a.length * kPanel, sums);
+  multiply<Count, Prefetch>(a, b, a.depth() * kPanel, sums);
 #pragma GCC unroll 8
   for (int i = 0; i < Count; ++i) {
 #pragma GCC unroll 4
@@ -116,26 +150,24 @@ inline void multiply_and_store(const Rows& a, const float* b, const Store& store
 }
 
 // The last rows, where fewer than kRows are left; else does nothing and says so.
-template <int... Counts, typename Put>
-inline bool multiply_few(std::integer_sequence<int, Counts...>, int64_t rows, const Rows& a,
+template <int... Counts, typename Left, typename Put>
+inline bool multiply_few(std::integer_sequence<int, Counts...>, int64_t rows, const Left& a,
                          const float* columns, const Put& put) {
   return ((rows == Counts + 1 && (multiply_and_store<Counts + 1>(a, columns, put), true)) || ...);
 }
 
 // A B for `rows` rows and one panel, which holds kWidth columns after the other. store(row, column, vector)
-// takes the sums.
-template <typename Store>
-inline void multiply_panel(Rows a, int64_t rows, const float* panel, const Store& store) {
-  const int64_t depth = a.segments * a.length;
+// takes the sums. `Prefetch` what follows the panel, the next one.
+template <bool Prefetch = true, typename Left, typename Store>
+inline void multiply_panel(const Left& a, int64_t rows, const float* panel, const Store& store) {
   for (int64_t column = 0; column < kPanel; column += kWidth) {
-    Rows part = a;
     for (int64_t first = 0; first < rows; first += kRows) {
-      part.data = a.data + first * a.row;
+      const Left part = a.from(first);
       const auto put = [&](int i, int64_t j, FloatVec v) { store(first + i, column + j, v); };
-      const float* columns = panel + column * depth;
+      const float* columns = panel + column * a.depth();
       if (multiply_few(std::make_integer_sequence<int, kRows - 1>(), rows - first, part, columns, put))
         continue;
-      if (first == 0)
+      if (Prefetch && first == 0)
         multiply_and_store<kRows, true>(part, columns, put);
       else
         multiply_and_store<kRows>(part, columns, put);

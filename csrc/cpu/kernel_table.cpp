@@ -26,10 +26,14 @@ int64_t direct_rows(const DenseLayer&);
 int64_t direct_scratch(const DenseLayer&, int64_t);
 void direct_to_map(const DenseLayer&, const DenseOutput&, int64_t);
 void direct_to_score(const DenseScore&, int64_t, float*);
+int64_t matrix_products_scratch(const MatrixProducts&);
+void matrix_products(const MatrixProducts&, int64_t, float*);
 void winograd_inputs(const WinogradTiles&, int64_t);
 void winograd_outputs(const WinogradTiles&, int64_t);
 void winograd_inputs_transposed(const WinogradTiles&, int64_t);
 void winograd_outputs_transposed(const WinogradTiles&, int64_t);
+void winograd_weights(const WinogradWeights&, int64_t);
+void winograd_weights_transposed(const WinogradWeights&, int64_t);
 
 extern const KernelTable table;
 const KernelTable table = {
@@ -55,10 +59,14 @@ const KernelTable table = {
     .direct_scratch = direct_scratch,
     .direct_to_map = direct_to_map,
     .direct_to_score = direct_to_score,
+    .matrix_products_scratch = matrix_products_scratch,
+    .matrix_products = matrix_products,
     .winograd_inputs = winograd_inputs,
     .winograd_outputs = winograd_outputs,
     .winograd_inputs_transposed = winograd_inputs_transposed,
     .winograd_outputs_transposed = winograd_outputs_transposed,
+    .winograd_weights = winograd_weights,
+    .winograd_weights_transposed = winograd_weights_transposed,
 };
 
 }  // namespace stadx::STADX_ISA

@@ -103,14 +103,36 @@ inline constexpr int64_t kBufferedKeys = 4096;
 inline constexpr int64_t kBufferStride = kBufferedKeys + 16;
 
 // Winograd's tiles of maps, as training has them. Tile t of image b begins at row (t / columns) · M, column
-// (t % columns) · M of its map; its entry k and channel c are tiles[(k · count + b · rows · columns + t) ·
-// channels + c]. A map is [images, height, width, channels], contiguous; beyond it there are zeros.
+// (t % columns) · M of its map; its entry k and channel c are tiles[k · point +
+// (b · rows · columns + t) · channels + c]. A map is [images, height, width, channels], contiguous; beyond it
+// there are zeros.
 struct WinogradTiles {
   float *map, *tiles;
   const float* bias;  // [channels], only for winograd_outputs
+  int64_t point;      // from an entry of a tile to its next
   int64_t images, height, width, channels;
   int64_t rows, columns;  // of tiles, per image
   int tile, kernel;       // N and r; M = N − r + 1
+};
+
+// A convolution's weights and Winograd's of them: weight (i, j) of output o and channel c is kernels[((o · r
+// + i) · r
+// + j) · channels + c], entry k is points[k · point + o · channels + c].
+struct WinogradWeights {
+  float *kernels, *points;
+  int64_t channels, point;
+  int tile, kernel;  // N and r
+};
+
+// Products out = left · right of `rows` × `depth` and `depth` × `columns` matrices, row by row, or,
+// transposed, column by column; from one product's to the next's are so many floats. Columns are a multiple
+// of 16.
+struct MatrixProducts {
+  const float *left, *right;
+  float* out;
+  int64_t rows, depth, columns;
+  int64_t left_step, right_step, out_step;
+  bool left_transposed, right_transposed;
 };
 
 struct KernelTable {
@@ -159,6 +181,10 @@ struct KernelTable {
   void (*direct_to_map)(const DenseLayer&, const DenseOutput&, int64_t item);
   void (*direct_to_score)(const DenseScore&, int64_t item, float* scratch);
 
+  // Item i is panel i % ⌈columns / kPanel⌉ of product i / that; `scratch` as above.
+  int64_t (*matrix_products_scratch)(const MatrixProducts&);
+  void (*matrix_products)(const MatrixProducts&, int64_t item, float* scratch);
+
   // Between maps and Winograd's tiles; `item` is a row of tiles, counted through the images. Inputs: tiles =
   // Bᵀ d B of N × N pixels. Outputs: map = Aᵀ v A + bias, M × M pixels.
   void (*winograd_inputs)(const WinogradTiles&, int64_t item);
@@ -167,6 +193,9 @@ struct KernelTable {
   // image; and tiles = A y Aᵀ.
   void (*winograd_inputs_transposed)(const WinogradTiles&, int64_t item);
   void (*winograd_outputs_transposed)(const WinogradTiles&, int64_t item);
+  // Of one output's weights: points = G w Gᵀ, and kernels = Gᵀ u G.
+  void (*winograd_weights)(const WinogradWeights&, int64_t output);
+  void (*winograd_weights_transposed)(const WinogradWeights&, int64_t output);
 };
 
 // The table in use, chosen at load from what the CPU can run; see dispatch.cpp.

@@ -83,6 +83,38 @@ inline FloatVec max_vec(FloatVec a, FloatVec b) {
 #endif
 }
 
+// Lanes of a and b in turn: those of their first halves, of their second halves.
+#if STADX_VECTOR_BYTES == 64
+#define STADX_FIRST 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define STADX_SECOND 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#elif STADX_VECTOR_BYTES == 32
+#define STADX_FIRST 0, 8, 1, 9, 2, 10, 3, 11
+#define STADX_SECOND 4, 12, 5, 13, 6, 14, 7, 15
+#else
+#define STADX_FIRST 0, 4, 1, 5
+#define STADX_SECOND 2, 6, 3, 7
+#endif
+#if defined(__clang__)
+#define STADX_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else  // GCC 11 has no other
+#define STADX_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, WordVec{__VA_ARGS__})
+#endif
+
+// Rows become columns: every step interleaves each row of the first half with one of the second.
+inline void transpose(FloatVec (&rows)[kLanes]) {
+#pragma GCC unroll 4
+  for (int step = 1; step < kLanes; step *= 2) {
+    FloatVec mixed[kLanes];
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes / 2; ++i) {
+      mixed[2 * i] = STADX_SHUFFLE(rows[i], rows[i + kLanes / 2], STADX_FIRST);
+      mixed[2 * i + 1] = STADX_SHUFFLE(rows[i], rows[i + kLanes / 2], STADX_SECOND);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) rows[i] = mixed[i];
+  }
+}
+
 // Sum over the lanes, as a tree of halves: the same order whatever surrounds it.
 inline float horizontal_sum(FloatVec v) {
 #if defined(__aarch64__)  // the loop below would make GCC keep v in memory all the while

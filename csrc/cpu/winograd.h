@@ -45,6 +45,18 @@ constexpr double winograd_weight(int k, int j, int r) {
   return entry;
 }
 
+// G, as floats.
+template <int N, int R>
+struct WinogradWeightMatrix {
+  float of[N][R] = {};
+
+  constexpr WinogradWeightMatrix() {
+    for (int k = 0; k < N; ++k) {
+      for (int j = 0; j < R; ++j) of[k][j] = static_cast<float>(winograd_weight<N>(k, j, R));
+    }
+  }
+};
+
 // Coefficients of the polynomials in x² that make up Bᵀ, lowest power first: the product of (x² − a²) over
 // all positive points, and over all but one.
 template <int N>
@@ -178,6 +190,30 @@ STADX_ALWAYS_INLINE void winograd_output_transposed(const V* y, V* v) {
     }
     v[1 + 2 * k] = even + odd;
     v[2 + 2 * k] = even - odd;
+  }
+}
+
+// out = G w, N of R elements.
+template <int N, int R, typename V>
+STADX_ALWAYS_INLINE void winograd_weights(const V* w, V* out) {
+  constexpr WinogradWeightMatrix<N, R> g;
+  STADX_UNROLL
+  for (int k = 0; k < N; ++k) {
+    out[k] = g.of[k][0] * w[0];
+    STADX_UNROLL
+    for (int j = 1; j < R; ++j) out[k] += g.of[k][j] * w[j];
+  }
+}
+
+// Its transpose: out = Gᵀ v, R of N elements.
+template <int N, int R, typename V>
+STADX_ALWAYS_INLINE void winograd_weights_transposed(const V* v, V* out) {
+  constexpr WinogradWeightMatrix<N, R> g;
+  STADX_UNROLL
+  for (int j = 0; j < R; ++j) {
+    out[j] = g.of[0][j] * v[0];
+    STADX_UNROLL
+    for (int k = 1; k < N; ++k) out[j] += g.of[k][j] * v[k];
   }
 }
 

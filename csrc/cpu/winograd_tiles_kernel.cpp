@@ -1,5 +1,6 @@
-// Winograd's transforms between maps and tiles, and their transposes, for training; the products between them
-// are PyTorch's. Takes one cache line of channels at a time: all tiles are written in whole lines.
+// Winograd's transforms between maps and tiles, and of weights, and their transposes, for training; the
+// products between them are matrix_products'. Takes one cache line of channels at a time: all tiles are
+// written in whole lines.
 #include "cpu/compiler.h"
 #include "cpu/kernels.h"
 #include "cpu/vec.h"
@@ -87,7 +88,7 @@ inline Place place_of(const WinogradTiles& a, int64_t image, int64_t row, int64_
 
 template <int N, int M, bool Output, bool Transposed>
 void one_tile(const WinogradTiles& a, const Place& place, int64_t c, bool above, bool before) {
-  const int64_t row_step = a.width * a.channels, point = a.images * a.rows * a.columns * a.channels;
+  const int64_t row_step = a.width * a.channels, point = a.point;
   float *map = place.map + c, *tiles = place.tiles + c;
   const auto inside = [&](int i, int j) { return i < place.rows && j < place.columns; };
   const auto pixel = [&](int i, int j) { return map + i * row_step + j * a.channels; };
@@ -152,7 +153,47 @@ void dispatch(const WinogradTiles& a, int64_t item) {
   }
 }
 
+template <int N, int R, bool Transposed>
+void weights_of_output(const WinogradWeights& a, int64_t output) {
+  float *kernel = a.kernels + output * R * R * a.channels, *point = a.points + output * a.channels;
+  for (int64_t c = 0; c < a.channels; c += kLine) {
+    const auto weight = [&](int i, int j) { return kernel + (i * R + j) * a.channels + c; };
+    const auto entry = [&](int i, int j) { return point + (i * N + j) * a.point + c; };
+    if constexpr (Transposed) {
+      transform<N, R>([](const Line* in, Line* out) { winograd_weights_transposed<N, R>(in, out); },
+                      [&](int i, int j) { return load_line(entry(i, j)); },
+                      [&](int i, int j, const Line& v) { store_line(weight(i, j), v); });
+    } else {
+      transform<R, N>([](const Line* in, Line* out) { winograd_weights<N, R>(in, out); },
+                      [&](int i, int j) { return load_line(weight(i, j)); },
+                      [&](int i, int j, const Line& v) { store_line(entry(i, j), v); });
+    }
+  }
+}
+
+template <bool Transposed>
+void dispatch(const WinogradWeights& a, int64_t item) {
+  switch (a.tile * 10 + a.kernel) {
+    case 82:
+      return weights_of_output<8, 2, Transposed>(a, item);
+    case 84:
+      return weights_of_output<8, 4, Transposed>(a, item);
+    case 85:
+      return weights_of_output<8, 5, Transposed>(a, item);
+    case 102:
+      return weights_of_output<10, 2, Transposed>(a, item);
+    case 104:
+      return weights_of_output<10, 4, Transposed>(a, item);
+    default:
+      return weights_of_output<10, 5, Transposed>(a, item);
+  }
+}
+
 }  // namespace
+
+void winograd_weights(const WinogradWeights& a, int64_t output) { dispatch<false>(a, output); }
+
+void winograd_weights_transposed(const WinogradWeights& a, int64_t output) { dispatch<true>(a, output); }
 
 void winograd_inputs(const WinogradTiles& a, int64_t item) { dispatch<false, false>(a, item); }
 

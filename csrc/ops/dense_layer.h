@@ -1,16 +1,14 @@
-// What dense_layer and dense_score share: the checks of a layer, where its outputs go, the loop over blocks.
+// What dense_layer and dense_score share: the checks of a layer, and where its outputs go.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
 #include "cpu/kernels.h"
 #include "ops/float_checks.h"
+#include "ops/items.h"
 
 namespace stadx {
 
@@ -81,25 +79,6 @@ inline DenseOutput through_phases(const DenseLayer& layer, const std::vector<int
   return {
       data,     row,     channels, layer.out_phases * row, layer.out_phases * channels, 1, layer.out_phases,
       image[0], image[1]};
-}
-
-// Calls work(item, scratch) for every item, whichever thread is free taking the next: items differ in cost.
-template <typename Work>
-void for_each_item(int64_t items, int64_t scratch_floats, const Work& work) {
-  std::atomic<int64_t> next{0};
-  std::atomic<bool> failed{false};
-  torch::stable::parallel_for(0, torch::stable::get_num_threads(), 1, [&](int64_t, int64_t) {
-    const size_t bytes = (static_cast<size_t>(scratch_floats) * sizeof(float) + 63) / 64 * 64;
-    const std::unique_ptr<void, decltype(&std::free)> scratch(bytes ? std::aligned_alloc(64, bytes) : nullptr,
-                                                              &std::free);
-    if (bytes != 0 && scratch == nullptr) {
-      failed = true;
-      return;
-    }
-    for (int64_t i = next++; i < items; i = next++) work(i, static_cast<float*>(scratch.get()));
-  });
-  STD_TORCH_CHECK(!failed, "dense_layer: can't allocate memory: a scratch buffer of ", scratch_floats,
-                  " floats");
 }
 
 }  // namespace stadx

@@ -13,7 +13,7 @@ using torch::stable::Tensor;
 // [tile², tiles, C] to [N, H, W, C]; the bias is for outputs.
 Tensor winograd_map_cpu(const Tensor tiles, const std::optional<Tensor> bias, int64_t images, int64_t height,
                         int64_t width, int64_t tile, int64_t kernel, bool output) {
-  check_floats(tiles, 3, "winograd_tiles: tiles");
+  check_matrices(tiles, "winograd_tiles: tiles");
   WinogradTiles a = describe_tiles(images, height, width, tiles.size(2), tile, kernel, output);
   STD_TORCH_CHECK(tiles.size(0) == tile * tile && tiles.size(1) == images * a.rows * a.columns,
                   "winograd_tiles: tiles must be [", tile * tile, ", ", images * a.rows * a.columns,
@@ -24,6 +24,7 @@ Tensor winograd_map_cpu(const Tensor tiles, const std::optional<Tensor> bias, in
     STD_TORCH_CHECK(bias->size(0) == a.channels, "winograd_tiles: bias must be [C]");
     a.bias = bias->const_data_ptr<float>();
   }
+  a.point = tiles.stride(0);
   Tensor map = torch::stable::new_empty(tiles, {images, height, width, a.channels});
   a.map = map.mutable_data_ptr<float>();
   a.tiles = const_cast<float*>(tiles.const_data_ptr<float>());  // only read here

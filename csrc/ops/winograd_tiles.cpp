@@ -11,7 +11,8 @@ using torch::stable::Tensor;
 Tensor winograd_tiles_cpu(const Tensor map, int64_t tile, int64_t kernel, bool output) {
   check_floats(map, 4, "winograd_tiles: map");
   WinogradTiles a = describe_tiles(map.size(0), map.size(1), map.size(2), map.size(3), tile, kernel, output);
-  Tensor tiles = torch::stable::new_empty(map, {tile * tile, a.images * a.rows * a.columns, a.channels});
+  Tensor tiles = new_matrices(map, tile * tile, a.images * a.rows * a.columns, a.channels);
+  a.point = tiles.stride(0);
   a.map = const_cast<float*>(map.const_data_ptr<float>());  // only read here
   a.tiles = tiles.mutable_data_ptr<float>();
   const KernelTable& table = kernels();

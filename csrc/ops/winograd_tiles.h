@@ -5,7 +5,7 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include "cpu/kernels.h"
-#include "ops/float_checks.h"
+#include "ops/matrices.h"
 
 namespace stadx {
 

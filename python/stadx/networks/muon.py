@@ -8,6 +8,8 @@ from typing import overload
 import torch
 from torch import Tensor, nn
 
+from stadx import ops
+
 _MOMENTUM = 0.9
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, for the biases
 _ITERATIONS = 5
@@ -119,13 +121,22 @@ def orthogonalize(matrix: Tensor, kind: torch.dtype | None = None) -> Tensor:
             gram = x @ x.T
             x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)
         return x
-    gram = x @ x.T
-    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    product = identity
+    x = x.contiguous()
+    gram, product = _times(x, x.T), None
     for i in range(_ITERATIONS):
-        factor = torch.addmm(_A * identity + _B * gram, gram, gram, alpha=_C)
-        product = factor @ product
+        factor = _times(gram, gram).mul_(_C).add_(gram, alpha=_B)
+        factor.diagonal().add_(_A)
+        product = factor if product is None else _times(factor, product)
         if i < _ITERATIONS - 1:
-            gram = factor @ gram @ factor
-    result: Tensor = product @ x
-    return result
+            gram = _times(_times(factor, gram), factor)
+    assert product is not None
+    return _times(product, x)
+
+
+def _times(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right, which may be the transpose of a contiguous matrix; on the CPU twice as fast as PyTorch's."""
+    if left.is_cuda or left.dtype != torch.float32 or right.shape[1] % 16:
+        return left @ right
+    transposed = not right.is_contiguous()
+    stored = right.T if transposed else right
+    return ops.matrix_products(left[None], stored[None], right_transposed=transposed)[0]

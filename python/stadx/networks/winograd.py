@@ -1,14 +1,13 @@
 """Convolutions for training on a CPU: Winograd's method with gradients.
 
 A tile of n x n inputs gives m x m outputs of an r x r kernel, n = m + r - 1, with n² multiplications per pair of
-channels instead of (m r)²: 100 instead of 900 for 5 x 5. Forward and backward are then n² matrix products each, which
-are PyTorch's, between native transforms (csrc/cpu/winograd.h). The engine that scores has no gradients.
+channels instead of (m r)²: 100 instead of 900 for 5 x 5. Forward and backward are then n² matrix products each
+between transforms, both native (csrc/cpu/winograd.h). The engine that scores has no gradients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,12 +16,13 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from stadx import ops
-from stadx.ops.reference import WINOGRAD_POINTS, winograd_matrices
+from stadx.ops.reference import WINOGRAD_POINTS
 
 from .patch_network import PatchNetwork
 
 _KERNELS, _CHANNELS = (2, 4, 5), 16  # that the transforms serve; multiples of so many channels
-_OVERHEAD = 1.35  # of a multiplication here over one in PyTorch's convolution
+# In multiplications of PyTorch's convolution: one here; and, in tiles, what passing over the weights' transform costs
+_OVERHEAD, _WEIGHTS = 1.3, 40
 
 
 def run_layers(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
@@ -102,29 +102,17 @@ def _serves(x: Tensor, weight: Tensor) -> bool:
 
 
 def _tile_side(shape: torch.Size, weight: torch.Size) -> int:
-    """n with the fewest multiplications, those of the weights' transform counted; 0 where direct has fewer."""
+    """n that takes the least time; 0 where direct convolution does."""
     r = weight[2]
     height, width = shape[2] - r + 1, shape[3] - r + 1
     best, side = float(shape[0] * height * width * r * r), 0
     for n in WINOGRAD_POINTS:
         m = n - r + 1
         tiles = shape[0] * -(-height // m) * -(-width // m)
-        work = _OVERHEAD * n * n * (tiles + r * r)
+        work = _OVERHEAD * n * n * (tiles + _WEIGHTS)
         if work < best:
             best, side = work, n
     return side
-
-
-@lru_cache
-def _g(n: int, r: int) -> Tensor:
-    return winograd_matrices(n, r)[1].float()
-
-
-def _both_ways(matrix: Tensor, x: Tensor) -> Tensor:
-    """L x Lᵀ for L [a, b] and the first two dimensions of x [b, b, …]: [a, a, …]."""
-    a, b = matrix.shape
-    half = (matrix @ x.reshape(b, -1)).view(a, b, -1)
-    return torch.matmul(matrix, half).view(a, a, *x.shape[2:])
 
 
 class _Convolution(torch.autograd.Function):
@@ -132,12 +120,13 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, n: int) -> Tensor:
-        out, channels, r, _ = weight.shape
-        u = _both_ways(_g(n, r), weight.permute(2, 3, 1, 0)).view(n * n, channels, out)
+        r = weight.shape[2]
+        u = ops.winograd_weights(weight.permute(0, 2, 3, 1).contiguous(), n, r)
         ctx.save_for_backward(x, u)
         ctx.sizes = n, r
         size = len(x), x.shape[1] - r + 1, x.shape[2] - r + 1
-        return ops.winograd_map(torch.bmm(ops.winograd_tiles(x, n, r), u), size, n, r, bias=bias)
+        products = ops.matrix_products(ops.winograd_tiles(x, n, r), u, right_transposed=True)
+        return ops.winograd_map(products, size, n, r, bias=bias)
 
     @staticmethod
     @once_differentiable
@@ -148,9 +137,9 @@ class _Convolution(torch.autograd.Function):
         tiles = ops.winograd_tiles(grad, n, r, output=True)
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_x = ops.winograd_map(torch.bmm(tiles, u.transpose(1, 2)), x.shape[:3], n, r)
+            grad_x = ops.winograd_map(ops.matrix_products(tiles, u), x.shape[:3], n, r)
         if ctx.needs_input_grad[1]:
             # the inputs' tiles anew: they are nearly three times as large as x, and cost little
-            grad_u = torch.bmm(ops.winograd_tiles(x, n, r).transpose(1, 2), tiles)
-            grad_weight = _both_ways(_g(n, r).T, grad_u.view(n, n, *u.shape[1:])).permute(3, 2, 0, 1)
+            grad_u = ops.matrix_products(tiles, ops.winograd_tiles(x, n, r), left_transposed=True)
+            grad_weight = ops.winograd_weights(grad_u, n, r, transposed=True).permute(0, 3, 1, 2)
         return grad_x, grad_weight, grad.sum((0, 1, 2)), None

@@ -11,7 +11,15 @@ from stadx import _C
 
 from . import fake_kernels, reference
 from .counts import count_above, distinct_scores, score_cut
-from .dense import dense_layer, dense_score, pack_weights, winograd_map, winograd_tiles
+from .dense import (
+    dense_layer,
+    dense_score,
+    matrix_products,
+    pack_weights,
+    winograd_map,
+    winograd_tiles,
+    winograd_weights,
+)
 from .ensemble import ensemble_score, phase_pool, phase_score
 from .regions import defect_pixels, label_regions, region_sums, release_kept_memory
 
@@ -24,6 +32,7 @@ __all__ = [
     "distinct_scores",
     "ensemble_score",
     "label_regions",
+    "matrix_products",
     "pack_weights",
     "phase_pool",
     "phase_score",
@@ -34,6 +43,7 @@ __all__ = [
     "weight_width",
     "winograd_map",
     "winograd_tiles",
+    "winograd_weights",
 ]
 
 build_info = _C.build_info

@@ -117,13 +117,33 @@ def winograd_tiles(x: Tensor, tile: int, kernel: int, *, output: bool = False) -
         output: the map is of a convolution's outputs: tiles of m x m pixels. Else of n x n, m apart.
 
     Returns:
-        float32 [n², tiles, C], the tiles image by image and row by row.
+        float32 [n², tiles, C], the tiles image by image and row by row; between the n² matrices lie a few numbers.
 
     Raises:
         RuntimeError: shapes, dtypes or settings do not fit together.
     """
     tiles: Tensor = torch.ops.stadx.winograd_tiles(x, tile, kernel, output)
     return tiles
+
+
+def matrix_products(
+    left: Tensor, right: Tensor, *, left_transposed: bool = False, right_transposed: bool = False
+) -> Tensor:
+    """Products of n pairs of matrices, `torch.bmm`; for those of Winograd's method faster than PyTorch's.
+
+    Args:
+        left: float32 [n, R, K], or [n, K, R] of which the transpose is taken; each matrix contiguous.
+        right: float32 [n, K, C], or [n, C, K]; C a multiple of 16.
+        left_transposed, right_transposed: which of them.
+
+    Returns:
+        float32 [n, R, C]; between the n matrices lie a few numbers.
+
+    Raises:
+        RuntimeError: shapes, dtypes or layouts do not fit together.
+    """
+    products: Tensor = torch.ops.stadx.matrix_products(left, right, left_transposed, right_transposed)
+    return products
 
 
 def winograd_map(tiles: Tensor, size: Sequence[int], tile: int, kernel: int, *, bias: Tensor | None = None) -> Tensor:
@@ -143,4 +163,23 @@ def winograd_map(tiles: Tensor, size: Sequence[int], tile: int, kernel: int, *, 
         RuntimeError: shapes, dtypes or settings do not fit together.
     """
     result: Tensor = torch.ops.stadx.winograd_map(tiles, bias, *size, tile, kernel, bias is not None)
+    return result
+
+
+def winograd_weights(weights: Tensor, tile: int, kernel: int, *, transposed: bool = False) -> Tensor:
+    """A convolution's weights as Winograd's, G w Gᵀ, or the gradient's way back, Gᵀ u G.
+
+    Args:
+        weights: float32 [O, r, r, C], contiguous, C a multiple of 16; transposed [n², O, C], each matrix contiguous.
+        tile: n, 8 or 10.
+        kernel: r: 2, 4 or 5.
+        transposed: the way back.
+
+    Returns:
+        float32 [n², O, C], between whose matrices lie a few numbers; transposed [O, r, r, C].
+
+    Raises:
+        RuntimeError: shapes, dtypes or settings do not fit together.
+    """
+    result: Tensor = torch.ops.stadx.winograd_weights(weights, tile, kernel, transposed)
     return result

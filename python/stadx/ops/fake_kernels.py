@@ -68,17 +68,32 @@ def _dense_score_fake(inputs: Sequence[Tensor], *others: Any) -> tuple[Tensor, T
     return inputs[0].new_empty((height, width)), inputs[0].new_empty((height, width))
 
 
+def _new_matrices(like: Tensor, count: int, rows: int, columns: int) -> Tensor:
+    """Numbers lie between them, as in csrc/ops/matrices.h."""
+    return like.new_empty((count, rows * columns + 16))[:, : rows * columns].view(count, rows, columns)
+
+
+def _matrix_products_fake(left: Tensor, right: Tensor, left_transposed: bool, right_transposed: bool) -> Tensor:
+    return _new_matrices(left, len(left), left.shape[2 - (not left_transposed)], right.shape[2 - right_transposed])
+
+
 def _winograd_tiles_fake(map: Tensor, tile: int, kernel: int, output: bool) -> Tensor:
     apart, reach = tile - kernel + 1, 0 if output else kernel - 1
     images, height, width, channels = map.shape
     count = images * ((height - reach + apart - 1) // apart) * ((width - reach + apart - 1) // apart)
-    return map.new_empty((tile * tile, count, channels))
+    return _new_matrices(map, tile * tile, count, channels)
 
 
 def _winograd_map_fake(
     tiles: Tensor, bias: Tensor | None, images: int, height: int, width: int, tile: int, kernel: int, output: bool
 ) -> Tensor:
     return tiles.new_empty((images, height, width, tiles.shape[2]))
+
+
+def _winograd_weights_fake(weights: Tensor, tile: int, kernel: int, transposed: bool) -> Tensor:
+    if transposed:
+        return weights.new_empty((weights.shape[1], kernel, kernel, weights.shape[2]))
+    return _new_matrices(weights, tile * tile, len(weights), weights.shape[3])
 
 
 def _phase_pool_fake(x: Tensor, bias: Tensor, slope: float, shifts: int) -> Tensor:

@@ -282,3 +282,16 @@ def winograd_map(tiles: Tensor, size: Sequence[int], tile: int, kernel: int, *, 
     windows = torch.einsum("ik, jl, klntc -> ncijt", transform, transform, values).flatten(1, 3)
     maps = fold(windows, whole, side, stride=apart)[:, :, :height, :width].permute(0, 2, 3, 1)
     return maps if bias is None else maps + bias
+
+
+def matrix_products(left: Tensor, right: Tensor, left_transposed: bool, right_transposed: bool) -> Tensor:
+    """As `stadx.ops.matrix_products`, in any dtype."""
+    return torch.bmm(left.mT if left_transposed else left, right.mT if right_transposed else right)
+
+
+def winograd_weights(weights: Tensor, tile: int, kernel: int, transposed: bool) -> Tensor:
+    """As `stadx.ops.winograd_weights`, in the dtype of `weights`."""
+    g = winograd_matrices(tile, kernel)[1].to(weights.dtype)
+    if transposed:
+        return torch.einsum("ki, lj, kloc -> oijc", g, g, weights.reshape(tile, tile, *weights.shape[1:]))
+    return torch.einsum("ki, lj, oijc -> kloc", g, g, weights).flatten(0, 1)

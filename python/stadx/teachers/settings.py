@@ -70,7 +70,7 @@ class PretrainSettings:
     )
     noise: float = setting(0.1, "Standard deviation of the noise on x⁺ in a triplet, of values in [0, 1].", at_least=0)
     distinct_batches: int = setting(0, "Go through that many batches again and again; 0: always new ones.", at_least=0)
-    precision: Precision = setting("auto", "Of the convolutions; auto: bfloat16 where the processor has it.")
+    precision: Precision = setting("auto", "Of the convolutions; auto: bfloat16 on GPUs, and on CPUs with AMX.")
     seed: int = setting(0, "Of every random choice.", at_least=0, at_most=2**32 - 1)
 
     def __post_init__(self) -> None:

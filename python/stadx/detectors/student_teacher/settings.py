@@ -157,7 +157,7 @@ class DetectorSettings:
         paper="reflect",
     )
     precision: Precision = setting(
-        "auto", "Of training; auto: bfloat16 where the processor has it. On a CPU scoring is always float32."
+        "auto", "Of training; auto: bfloat16 on GPUs, and on CPUs with AMX. On a CPU scoring is always float32."
     )
     value_range: tuple[float, float] | None = setting(
         None,
