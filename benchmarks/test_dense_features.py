@@ -39,7 +39,7 @@ def test_dense_features(benchmark: BenchmarkFixture, p: int, how: str) -> None:
         benchmark.extra_info["us per pixel"] = benchmark.stats.stats.median / pixels * 1e6
 
 
-@pytest.mark.parametrize("how", ["winograd", "random phase", "dense"])
+@pytest.mark.parametrize("how", ["winograd", "random phase", "bfloat16", "dense"])
 @pytest.mark.parametrize("p", PATCH_SIZES)
 def test_training_step(benchmark: BenchmarkFixture, p: int, how: str) -> None:
     benchmark.group = f"training step p = {p}, {SIDE} x {SIDE}, one student"
@@ -56,7 +56,7 @@ def test_training_step(benchmark: BenchmarkFixture, p: int, how: str) -> None:
             return dense_features_padded(student, part) if how == "dense" else student.grid(part)
 
         def step() -> None:
-            with autocast("float32" if how == "winograd" else "auto"):
+            with autocast("bfloat16" if how == "bfloat16" else "float32", torch.device("cpu")):
                 loss = forward(student, part).float().square().sum(1).mean()
             loss.backward()  # type: ignore[no-untyped-call]
 

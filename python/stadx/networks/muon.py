@@ -135,7 +135,7 @@ def orthogonalize(matrix: Tensor, kind: torch.dtype | None = None) -> Tensor:
 
 def _times(left: Tensor, right: Tensor) -> Tensor:
     """left @ right, which may be the transpose of a contiguous matrix; on the CPU twice as fast as PyTorch's."""
-    if left.is_cuda or left.dtype != torch.float32 or right.shape[1] % 16:
+    if left.device.type != "cpu" or left.dtype != torch.float32 or right.shape[1] % 16:
         return left @ right
     transposed = not right.is_contiguous()
     stored = right.T if transposed else right
