@@ -21,8 +21,10 @@ from stadx.data.images import write_image
 from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.batches import Batches
 from stadx.detectors.student_teacher.division import Division
+from stadx.detectors.student_teacher.kinds import kinds_apart
 from stadx.detectors.student_teacher.known_images import LEARNED, UNLEARNED, KnownImages
 from stadx.detectors.student_teacher.memory import Memory
+from stadx.detectors.thresholds import image_threshold_at
 from stadx.networks import patch_network
 from stadx.networks.training import Checkpoint
 
@@ -313,3 +315,36 @@ def test_regions_of_interest(tmp_path: Path) -> None:
 def test_steps_that_cannot_be(trained: Path) -> None:
     with pytest.raises(ValueError, match="steps is 0"):
         Detector.load(trained).update(NEW, old=OLD, steps=0)
+
+
+def test_a_kind_that_is_much_harder_is_told(trained: Path) -> None:
+    """One threshold for both would hide defects of the easier kind, and nobody would know."""
+    rng = torch.Generator().manual_seed(7)
+    noisy = (good_images(12, (32, 32), 5).float() + 60 * torch.randn(12, 3, 32, 32, generator=rng)).clamp(0, 255)
+    detector = Detector.load(trained)
+    with (
+        pytest.warns(DataWarning, match="keeps no image"),
+        pytest.warns(DataWarning, match=r"The new images score higher.*12 of the 12 new .* hides defects of the old"),
+    ):
+        detector.update(noisy.to(torch.uint8))
+    assert any("score higher" in note for note in detector.lineage_[-1]["notes"])
+
+
+def test_kinds_are_told_apart_by_more_than_chance() -> None:
+    rng = np.random.default_rng(0)
+    is_new = np.arange(150) >= 100
+
+    def told(scores: Any) -> str | None:
+        def at(own: Any) -> float:
+            return image_threshold_at(0.05, own)
+
+        scores = scores.astype(np.float32)
+        return kinds_apart(scores, is_new, at(scores), 0.05, at)
+
+    alike = [told(rng.normal(size=150)) for _ in range(500)]
+    assert sum(sentence is not None for sentence in alike) <= 13  # each of two ways below 2.5 %: expected below 25
+    harder = told(rng.normal(size=150) + 4 * is_new)
+    assert harder is not None and "The new images score higher than the old" in harder
+    easier = told(rng.normal(size=150) - 4 * is_new)
+    assert easier is not None and "The old images score higher than the new" in easier
+    assert told(rng.normal(size=150) + 0.3 * is_new) is None

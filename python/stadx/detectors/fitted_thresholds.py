@@ -119,8 +119,12 @@ class Thresholds:
         if self._own_image_threshold is not None:
             threshold, own_stride = self._own_image_threshold
             return threshold + float(np.mean(self.judged_scores(stride) - self.judged_scores(own_stride)))
+        return max(self.threshold_, self._image_threshold_by(self.judged_scores(stride)))
+
+    def _image_threshold_by(self, scores: NDArray[np.float32]) -> float:
+        """What these image scores [n] of good images set, whatever the pixel threshold is."""
         at = image_threshold_at if self._expected else counted_image_threshold_at
-        return max(self.threshold_, at(self.image_fpr, self.judged_scores(stride)))
+        return at(self.image_fpr, scores)
 
     def false_alarms(self, stride: int | None = None) -> FalseAlarms:
         """What can be said of the share of good images that `image_threshold` flags."""

@@ -28,6 +28,7 @@ from ..lineage import Entry, new_entry
 from ..thresholds import HeldOutScores
 from .calibration import check_region
 from .division import Division
+from .kinds import kinds_apart
 from .known_images import UNLEARNED, KnownImages, left_out_of
 from .memory import Memory
 from .model_file import model_hash
@@ -215,12 +216,12 @@ class UpdatableDetector(DetectorOnDevice):
         self.known_ = self.known_.with_images(gathered.hashes, result.left_out, len(self.lineage_))
         if region is not None:
             self.roi_ = None if region.share == 1 else region.mask
-        flagged = self.judged_scores(self.stride) > self.image_threshold()
-        is_new = [False] * (len(flagged) - len(result.judged)) + [index >= gathered.old for index in result.judged]
-        of_kind = {
-            name: [bool(above) for above, fresh in zip(flagged, is_new, strict=True) if fresh == kind]
-            for name, kind in (("old", False), ("new", True))
-        }
+        scores, threshold = self.judged_scores(self.stride), self.image_threshold()
+        kept = [False] * (len(scores) - len(result.judged))
+        is_new = np.array(kept + [index >= gathered.old for index in result.judged], bool)
+        apart = kinds_apart(scores, is_new, threshold, self.image_fpr, self._image_threshold_by)
+        notes += [apart] if apart else []
+        of_kind = {name: scores[is_new == kind] > threshold for name, kind in (("old", False), ("new", True))}
         entry = new_entry(
             "update" if result.learned else "thresholds",
             parent,
@@ -228,8 +229,8 @@ class UpdatableDetector(DetectorOnDevice):
             steps=settings.steps if result.learned else 0,
             seed=settings.seed,
             roi=_kind(region),
-            judged={name: {"images": len(found), "flagged": sum(found)} for name, found in of_kind.items()},
-            thresholds={"before": before, "after": {"pixel": self.threshold_, "image": self.image_threshold()}},
+            judged={name: {"images": len(found), "flagged": int(found.sum())} for name, found in of_kind.items()},
+            thresholds={"before": before, "after": {"pixel": self.threshold_, "image": threshold}},
             notes=notes,
         )
         self.lineage_ = [*self.lineage_, entry]
