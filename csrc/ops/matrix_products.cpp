@@ -1,10 +1,9 @@
 // stadx::matrix_products: products of two stacks of matrices, for training by Winograd's method.
+#include "cpu/dense.h"
+#include "cpu/kernels.h"
 #include "ops/items.h"
 #include "ops/matrices.h"
 #include "ops/operator.h"
-
-#include "cpu/dense.h"
-#include "cpu/kernels.h"
 
 namespace stadx {
 namespace {

@@ -1,8 +1,7 @@
 // stadx::winograd_weights: a convolution's weights as Winograd's, and back, for training.
+#include "cpu/kernels.h"
 #include "ops/matrices.h"
 #include "ops/operator.h"
-
-#include "cpu/kernels.h"
 
 namespace stadx {
 namespace {

@@ -1,5 +1,5 @@
-// Winograd's transforms as training has them, beside the same formulas in double precision; the transposes
-// beside the transforms: ⟨L x, y⟩ = ⟨x, Lᵀ y⟩.
+// Winograd's transforms and products as training has them, beside the same formulas in double precision; the
+// transposes beside the transforms: ⟨L x, y⟩ = ⟨x, Lᵀ y⟩.
 #include <cmath>
 
 #include "cpu/kernels.h"
@@ -40,8 +40,20 @@ void test_one(const char* what) {
   const Floats tiles(N * N * count * kChannels), values = std::move(Floats(tiles.size).draw());
   const Floats bias(kChannels);
   const auto arguments = [&](const Floats& of_map, const Floats& of_tiles) {
-    return WinogradTiles{of_map.data(), of_tiles.data(), bias.data(), kImages,  kHeight, kWidth, kChannels,
-                         rows,          columns,         N,           N - M + 1};
+    WinogradTiles a{};
+    a.map = of_map.data();
+    a.tiles = of_tiles.data();
+    a.bias = bias.data();
+    a.point = count * kChannels;
+    a.images = kImages;
+    a.height = kHeight;
+    a.width = kWidth;
+    a.channels = kChannels;
+    a.rows = rows;
+    a.columns = columns;
+    a.tile = N;
+    a.kernel = N - M + 1;
+    return a;
   };
   const auto items = [&](auto kernel, const WinogradTiles& a, int64_t size) {
     for (int64_t i = 0; i < size; ++i) kernel(a, i);
@@ -85,12 +97,79 @@ void test_one(const char* what) {
   check("  their transposes", error < 1e-5 * scale, error / scale);
 }
 
+template <int N, int R>
+void test_weights(const char* what) {
+  constexpr int64_t kOutputs = 5, kPoint = kOutputs * kChannels + 3;  // matrices lie apart
+  const Floats weights = std::move(Floats(kOutputs * R * R * kChannels).draw()), back(weights.size);
+  const Floats points(N * N * kPoint), values = std::move(Floats(points.size).draw());
+  const auto run = [&](auto kernel, const Floats& of_weights, const Floats& of_points) {
+    const WinogradWeights a{of_weights.data(), of_points.data(), kChannels, kPoint, N, R};
+    for (int64_t i = 0; i < kOutputs; ++i) kernel(a, i);
+  };
+  const KernelTable& table = kernels();
+  run(table.winograd_weights, weights, points);
+  run(table.winograd_weights_transposed, back, values);
+  double worst = 0;
+  for (int64_t o = 0; o < kOutputs; ++o) {
+    for (int64_t c = 0; c < kChannels; ++c) {
+      double in[N * N], out[N * N];
+      const auto weight = [&](const Floats& w, int k) { return double{w[(o * R * R + k) * kChannels + c]}; };
+      const auto point = [&](const Floats& p, int k) { return double{p[k * kPoint + o * kChannels + c]}; };
+      for (int k = 0; k < R * R; ++k) in[k] = weight(weights, k);
+      transform<R, N>([](const double* w, double* v) { winograd_weights<N, R>(w, v); }, in, out);
+      for (int k = 0; k < N * N; ++k)
+        worst = std::max(worst, std::abs(point(points, k) - out[k]) / (1 + std::abs(out[k])));
+      for (int k = 0; k < N * N; ++k) in[k] = point(values, k);
+      transform<N, R>([](const double* v, double* w) { winograd_weights_transposed<N, R>(v, w); }, in, out);
+      for (int k = 0; k < R * R; ++k)
+        worst = std::max(worst, std::abs(weight(back, k) - out[k]) / (1 + std::abs(out[k])));
+    }
+  }
+  check(what, worst < 1e-4, worst);
+}
+
+void test_products(bool left_transposed, bool right_transposed) {
+  constexpr int64_t kMatrices = 3, kRows = 13, kDepth = 37, kColumns = 80, kGap = 5;  // two panels, one of 16
+  const int64_t left_step = kRows * kDepth + kGap, right_step = kDepth * kColumns + kGap,
+                out_step = kRows * kColumns + kGap;
+  const Floats left = std::move(Floats(kMatrices * left_step).draw()),
+               right = std::move(Floats(kMatrices * right_step).draw()), out(kMatrices * out_step);
+  const MatrixProducts a{left.data(), right.data(), out.data(), kRows,           kDepth,          kColumns,
+                         left_step,   right_step,   out_step,   left_transposed, right_transposed};
+  const KernelTable& table = kernels();
+  const Floats scratch(table.matrix_products_scratch(a));
+  for (int64_t i = 0; i < 2 * kMatrices; ++i) table.matrix_products(a, i, scratch.data());
+  double worst = 0;
+  for (int64_t n = 0; n < kMatrices; ++n) {
+    for (int64_t i = 0; i < kRows; ++i) {
+      for (int64_t j = 0; j < kColumns; ++j) {
+        double sum = 0;
+        for (int64_t k = 0; k < kDepth; ++k) {
+          sum += double{left[n * left_step + (left_transposed ? k * kRows + i : i * kDepth + k)]} *
+                 right[n * right_step + (right_transposed ? j * kDepth + k : k * kColumns + j)];
+        }
+        worst = std::max(worst, std::abs(out[n * out_step + i * kColumns + j] - sum));
+      }
+    }
+    for (int64_t i = 0; i < kGap; ++i)
+      worst = std::max(worst, std::abs(double{out[(n + 1) * out_step - 1 - i]}));
+  }
+  check("matrix products", worst < 1e-4, worst);
+}
+
 }  // namespace
 
 void test_tiles() {
   test_one<10, 6>("tiles of training, F(6, 5)");
   test_one<10, 7>("tiles of training, F(7, 4)");
   test_one<8, 7>("tiles of training, F(7, 2)");
+  test_weights<10, 5>("weights of training, F(6, 5)");
+  test_weights<10, 4>("weights of training, F(7, 4)");
+  test_weights<8, 4>("weights of training, F(5, 4)");
+  test_weights<8, 2>("weights of training, F(7, 2)");
+  for (const bool left : {false, true}) {
+    for (const bool right : {false, true}) test_products(left, right);
+  }
 }
 
 }  // namespace stadx_test
