@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from stadx.core.errors import StadxError
 from stadx.teachers.distributed import world_size
 
 Key = TypeVar("Key")
@@ -31,11 +32,11 @@ class Share:
         self._ranks = ranks or [0]
         self._students = students
         self._group: dist.ProcessGroup | None = None
-        place = 0
+        self._place = place = 0
         if ranks is not None:
             # every process makes every group, also those that it is not in
             self._group = dist.new_group(ranks)
-            place = ranks.index(dist.get_rank()) if dist.get_rank() in ranks else len(ranks)
+            self._place = place = ranks.index(dist.get_rank()) if dist.get_rank() in ranks else len(ranks)
         self.is_mine = place < len(self._ranks)
         self.is_first = place == 0
         self.own = list(range(students))[place :: len(self._ranks)] if self.is_mine else []
@@ -59,6 +60,34 @@ class Share:
             total += parts[student % size][student // size]
         return total.to(losses.device)
 
+    def each(self, count: int, work: Callable[[int], Value], told: Callable[[int], None]) -> dict[int, Value]:
+        """What `work` makes of each of 0 … count − 1, which the scale's processes take in turn.
+
+        Args:
+            told: called with how many are done, as if the others were as far as this one.
+
+        Raises:
+            StadxError: that of `work`, in all processes: the others would say only that this one is gone.
+        """
+        made: dict[int, Value] = {}
+        errors: dict[int, StadxError] = {}
+        own = range(self._place, count, len(self._ranks))
+        try:
+            for number, place in enumerate(own, 1):
+                made[place] = work(place)
+                told(count * number // len(own))
+        except StadxError as error:
+            errors[self._place] = error
+        errors = self.joined(errors)
+        if errors:
+            raise errors[min(errors)]
+        return self.joined(made)
+
+    def send(self, values: Tensor, place: int) -> None:
+        """Overwrite values, on the CPU, by those of the process that had this place in `each`."""
+        if len(self._ranks) > 1:
+            dist.broadcast(values, self._ranks[place % len(self._ranks)], group=self._group)
+
     def joined(self, own: Mapping[Key, Value]) -> dict[Key, Value]:
         """What all processes of the scale have by key."""
         return _joined(own, len(self._ranks), self._group)
@@ -77,12 +106,22 @@ def shares(scales: int, students: int) -> list[Share]:
 
     Every process must call it.
     """
-    world = world_size()
-    if world == 1:
+    if world_size() == 1:
         return [Share(students) for _ in range(scales)]
+    made = [Share(students, ranks) for ranks in _groups(scales, students)]
+    return [made[scale % len(made)] for scale in range(scales)]
+
+
+def together(scales: int, students: int) -> int:
+    """How many processes train the first scale, and share its teacher's pass."""
+    return len(_groups(scales, students)[0])
+
+
+def _groups(scales: int, students: int) -> list[list[int]]:
+    """The processes of each of the groups that scales are shared out to."""
+    world = world_size()
     groups = max(1, min(scales, world // students))
-    made = [Share(students, list(range(world))[group::groups][:students]) for group in range(groups)]
-    return [made[scale % groups] for scale in range(scales)]
+    return [list(range(world))[group::groups][:students] for group in range(groups)]
 
 
 def joined(own: Mapping[Key, Value]) -> dict[Key, Value]:

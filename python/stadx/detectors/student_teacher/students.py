@@ -123,7 +123,7 @@ def train_students(
         step, loss_average, best = 0, math.nan, BestStudents()
         history: list[dict[str, float]] = []
         if start is None:
-            mean, std = targets.statistics(progress)
+            mean, std = targets.statistics(progress, share)
             patches = random_patches(source, indices, p, settings)
             for student in students:
                 student.init_from_data(patches, generator)

@@ -20,6 +20,7 @@ from stadx.networks.windows import TensorRows, pieces
 from stadx.networks.winograd import training_grid
 
 from .crops import Crop
+from .sharing import Share
 
 _WHOLE_PIXELS = 1 << 20  # of images whose statistics are taken at once, those of larger ones tile by tile
 _TILE = 384  # pixels a side
@@ -90,10 +91,7 @@ class TeacherTargets:
         """Places and descriptors [h, w, d] of an image's parts, float32, the caller's to change; kept if they fit."""
         height, width = self.sizes[index]
         side = max(height, width) if height * width <= _WHOLE_PIXELS else _TILE
-        kept = None
-        if index in self._places and index not in self._maps:
-            start, size = self._places[index], height * width * self.teacher.descriptor_size
-            kept = self._room[start : start + size].view(height, width, -1)
+        kept = self._room_of(index) if index in self._places and index not in self._maps else None
         image = TensorRows(self.source[index])
         # one for all tiles: memory that comes and goes leaves holes
         top, left = self._begins[index]
@@ -147,6 +145,12 @@ class TeacherTargets:
         # one block: maps of their own, between all that comes and goes, would leave holes of several times their size
         return torch.empty(self._size, dtype=torch.float16, device=self._device)
 
+    def _room_of(self, index: int) -> Tensor:
+        """Where an image's kept map [h, w, d] is, or is to be."""
+        height, width = self.sizes[index]
+        start, size = self._places[index], height * width * self.teacher.descriptor_size
+        return self._room[start : start + size].view(height, width, -1)
+
     @torch.no_grad()
     def crop(self, index: int, crop: Crop, part: Tensor | None = None) -> Tensor:
         """Descriptors of a crop of an image, float32 [1, d, h, w], rounded to float16.
@@ -171,12 +175,15 @@ class TeacherTargets:
         return found.half().float()
 
     @torch.no_grad()
-    def statistics(self, progress: Progress = silent) -> tuple[Tensor, Tensor]:
+    def statistics(self, progress: Progress = silent, share: Share | None = None) -> tuple[Tensor, Tensor]:
         """µ and σ [d]: mean and deviation per channel over every pixel of every image, summed in float64.
 
         Pixels that are not looked at do not count.
 
         A σ far below the other channels' is raised: dividing by it would blow up the rounding of the kept descriptors.
+
+        Args:
+            share: whose processes take the images in turn; all of them must call it. None: this one takes all.
 
         Raises:
             DataError: if all pixels of all images are the same, or the teacher's descriptors of them.
@@ -187,36 +194,54 @@ class TeacherTargets:
                 f"{self.source.name}: the training images are all one colour, there is nothing to learn from; "
                 "check the folder"
             )
+        share = share or Share(1)
+        stage, total = f"Teacher's descriptors, p = {self.teacher.patch_size}", len(self.indices)
+        figures = share.each(
+            total,
+            lambda place: self._figures(self.indices[place]),
+            lambda done: progress(stage, done, total, {}),
+        )
+        # all need every kept map, and sending takes a fraction of describing; on a GPU `crop` makes them
+        if self._device.type == "cpu":
+            for place, index in enumerate(self.indices):
+                if index in self._places:
+                    share.send(self._room_of(index), place)
+                    self._maps[index] = self._room_of(index)
         count = 0
-        mean = square = torch.zeros(self.teacher.descriptor_size, dtype=torch.float64, device=self._device)
-        for done, index in enumerate(self.indices, 1):
-            inside = self.inside(index)
-            for place, descriptors in self._parts(index):
-                n = descriptors.shape[0] * descriptors.shape[1]
-                weight = None if inside is None else inside[place][..., None].to(descriptors)
-                if weight is not None:
-                    n = int(weight.sum())
-                    descriptors.mul_(weight)
-                if not n:
-                    continue
-                # float32 along a row only: exact enough, and five times faster than float64
-                here = descriptors.sum(1).double().sum(0) / n
-                descriptors.sub_(here.float())
-                if weight is not None:
-                    descriptors.mul_(weight)
-                deviation = descriptors.square_().sum(1).double().sum(0)
-                shift = here - mean
-                square = square + deviation + shift.square() * (count * n / (count + n))  # Chan et al. 1983
-                mean = mean + shift * (n / (count + n))
-                count += n
-            progress(f"Teacher's descriptors, p = {self.teacher.patch_size}", done, len(self.indices), {})
+        mean = square = torch.zeros(self.teacher.descriptor_size, dtype=torch.float64)
+        for n, here, deviation in (part for place in range(total) for part in figures[place]):
+            shift = here - mean
+            square = square + deviation + shift.square() * (count * n / (count + n))  # Chan et al. 1983
+            mean = mean + shift * (n / (count + n))
+            count += n
         std = (square / count).sqrt()
         if std.max() == 0:
             raise DataError(
                 f"{self.source.name}: the teacher of p = {self.teacher.patch_size} sees no difference between any two "
                 "places of the training images; check them, or take another teacher"
             )
-        return mean.float(), usable_deviations(std).float()
+        return mean.float().to(self._device), usable_deviations(std).float().to(self._device)
+
+    def _figures(self, index: int) -> list[tuple[int, Tensor, Tensor]]:
+        """Of an image's parts: how many pixels count, their mean and squared deviations [d], float64, on the CPU."""
+        inside = self.inside(index)
+        found = []
+        for place, descriptors in self._parts(index):
+            n = descriptors.shape[0] * descriptors.shape[1]
+            weight = None if inside is None else inside[place][..., None].to(descriptors)
+            if weight is not None:
+                n = int(weight.sum())
+                descriptors.mul_(weight)
+            if not n:
+                continue
+            # float32 along a row only: exact enough, and five times faster than float64
+            here = descriptors.sum(1).double().sum(0) / n
+            descriptors.sub_(here.float())
+            if weight is not None:
+                descriptors.mul_(weight)
+            deviation = descriptors.square_().sum(1).double().sum(0)
+            found.append((n, here.cpu(), deviation.cpu()))
+        return found
 
 
 def usable_deviations(std: Tensor) -> Tensor:
