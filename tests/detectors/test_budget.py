@@ -50,6 +50,14 @@ def test_what_fits(
     assert found.seconds == pytest.approx(expected)
 
 
+def test_processes_that_share_a_scale_share_its_teacher(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget._Units, "of", lambda self, name: SECONDS[name])
+    monkeypatch.setattr(budget.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(budget, "together", lambda scales, students: scales * students)  # two
+    found = plan(settings(photos[0].parent), 10 * photos, 10_000)
+    assert found.seconds == pytest.approx(50 + 200 + 375)
+
+
 def test_too_short_a_time_says_what_would_do(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget._Units, "of", lambda self, name: SECONDS[name])
     monkeypatch.setattr(budget.time, "monotonic", lambda: 0.0)

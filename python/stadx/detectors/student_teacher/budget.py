@@ -15,6 +15,7 @@ from stadx.teachers.distributed import from_first, world_size
 
 from .detector import Detector
 from .settings import DetectorSettings
+from .sharing import together
 
 _IMAGES, _STEPS = 6, 6  # of the short training
 _JUDGING = 0.4  # share of the time, after the teacher's, that judging may take
@@ -71,12 +72,13 @@ def plan(
     reading = (time.monotonic() - begun) / len(few)
     times = _Units(progress)
     short.fit(few, progress=times, **fitted)
-    # of several processes all decide by what the first one measured; scores are of its own share of the images
+    # of several processes all decide by what the first one measured, of its own share of the images
     shared = times.of("Scores") * len(short.scales) / world_size()
+    teacher = times.of("Teacher") / together(len(short.scales), asked.students)
     left, ahead, step, judging = from_first(
         (
             seconds - (time.monotonic() - begun),
-            len(images) * (reading + times.of("Teacher")),
+            len(images) * (reading + teacher),
             times.of("Students"),
             max(shared, 1e-9),
         )
