@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from fit_in_parallel import fit
 from processes import run_together
 from small import good_images, random_teacher
@@ -15,6 +18,8 @@ from stadx import Detector
 from stadx.core.files import read_model, write_model
 from stadx.data.images import write_image
 from stadx.detectors.student_teacher.model_file import DETECTOR_VERSION
+from stadx.detectors.student_teacher.sharing import Share
+from stadx.teachers.distributed import process_group
 from stadx.teachers.teacher_files import TEACHER_VERSION
 
 SCRIPT = Path(__file__).parents[1] / "support" / "fit_in_parallel.py"
@@ -84,3 +89,21 @@ def test_the_command_writes_once(place: Path) -> None:
     told = run_together(2, SCRIPT, "command", "train", place, "--out", out, *options)
     assert [text.count("Model: ") for text in told] == [1, 0]
     assert Detector.load(out).steps == 6
+
+
+def test_who_is_done_waits_for_the_others_however_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gloo's own limit is half an hour, and a scale may take longer."""
+    limits: list[timedelta] = []
+
+    def made(*args: Any, timeout: timedelta, **more: Any) -> None:
+        limits.append(timeout)
+
+    monkeypatch.setattr(dist, "init_process_group", made)
+    monkeypatch.setattr(dist, "barrier", lambda: None)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with process_group():
+        monkeypatch.setattr(dist, "new_group", made)
+        monkeypatch.setattr(dist, "get_rank", lambda: 0)
+        Share(3, [0, 1])
+    assert len(limits) == 2 and min(limits) > timedelta(days=30)

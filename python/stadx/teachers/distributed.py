@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 from stadx.core.errors import StadxError
 
 T = TypeVar("T")
+
+LIMIT = timedelta(days=365)
+"""How long processes wait for each other: who is done waits while others train, and one that is gone is noticed."""
 
 
 @contextlib.contextmanager
@@ -25,7 +29,7 @@ def process_group() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not dist.is_available() or dist.is_initialized():
         yield
         return
-    dist.init_process_group("gloo")
+    dist.init_process_group("gloo", timeout=LIMIT)
     try:
         yield
         dist.barrier()  # none closes its connections while another still reads from them

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from stadx.core.errors import StadxError
-from stadx.teachers.distributed import world_size
+from stadx.teachers.distributed import LIMIT, world_size
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -35,7 +35,7 @@ class Share:
         self._place = place = 0
         if ranks is not None:
             # every process makes every group, also those that it is not in
-            self._group = dist.new_group(ranks)
+            self._group = dist.new_group(ranks, timeout=LIMIT)
             self._place = place = ranks.index(dist.get_rank()) if dist.get_rank() in ranks else len(ranks)
         self.is_mine = place < len(self._ranks)
         self.is_first = place == 0
