@@ -15,7 +15,8 @@ from stadx.networks.engine import Workspace
 from stadx.networks.windows import ImageRows, TensorRows, pieces
 
 from .ensemble import Ensemble
-from .normalization import LEVEL_STRIDE, Normalization, fuse
+from .fusion import fuse, widest_of
+from .normalization import LEVEL_STRIDE, Normalization
 
 _KEPT_PIXELS = 1 << 22  # whose errors are kept until the level of all is known
 _LEVEL_BANDS = 16
@@ -74,19 +75,24 @@ class CpuScorer:
                 factors = [n.factor(e, stride, inside) for n, (e, _), inside in found]
             else:
                 factors = [self._factor(ensemble, n, image, stride, roi) for ensemble, n in scales]
+        places = [ensemble.computed(image, stride) for ensemble in self._ensembles]
+        widest = widest_of(places)
         for top, bottom in pieces(0, image.height, side, stride):
-            maps = []
+            maps, here = [], []
+            known = widest.rows.near(top, bottom)
             for index, (ensemble, normalization) in enumerate(scales):
-                computed = ensemble.computed(image, stride)
-                rows = computed.rows.near(top, bottom)
+                rows = places[index].rows.near(top, bottom)
+                if not known.begin <= rows.begin < known.begin + known.count * stride:
+                    continue  # no patch of the band lies within the image, but smaller ones do
                 if kept:
-                    first = (rows.begin - computed.rows.begin) // stride
+                    first = (rows.begin - places[index].rows.begin) // stride
                     e, v = (x[first : first + rows.count] for x in kept[index])
                 else:
                     e, v = ensemble.band(image, rows.begin, rows.end, **tiles)
                 scores = normalization.score(e, v, factors[index])
-                maps.append(computed._replace(rows=rows).continued(scores))
-            yield fuse(maps)[None]
+                maps.append(scores)
+                here.append(places[index]._replace(rows=rows))
+            yield fuse(maps, here)[None]
 
     def _factor(
         self, ensemble: Ensemble, normalization: Normalization, image: ImageRows, stride: int, roi: Tensor | None

@@ -24,8 +24,9 @@ from stadx.networks.patch_network import IMAGENET_MEAN, IMAGENET_STD
 from stadx.networks.windows import pieces
 
 from .ensemble import Ensemble
+from .fusion import fuse
 from .gpu_scale import ERROR, VARIANCE, Figures, Scale, Target, scale_of, score_window
-from .normalization import Normalization, fuse
+from .normalization import Normalization
 
 GpuPrecision = Literal["tf32", "float32", "bfloat16", "float16"]
 _DTYPES = {"tf32": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -72,12 +73,13 @@ class GpuScorer:
         if roi is None or not any(n.strength for n in self._normalizations):
             return self._run(images, stride, False)
         size = images.shape[2], images.shape[3]
-        maps = []
+        maps, places = [], []
         for scale, n, (e, v) in zip(self._scales, self._normalizations, self.errors(images, stride), strict=True):
             computed = computed_pixels(*size, scale.patch_size, scale.inside, stride)
             inside = nearest(roi, size, computed.rows.pixels, computed.columns.pixels).expand(e.shape)
-            maps.append(computed.continued(n.score(e, v, n.factor(e, stride, inside))))
-        return [fuse(maps)]
+            maps.append(n.score(e, v, n.factor(e, stride, inside)))
+            places.append(computed)
+        return [fuse(maps, places)]
 
     def errors(self, images: Tensor, stride: int = 1) -> list[tuple[Tensor, Tensor]]:
         """As `Scorer.errors`: each convolution is run once."""
@@ -156,16 +158,17 @@ class GpuScorer:
         if errors:
             return [x for scale in self._scales for x in self._filled(scale, normalized, stride, [ERROR, VARIANCE])]
         scales = zip(self._scales, self._normalizations, strict=True)
-        return [fuse([self._scored(scale, n, normalized, stride) for scale, n in scales])]
+        maps = [self._scored(scale, n, normalized, stride) for scale, n in scales]
+        size = normalized.shape[2], normalized.shape[3]
+        return [fuse(maps, [computed_pixels(*size, s.patch_size, s.inside, stride) for s in self._scales])]
 
     def _scored(self, scale: Scale, n: Normalization, normalized: Tensor, stride: int) -> Tensor:
-        computed = computed_pixels(normalized.shape[2], normalized.shape[3], scale.patch_size, scale.inside, stride)
+        """The normalised score of one scale at its computed pixels."""
         if not n.strength:
-            maps = self._filled(scale, normalized, stride, [(n.e_mean, n.e_std, n.v_mean, n.v_std)])
-            return computed.continued(maps[0])
+            return self._filled(scale, normalized, stride, [(n.e_mean, n.e_std, n.v_mean, n.v_std)])[0]
         wanted = [ERROR, VARIANCE] if math.isfinite(n.v_std) else [ERROR]
         e, *v = self._filled(scale, normalized, stride, wanted)
-        return computed.continued(n.score(e, v[0] if v else None, n.factor(e, stride)))
+        return n.score(e, v[0] if v else None, n.factor(e, stride))
 
     def _filled(self, scale: Scale, normalized: Tensor, stride: int, wanted: Sequence[Figures]) -> list[Tensor]:
         """Maps of one scale at the computed pixels, made tile by tile, all from the same convolutions."""
