@@ -1,15 +1,18 @@
 """How the scales of a detector are best made one map: a row of a table for each way, at each strength of the level.
 
 python benchmarks/fusion.py screw3.safetensors DATA/screw
+python benchmarks/fusion.py screw33.safetensors screw65.safetensors DATA/screw
 
 Image AUROC / AU-PRO / share of the defects found where 5 % of the good test images are flagged. What scales are divided
-by comes from up to 60 training images. The model has two scales or more, of the error alone.
+by comes from up to 60 training images. The model has two scales or more, or there are several, of the error alone.
+"Continued": where a scale's patch reaches beyond the image, its map goes on with the nearest value before the mean.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +21,14 @@ from torch import Tensor
 
 import stadx
 from stadx.cli.console import ShownProgress
+from stadx.core.progress import Progress
 from stadx.data.images import image_size
 from stadx.data.layouts import open_category
 from stadx.data.masks import read_mask
 from stadx.data.roi import nearest
 from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.cpu_scorer import CpuScorer
+from stadx.detectors.student_teacher.fusion import fuse
 from stadx.detectors.student_teacher.normalization import Normalization
 from stadx.metrics import au_pro, auroc
 from stadx.metrics.image_score import image_scores
@@ -48,16 +53,17 @@ WAYS: dict[str, Parts] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("category", type=Path)
     given = parser.parse_args()
-    detector, category = stadx.Detector.load(given.model), open_category(given.category)
+    detectors, category = [stadx.Detector.load(model) for model in given.models], open_category(given.category)
+    detector, scales = detectors[0], [p for each in detectors for p in each.scales]
     labels = np.array([not item.is_good for item in category.test])
     test = [item.path for item in category.test]
     train = category.train[:: max(1, len(category.train) // MOST_TRAINED)][:MOST_TRAINED]
     with ShownProgress() as progress:
-        good = errors(detector, train, lambda *told: progress("Training images", *told, {}))
-        found = errors(detector, test, lambda *told: progress("Test images", *told, {}))
+        good = [e for each in detectors for e in errors(each, train, partial(_told, progress, "Training images"))]
+        found = [e for each in detectors for e in errors(each, test, partial(_told, progress, "Test images"))]
     height, width = ImageSource(test, detector.working_size)[0].shape[1:]
     masks = torch.zeros(len(labels), height, width, dtype=torch.bool)
     for number, item in enumerate(category.test):
@@ -71,16 +77,23 @@ def main() -> None:
         share = np.mean(scores[labels] > np.quantile(scores[~labels], 0.95))
         return f"{auroc(scores, labels):.3f} / {au_pro(whole, masks):.3f} / {share:.2f}"
 
-    print("| level | scales made alike by | mean of the scales | highest of them | each |\n|---|---|---|---|---|")
+    print("| level | scales made alike by | mean (default) | mean, continued | highest, continued | each, continued |")
+    print("|---|---|---|---|---|---|")
     for strength in (0.0, 0.5, 1.0):
         for name, way in WAYS.items():
             scaled = [_scaled(*pair, way, strength, detector.stride) for pair in zip(good, found, strict=True)]
-            images = [torch.stack(maps) for maps in zip(*scaled, strict=True)]
-            each = ", ".join(f"p = {p}: {figures(maps)}" for p, maps in zip(detector.scales, scaled, strict=True))
-            cells = figures([m.mean(0) for m in images]), figures([m.amax(0) for m in images])
-            print(
-                f"| {strength:g} | {name} | {cells[0]} | {cells[1]} | {each if way is WAYS[next(iter(WAYS))] else ''} |"
-            )
+            images = [list(zip(*parts, strict=True)) for parts in zip(*scaled, strict=True)]
+            whole = [[place.continued(x) for x, place in maps] for maps in scaled]
+            stacked = [torch.stack(maps) for maps in zip(*whole, strict=True)]
+            cells = [figures([fuse(*parts) for parts in images])]
+            cells += [figures([m.mean(0) for m in stacked]), figures([m.amax(0) for m in stacked])]
+            each = ", ".join(f"p = {p}: {figures(maps)}" for p, maps in zip(scales, whole, strict=True))
+            cells.append(each if way is WAYS[next(iter(WAYS))] else "")
+            print(f"| {strength:g} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _told(progress: Progress, stage: str, done: int, total: int) -> None:
+    progress(stage, done, total, {})
 
 
 def errors(detector: stadx.Detector, paths: Sequence[Path], told: Callable[[int, int], None]) -> list[Maps]:
@@ -97,12 +110,12 @@ def errors(detector: stadx.Detector, paths: Sequence[Path], told: Callable[[int,
     return every
 
 
-def _scaled(good: Maps, found: Maps, way: Parts, strength: float, stride: int) -> list[Tensor]:
-    """Maps of one scale, with a part of each image's level taken out."""
+def _scaled(good: Maps, found: Maps, way: Parts, strength: float, stride: int) -> Maps:
+    """Scores of one scale, with a part of each image's level taken out."""
     usual = Normalization.of([(e, torch.zeros_like(e)) for e, _ in good], strength, stride)
     levelled = torch.cat([(e * usual.factor(e, stride)).flatten() for e, _ in good])
     shift, scale = way(levelled)
-    return [place.continued((e * usual.factor(e, stride) - shift) / scale) for e, place in found]
+    return [((e * usual.factor(e, stride) - shift) / scale, place) for e, place in found]
 
 
 def _between(e: Tensor, low: float, high: float) -> tuple[float, float]:
