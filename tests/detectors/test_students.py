@@ -187,8 +187,14 @@ def test_a_run_does_not_go_on_in_another_precision(tmp_path: Path, monkeypatch: 
     train_students(teacher, source, range(5), settings, checkpoint_path=file)
     train_students(teacher, source, range(5), replace(settings, precision="auto"), checkpoint_path=file)
     monkeypatch.setattr("stadx.networks.training._has_bfloat16", lambda device: True)
-    with pytest.raises(ModelFileError, match=r"c: .*in float32 on device cpu, this one has .*in bfloat16 on device"):
+    with pytest.raises(
+        ModelFileError,
+        match=r"c: .*in float32 on device cpu, this one has .*in bfloat16 on .*go on with the precision float32 on",
+    ):
         train_students(teacher, source, range(5), settings, checkpoint_path=file)
+    train_students(teacher, source, range(5), replace(settings, precision="float32"), checkpoint_path=file)
+    with pytest.raises(ModelFileError, match=r"c: .*in float32 on device cpu, this one has .*in bfloat16 on device"):
+        train_students(teacher, source, range(5), replace(settings, precision="bfloat16"), checkpoint_path=file)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,21 @@ def test_a_checkpoint_of_another_device_is_refused(tmp_path: Path) -> None:
         Checkpoint(tmp_path / "c", {}, cpu).load()
 
 
+def test_a_run_begun_with_auto_goes_on_with_the_precision_that_it_stood_for(tmp_path: Path) -> None:
+    """What "auto" stands for differs between machines and versions."""
+    file, cpu = tmp_path / "c", torch.device("cpu")
+    half, single = arithmetic("bfloat16", cpu), arithmetic("float32", cpu)
+    Checkpoint(file, {"precision": "auto"}, half).save({}, {"x": torch.zeros(1)})
+    assert Checkpoint(file, {"precision": "bfloat16"}, half).load() is not None
+    with pytest.raises(ModelFileError, match=r"or go on with the precision bfloat16 on device cpu$"):
+        Checkpoint(file, {"precision": "auto"}, single).load()
+    header, tensors = read_model(file, "checkpoint", 2)
+    del header["computed"]  # as of previous versions
+    write_model(file, "checkpoint", 2, header, tensors)
+    with pytest.raises(ModelFileError, match=r"other settings \(precision\)"):
+        Checkpoint(file, {"precision": "bfloat16"}, half).load()
+
+
 def test_a_checkpoint_without_its_parts_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path / "c", "checkpoint", 2, {}, {"x": torch.zeros(1)})
     with pytest.raises(ModelFileError, match="lacks a part of a checkpoint"):

@@ -119,18 +119,20 @@ class Checkpoint:
         settings, state = header.get("settings"), header.get("state")
         if not isinstance(settings, dict) or not isinstance(state, dict):
             raise _lacking(self.path)
-        other = [k for k in self.settings if settings.get(k) != self.settings[k]]
+        computed = header.get("computed", self.computed)  # files of previous versions do not say
+        # "auto" may stand for another precision than it did; what it stood for is among what was computed
+        implied = {"precision"} if "computed" in header else set()
+        other = [k for k in self.settings if k not in implied and settings.get(k) != self.settings[k]]
         if other:
             raise ModelFileError(
                 f"{self.path}: is the checkpoint of a run with other settings ({', '.join(other)}); "
                 "delete it to start anew, or give the settings it was started with"
             )
-        computed = header.get("computed", self.computed)  # files of previous versions do not say
         if computed != self.computed:
             raise ModelFileError(
                 f"{self.path}: is the checkpoint of a run with {_in_words(computed)}, this one has "
-                f"{_in_words(self.computed)}; delete it to start anew, or go on with the device and the precision it "
-                "was started with"
+                f"{_in_words(self.computed)}; delete it to start anew, or go on with the precision "
+                f"{computed.get('convolutions')} on device {computed.get('device')}"
             )
         return _Parts(self.path, state), _Parts(self.path, tensors)
 
