@@ -6,6 +6,8 @@ import importlib
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,31 @@ def test_frames_of_a_file_that_was_replaced_are_the_new_ones(tmp_path: Path) -> 
     others = [Image.fromarray(255 - frame) for frame in FRAMES]
     others[0].save(tmp_path / "x.webp", save_all=True, append_images=others[1:], lossless=True)
     assert np.array_equal(read_image(second), 255 - FRAMES[1])
+
+
+def test_of_two_files_that_threads_read_at_once_one_decoder_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (pages_of(save_all(tmp_path / name))[0] for name in ("a.gif", "b.gif"))
+    own, load, opened = kept_decoder._opened, kept_decoder._loaded, []
+    monkeypatch.setattr(kept_decoder, "_opened", lambda path: opened.append(own(path)) or opened[-1])
+
+    def loaded(image: Image.Image, path: Path, limit: int) -> Image.Image:
+        if path == first:  # as another thread does meanwhile
+            read_image(second)
+        return load(image, path, limit)
+
+    monkeypatch.setattr(kept_decoder, "_loaded", loaded)
+    read_image(first)
+    assert [decoder.file.closed for decoder in opened] == [False, True]
+
+
+def test_a_program_that_ends_closes_the_kept_file(tmp_path: Path) -> None:
+    save_all(tmp_path / "x.gif")
+    code = "from stadx.data import folders, images; images.read_image(folders.pages_of(Path('x.gif'))[0])"
+    command = [sys.executable, "-W", "default::ResourceWarning", "-c", f"from pathlib import Path; {code}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "ResourceWarning" not in done.stderr
 
 
 def times_opened(page: Path) -> int:

@@ -5,6 +5,8 @@ A frame of a GIF or WebP is made from those before it: opened anew for each, a f
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 from collections import deque
 from pathlib import Path
@@ -25,7 +27,7 @@ class _Decoder(NamedTuple):
     image: Image.Image
 
 
-_kept: deque[_Decoder] = deque(maxlen=1)  # whoever takes it has it alone
+_kept: deque[_Decoder] = deque()  # one; whoever takes it has it alone
 
 
 def load_image(file: BinaryIO, path: Path, limit: int) -> Image.Image:
@@ -49,7 +51,17 @@ def load_image(file: BinaryIO, path: Path, limit: int) -> Image.Image:
         decoder.file.close()
     else:
         _kept.append(decoder)
+        _close_but(1)  # another thread may have kept its own meanwhile
     return picture
+
+
+def _close_but(count: int) -> None:
+    while len(_kept) > count:
+        with contextlib.suppress(IndexError):  # taken by another thread
+            _kept.popleft().file.close()
+
+
+atexit.register(_close_but, 0)
 
 
 def _loaded(image: Image.Image, path: Path, limit: int) -> Image.Image:
