@@ -24,8 +24,10 @@ inline torch::stable::Tensor new_matrices(const torch::stable::Tensor& like, int
 inline void check_matrices(const torch::stable::Tensor& t, const char* name) {
   STD_TORCH_CHECK(t.dim() == 3 && t.scalar_type() == torch::headeronly::ScalarType::Float, name,
                   " must be a float32 tensor of 3 dimensions");
-  STD_TORCH_CHECK(t.numel() == 0 || (t.stride(2) == 1 && t.stride(1) == t.size(2)), name,
-                  " must be contiguous in its last two dimensions");
+  // A dimension of one element may have any stride.
+  STD_TORCH_CHECK(t.numel() == 0 ||
+                      ((t.size(2) == 1 || t.stride(2) == 1) && (t.size(1) == 1 || t.stride(1) == t.size(2))),
+                  name, " must be contiguous in its last two dimensions");
 }
 
 }  // namespace stadx

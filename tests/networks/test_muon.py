@@ -61,6 +61,13 @@ def test_native_products_are_the_same(shape: tuple[int, int]) -> None:
     assert (found - wanted).norm() / wanted.norm() < rounded(20 * 128, gain=3.4445**2)
 
 
+@pytest.mark.parametrize("shape", [(16, 1), (1, 16)])
+def test_a_single_row_or_column(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    for given in (matrix, matrix.T.contiguous().T):
+        assert torch.nn.functional.cosine_similarity(orthogonalize(given), matrix, dim=shape.index(16)).item() > 0.9999
+
+
 @pytest.mark.parametrize("value", [0.0, 1e30, 1e-30])
 def test_gradients_of_zero_and_of_any_size(value: float) -> None:
     weight = nn.Parameter(torch.ones(4, 3, 2, 2))

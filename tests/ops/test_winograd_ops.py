@@ -111,6 +111,12 @@ def test_products(
     assert torch.equal(ops.matrix_products(apart(left), apart(right), **both), found)
 
 
+def test_matrices_of_one_row_may_have_any_stride(instruction_set: str) -> None:
+    left, right = random(2, 4, 1), random(2, 16, 1)  # their transposes are contiguous, too
+    assert torch.equal(ops.matrix_products(left.mT, random(2, 4, 16).zero_()), torch.zeros(2, 1, 16))
+    torch.testing.assert_close(ops.matrix_products(random(2, 3, 1).fill_(2), right.mT), 2 * right.mT.expand(2, 3, 16))
+
+
 def test_products_of_nothing(instruction_set: str) -> None:
     assert ops.matrix_products(random(0, 3, 4), random(0, 4, 16)).shape == (0, 3, 16)
     assert ops.matrix_products(random(2, 0, 4), random(2, 4, 16)).shape == (2, 0, 16)
