@@ -24,8 +24,7 @@ void for_each_item(int64_t items, int64_t scratch_floats, const Work& work) {
     }
     for (int64_t i = next++; i < items; i = next++) work(i, static_cast<float*>(scratch.get()));
   });
-  STD_TORCH_CHECK(!failed, "dense_layer: can't allocate memory: a scratch buffer of ", scratch_floats,
-                  " floats");
+  STD_TORCH_CHECK(!failed, "can't allocate memory: a scratch buffer of ", scratch_floats, " floats");
 }
 
 }  // namespace stadx
