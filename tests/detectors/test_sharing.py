@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ from fit_in_parallel import fit
 from processes import run_together
 from small import good_images, random_teacher
 
-from stadx import Detector
+from stadx import Detector, StadxError
 from stadx.core.files import read_model, write_model
 from stadx.data.images import write_image
 from stadx.detectors.student_teacher.model_file import DETECTOR_VERSION
 from stadx.detectors.student_teacher.sharing import Share
+from stadx.teachers import distributed
 from stadx.teachers.distributed import process_group
 from stadx.teachers.teacher_files import TEACHER_VERSION
 
@@ -98,6 +101,7 @@ def test_who_is_done_waits_for_the_others_however_long(monkeypatch: pytest.Monke
     def made(*args: Any, timeout: timedelta, **more: Any) -> None:
         limits.append(timeout)
 
+    monkeypatch.setattr(dist, "rendezvous", lambda *args, **more: iter([(dist.HashStore(), 0, 2)]))
     monkeypatch.setattr(dist, "init_process_group", made)
     monkeypatch.setattr(dist, "barrier", lambda: None)
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
@@ -107,3 +111,17 @@ def test_who_is_done_waits_for_the_others_however_long(monkeypatch: pytest.Monke
         monkeypatch.setattr(dist, "get_rank", lambda: 0)
         Share(3, [0, 1])
     assert len(limits) == 2 and min(limits) > timedelta(days=30)
+
+
+def test_who_never_comes_is_not_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "START", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "LIMIT", timedelta(seconds=20))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name, value in {"WORLD_SIZE": 2, "RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, str(value))
+    begun = time.monotonic()
+    with pytest.raises(StadxError, match="not all of the 2 processes of WORLD_SIZE came"), process_group():
+        pass
+    assert time.monotonic() - begun < 15

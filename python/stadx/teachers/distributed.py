@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 LIMIT = timedelta(days=365)
 """How long processes wait for each other: who is done waits while others train, and one that is gone is noticed."""
+START = timedelta(minutes=30)
+"""How long for one that has not come yet, which nobody notices; under torchrun none is waited for."""
 
 
 @contextlib.contextmanager
@@ -25,11 +27,22 @@ def process_group() -> Iterator[None]:
     """Join the processes that torchrun started (gloo, on the CPU), for the time of the block.
 
     Nothing happens where WORLD_SIZE is missing or 1, or where a group is there already: that one is used and kept.
+
+    Raises:
+        StadxError: if not all processes come.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not dist.is_available() or dist.is_initialized():
         yield
         return
-    dist.init_process_group("gloo", timeout=LIMIT)
+    try:
+        store, rank, world = next(dist.rendezvous("env://", timeout=START))  # type: ignore[attr-defined]
+    except dist.DistError as error:
+        raise StadxError(
+            f"not all of the {os.environ['WORLD_SIZE']} processes of WORLD_SIZE came ({error}); start so many with the "
+            "same MASTER_ADDR and MASTER_PORT, or use torchrun"
+        ) from error
+    store.set_timeout(LIMIT)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=LIMIT)
     try:
         yield
         dist.barrier()  # none closes its connections while another still reads from them
