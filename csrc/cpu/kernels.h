@@ -115,9 +115,8 @@ struct WinogradTiles {
   int tile, kernel;       // N and r; M = N − r + 1
 };
 
-// A convolution's weights and Winograd's of them: weight (i, j) of output o and channel c is kernels[((o · r
-// + i) · r
-// + j) · channels + c], entry k is points[k · point + o · channels + c].
+// A convolution's weights and Winograd's of them: weight (i, j) of output o and channel c is
+// kernels[((o · r + i) · r + j) · channels + c], entry k is points[k · point + o · channels + c].
 struct WinogradWeights {
   float *kernels, *points;
   int64_t channels, point;
