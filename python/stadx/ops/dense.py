@@ -129,7 +129,7 @@ def winograd_tiles(x: Tensor, tile: int, kernel: int, *, output: bool = False) -
 def matrix_products(
     left: Tensor, right: Tensor, *, left_transposed: bool = False, right_transposed: bool = False
 ) -> Tensor:
-    """Products of n pairs of matrices, `torch.bmm`; for those of Winograd's method faster than PyTorch's.
+    """Products of n pairs of matrices, as `torch.bmm` without gradients; for those of Winograd's method faster.
 
     Args:
         left: float32 [n, R, K], or [n, K, R] of which the transpose is taken; each matrix contiguous.

@@ -151,9 +151,9 @@ class DetectorSettings:
     )
     border: Border = setting(
         "inside",
-        "What becomes of pixels whose patch reaches beyond the image. inside: nothing is learned there, and they take the "
-        "mean of the scales whose smaller patch does not, or, where there is none, the nearest pixel's score; images "
-        "smaller than the patch are reflected. Others: how the image is continued.",
+        "What becomes of pixels whose patch reaches beyond the image. inside: nothing is learned there, and they take "
+        "the mean of the scales whose smaller patch does not, or, where there is none, the nearest pixel's score; "
+        "images smaller than the patch are reflected. Others: how the image is continued.",
         paper="reflect",
     )
     precision: Precision = setting(
