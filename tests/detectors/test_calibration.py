@@ -15,8 +15,7 @@ from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.calibration import calibrate, judges, normalization_of, unseen_errors
 from stadx.detectors.student_teacher.division import Division
 from stadx.detectors.student_teacher.ensemble import Ensemble
-from stadx.detectors.student_teacher.fusion import fuse
-from stadx.detectors.student_teacher.normalization import Normalization
+from stadx.detectors.student_teacher.normalization import Normalization, fuse
 from stadx.detectors.student_teacher.settings import DetectorSettings, Terms
 from stadx.detectors.student_teacher.smoothing import smooth
 from stadx.detectors.thresholds import HeldOutScores, threshold_at, threshold_levels
@@ -46,7 +45,7 @@ def test_one_scale_after_the_other_is_all_at_once(
     every = list(unseen_errors(ensembles, source, division, 1, silent))
     assert found == [normalization_of(scale, terms, level) for scale in every]
     fused = [
-        fuse([n.score(maps.e, maps.v) for n, maps in zip(found, image, strict=True)], [maps.computed for maps in image])
+        fuse([n.score(maps.e, maps.v) for n, maps in zip(found, image, strict=True)])
         for image in zip(*every, strict=True)
     ]
     for got, want in zip(scores, HeldOutScores.of([smooth(x[None], smoothing)[0] for x in fused]), strict=True):

@@ -17,9 +17,8 @@ import stadx
 from stadx import Detector, PatchNetwork, dense_features, metrics, normalize_images, ops
 from stadx.detectors.student_teacher.calibration import normalization_of
 from stadx.detectors.student_teacher.ensemble import Ensemble
-from stadx.detectors.student_teacher.fusion import mean_of
 from stadx.detectors.student_teacher.gpu_scorer import GpuPrecision, GpuScorer
-from stadx.detectors.student_teacher.normalization import Normalization
+from stadx.detectors.student_teacher.normalization import Normalization, fuse
 from stadx.detectors.student_teacher.scoring import score_images
 from stadx.metrics import inputs, ranks
 from stadx.networks.upsampling import Upsampler, upsample
@@ -55,7 +54,7 @@ def _want(ensembles: list[Ensemble], images: Tensor, stride: int, dtype: torch.d
         nets = [copy.deepcopy(net).to(dtype) for net in (ensemble.teacher, *ensemble.students)]
         teacher, *students = (dense_features(net, x, stride=stride, method="direct").double() for net in nets)
         maps.append(n.score(*reference.ensemble_score(torch.stack(students), teacher, ensemble.mean, ensemble.std)))
-    return mean_of(maps).float()
+    return fuse(maps).float()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +82,7 @@ def test_levels_are_taken_out(terms: Any, stride: int, monkeypatch: pytest.Monke
     for image in images:
         pairs = [e.error_and_variance(image[None], stride=stride) for e in ensembles]
         scores = [n.score(*pair, n.factor(pair[0], stride)) for n, pair in zip(found, pairs, strict=True)]
-        maps.append(mean_of(scores))
+        maps.append(fuse(scores))
     scorer = GpuScorer(ensembles, found, device, "float32")
     for _ in range(3 if device.type == "cuda" else 1):
         got = _map(scorer, images.to(device), stride).cpu()

@@ -16,8 +16,7 @@ from stadx.detectors.student_teacher import cpu_scorer
 from stadx.detectors.student_teacher.calibration import normalization_of
 from stadx.detectors.student_teacher.cpu_scorer import CpuScorer
 from stadx.detectors.student_teacher.ensemble import Ensemble
-from stadx.detectors.student_teacher.fusion import fuse
-from stadx.detectors.student_teacher.normalization import Normalization
+from stadx.detectors.student_teacher.normalization import Normalization, fuse
 from stadx.detectors.student_teacher.scoring import score_bands
 from stadx.networks.border import Span
 from stadx.networks.choices import Padding
@@ -200,6 +199,11 @@ def test_one_student_scores_by_the_error_alone() -> None:
     torch.testing.assert_close(normalization.score(e, torch.zeros(5, 5)), (e - e.mean()) / e.std(correction=0))
 
 
+def test_scales_are_averaged() -> None:
+    a, b = torch.rand(3, 4), torch.rand(3, 4)
+    torch.testing.assert_close(fuse([a, b]), (a + b) / 2)
+
+
 def by_definition(e: np.ndarray, v: np.ndarray, n: Normalization) -> np.ndarray:
     """The score of one image, e and v at every pixel, in float64."""
     coarse = np.sort(e[::8, ::8].ravel())
@@ -263,7 +267,5 @@ def test_an_image_of_several_bands_has_one_level(stride: int, monkeypatch: pytes
         # the level comes from every 8th pixel alone, by convolutions in another order
         torch.testing.assert_close(torch.cat(coarse), whole[0], rtol=scored(), atol=scored())
     if stride == 1:
-        third = [errors[2] for errors in held]
-        scores = [n.score(maps.e, maps.v) for n, maps in zip(found, third, strict=True)]
-        want = fuse(scores, [maps.computed for maps in third])
+        want = fuse([n.score(maps.e, maps.v) for n, maps in zip(found, (errors[2] for errors in held), strict=True)])
         torch.testing.assert_close(whole[0], want, rtol=1e-6, atol=1e-6)

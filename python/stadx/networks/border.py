@@ -62,12 +62,6 @@ class Computed(NamedTuple):
         wide = F.pad(maps.reshape(1, -1, *maps.shape[-2:]), around, "replicate")
         return wide.view(*maps.shape[:-2], *wide.shape[-2:])
 
-    def widened(self, maps: Tensor, to: Computed) -> Tensor:
-        """Maps [..., h, w] of the computed pixels at those of `to`, which hold them; zero at the others."""
-        spans = (self.columns, to.columns), (self.rows, to.rows)
-        around = [n for own, wide in spans for n in (own.before - wide.before, own.after - wide.after)]
-        return F.pad(maps, around) if any(around) else maps
-
 
 def computed_pixels(height: int, width: int, patch_size: int, inside: bool, stride: int = 1) -> Computed:
     """The pixels of an image that are computed.

@@ -15,8 +15,7 @@ from stadx.data.value_range import BYTES, Depth, ValueRange
 from stadx.detectors.roi import lowest_score
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.ensemble import Ensemble
-from stadx.detectors.student_teacher.fusion import fuse, mean_of
-from stadx.detectors.student_teacher.normalization import Normalization
+from stadx.detectors.student_teacher.normalization import Normalization, fuse
 from stadx.detectors.student_teacher.smoothing import smooth
 from stadx.metrics.image_score import image_scores
 from stadx.networks.border import computed_pixels
@@ -50,8 +49,7 @@ class ExportedDetector(nn.Module):
         self.taken = value_range_of(detector)
         self.resize = ByteResize(size, target) if self.taken is BYTES else FloatResize(size, target)
         parts = zip(detector.ensembles_, detector.normalizations_, strict=True)
-        scales = [_Scale(e, n, target, detector.stride, roi) for e, n in parts]
-        self.scales, self._where = nn.ModuleList(scales), [scale.place for scale in scales]
+        self.scales = nn.ModuleList(_Scale(e, n, target, detector.stride, roi) for e, n in parts)
         for name, known, wanted in zip(("rows", "columns"), target, size, strict=True):
             self.register_buffer(name, _interpolation(known, wanted, detector.stride, detector.smoothing))
         inside = None if roi is None else nearest(roi, size)
@@ -82,8 +80,7 @@ class ExportedDetector(nn.Module):
             shares = ((values - self.taken.low) / (self.taken.high - self.taken.low)).clamp(0, 1)
             normalized = self.resize(normalize_images(shares))  # OpenVINO 2026.4 fails at the other order
         assert isinstance(self.rows, Tensor) and isinstance(self.columns, Tensor)
-        fused = fuse([scale(normalized) for scale in self.scales], self._where)
-        maps = self.rows @ fused @ self.columns.T
+        maps = self.rows @ fuse([scale(normalized) for scale in self.scales]) @ self.columns.T
         values = maps.flatten(1)
         if isinstance(self.inside, Tensor) and isinstance(self.places, Tensor):
             values = values.index_select(1, self.places)
@@ -93,22 +90,22 @@ class ExportedDetector(nn.Module):
 
 
 class _Scale(nn.Module):
-    """The normalised score of one scale at its computed pixels, `place`: normalised images -> [B, h, w]."""
+    """The normalised score of one scale at every stride-th pixel: normalised images -> [B, ⌈H/stride⌉, ⌈W/stride⌉]."""
 
     def __init__(
         self, ensemble: Ensemble, normalization: Normalization, size: tuple[int, int], stride: int, roi: Tensor | None
     ) -> None:
         super().__init__()
         teacher = ensemble.teacher
-        self.place = computed_pixels(*size, teacher.patch_size, ensemble.inside, stride)
+        self._computed = computed_pixels(*size, teacher.patch_size, ensemble.inside, stride)
         self._phased = phased_pools(teacher, stride)
         self._normalization, self._stride = normalization, stride
-        self.window = Window(teacher, size, self.place, 1 << self._phased)
+        self.window = Window(teacher, size, self._computed, 1 << self._phased)
         networks = copy.deepcopy([teacher, *ensemble.students])
         self.networks = nn.ModuleList(DenseNetwork(network, stride) for network in networks)
         self.register_buffer("mean", ensemble.mean.clone()[:, None, None])
         self.register_buffer("std", ensemble.std.clone()[:, None, None])
-        rows, columns = self.place
+        rows, columns = self._computed
         inside = None if roi is None else nearest(roi, size, rows.pixels, columns.pixels)
         self.register_buffer("inside", inside)
 
@@ -116,16 +113,17 @@ class _Scale(nn.Module):
         window = self.window(images)
         teacher, *students = [network(window) for network in self.networks]
         assert isinstance(self.mean, Tensor) and isinstance(self.std, Tensor)
-        center = mean_of(students)
+        center = fuse(students)
         e = self._at_pixels((center - (teacher - self.mean) / self.std).square().sum(1))
         v = None
         if self._normalization.v_std != float("inf"):
-            v = self._at_pixels(mean_of([(student - center).square().sum(1) for student in students]))
+            v = self._at_pixels(fuse([(student - center).square().sum(1) for student in students]))
         inside = self.inside.expand_as(e) if isinstance(self.inside, Tensor) else None
-        return self._normalization.score(e, v, self._normalization.factor(e, self._stride, inside))
+        scores = self._normalization.score(e, v, self._normalization.factor(e, self._stride, inside))
+        return self._computed.continued(scores)
 
     def _at_pixels(self, phases: Tensor) -> Tensor:
-        rows, columns = self.place
+        rows, columns = self._computed
         maps = interleave_phases(phases[:, None], self._phased)[:, 0]
         return maps[:, : rows.count, : columns.count]
 

@@ -23,7 +23,6 @@ from stadx.networks.windows import TensorRows
 from ..thresholds import HeldOutScores
 from .division import Division
 from .ensemble import Ensemble
-from .fusion import Fused
 from .gpu_scorer import GpuPrecision, GpuScorer
 from .normalization import Normalization
 from .settings import DetectorSettings, Terms
@@ -199,23 +198,24 @@ def calibrate(
         known: score statistics of every scale that are kept as they are; none: those of these images.
     """
     normalizations: list[Normalization] = []
-    fused: list[Fused] = []
+    sums: list[Tensor] = []
     insides: list[Tensor | None] = []
     stride = 1
     for scale in errors:
         stride = scale[0].computed.rows.stride
         insides = [maps.inside for maps in scale]
         normalizations.append(known[len(normalizations)] if known else normalization_of(scale, terms, level))
-        for number in range(len(scale)):
+        for image in range(len(scale)):
             maps = scale.pop(0)
             n = normalizations[-1]
             factor = n.factor(maps.e, stride, _computed_inside(maps))
-            scores = n.score(maps.e, maps.v, factor)
+            scores = maps.computed.continued(n.score(maps.e, maps.v, factor))
             if len(normalizations) == 1:
-                fused.append(Fused(scores, maps.computed))
+                sums.append(scores)
             else:
-                fused[number].add(scores, maps.computed)
-    smoothed = [_smoothed(image.mean()[None], stride, smoothing) for image in fused]
+                sums[image] += scores
+    fused = (total.div_(len(normalizations))[None] for total in sums)
+    smoothed = [_smoothed(total, stride, smoothing) for total in fused]
     return normalizations, HeldOutScores.of(smoothed, stride, top_share, insides)
 
 

@@ -15,8 +15,7 @@ from stadx.networks.engine import Workspace
 from stadx.networks.windows import ImageRows, TensorRows, pieces
 
 from .ensemble import Ensemble
-from .fusion import fuse, widest_of
-from .normalization import LEVEL_STRIDE, Normalization
+from .normalization import LEVEL_STRIDE, Normalization, fuse
 
 _KEPT_PIXELS = 1 << 22  # whose errors are kept until the level of all is known
 _LEVEL_BANDS = 16
@@ -75,24 +74,19 @@ class CpuScorer:
                 factors = [n.factor(e, stride, inside) for n, (e, _), inside in found]
             else:
                 factors = [self._factor(ensemble, n, image, stride, roi) for ensemble, n in scales]
-        places = [ensemble.computed(image, stride) for ensemble in self._ensembles]
-        widest = widest_of(places)
         for top, bottom in pieces(0, image.height, side, stride):
-            maps, here = [], []
-            known = widest.rows.near(top, bottom)
+            maps = []
             for index, (ensemble, normalization) in enumerate(scales):
-                rows = places[index].rows.near(top, bottom)
-                if not known.begin <= rows.begin < known.begin + known.count * stride:
-                    continue  # no patch of the band lies within the image, but smaller ones do
+                computed = ensemble.computed(image, stride)
+                rows = computed.rows.near(top, bottom)
                 if kept:
-                    first = (rows.begin - places[index].rows.begin) // stride
+                    first = (rows.begin - computed.rows.begin) // stride
                     e, v = (x[first : first + rows.count] for x in kept[index])
                 else:
                     e, v = ensemble.band(image, rows.begin, rows.end, **tiles)
                 scores = normalization.score(e, v, factors[index])
-                maps.append(scores)
-                here.append(places[index]._replace(rows=rows))
-            yield fuse(maps, here)[None]
+                maps.append(computed._replace(rows=rows).continued(scores))
+            yield fuse(maps)[None]
 
     def _factor(
         self, ensemble: Ensemble, normalization: Normalization, image: ImageRows, stride: int, roi: Tensor | None

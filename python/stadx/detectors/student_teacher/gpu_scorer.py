@@ -24,9 +24,8 @@ from stadx.networks.patch_network import IMAGENET_MEAN, IMAGENET_STD
 from stadx.networks.windows import pieces
 
 from .ensemble import Ensemble
-from .fusion import fuse
 from .gpu_scale import ERROR, VARIANCE, Figures, Scale, Target, scale_of, score_window
-from .normalization import Normalization
+from .normalization import Normalization, fuse
 
 GpuPrecision = Literal["tf32", "float32", "bfloat16", "float16"]
 _DTYPES = {"tf32": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -73,13 +72,12 @@ class GpuScorer:
         if roi is None or not any(n.strength for n in self._normalizations):
             return self._run(images, stride, False)
         size = images.shape[2], images.shape[3]
-        maps, places = [], []
+        maps = []
         for scale, n, (e, v) in zip(self._scales, self._normalizations, self.errors(images, stride), strict=True):
             computed = computed_pixels(*size, scale.patch_size, scale.inside, stride)
             inside = nearest(roi, size, computed.rows.pixels, computed.columns.pixels).expand(e.shape)
-            maps.append(n.score(e, v, n.factor(e, stride, inside)))
-            places.append(computed)
-        return [fuse(maps, places)]
+            maps.append(computed.continued(n.score(e, v, n.factor(e, stride, inside))))
+        return [fuse(maps)]
 
     def errors(self, images: Tensor, stride: int = 1) -> list[tuple[Tensor, Tensor]]:
         """As `Scorer.errors`: each convolution is run once."""
@@ -158,17 +156,16 @@ class GpuScorer:
         if errors:
             return [x for scale in self._scales for x in self._filled(scale, normalized, stride, [ERROR, VARIANCE])]
         scales = zip(self._scales, self._normalizations, strict=True)
-        maps = [self._scored(scale, n, normalized, stride) for scale, n in scales]
-        size = normalized.shape[2], normalized.shape[3]
-        return [fuse(maps, [computed_pixels(*size, s.patch_size, s.inside, stride) for s in self._scales])]
+        return [fuse([self._scored(scale, n, normalized, stride) for scale, n in scales])]
 
     def _scored(self, scale: Scale, n: Normalization, normalized: Tensor, stride: int) -> Tensor:
-        """The normalised score of one scale at its computed pixels."""
+        computed = computed_pixels(normalized.shape[2], normalized.shape[3], scale.patch_size, scale.inside, stride)
         if not n.strength:
-            return self._filled(scale, normalized, stride, [(n.e_mean, n.e_std, n.v_mean, n.v_std)])[0]
+            maps = self._filled(scale, normalized, stride, [(n.e_mean, n.e_std, n.v_mean, n.v_std)])
+            return computed.continued(maps[0])
         wanted = [ERROR, VARIANCE] if math.isfinite(n.v_std) else [ERROR]
         e, *v = self._filled(scale, normalized, stride, wanted)
-        return n.score(e, v[0] if v else None, n.factor(e, stride))
+        return computed.continued(n.score(e, v[0] if v else None, n.factor(e, stride)))
 
     def _filled(self, scale: Scale, normalized: Tensor, stride: int, wanted: Sequence[Figures]) -> list[Tensor]:
         """Maps of one scale at the computed pixels, made tile by tile, all from the same convolutions."""

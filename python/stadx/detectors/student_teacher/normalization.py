@@ -1,4 +1,4 @@
-"""From error and variance to scores: normalisation (Eq. 11), the level of an image."""
+"""From error and variance to scores: normalisation (Eq. 11), the level of an image, fusion of scales (Eq. 12)."""
 
 from __future__ import annotations
 
@@ -126,3 +126,8 @@ def image_level(e: Tensor, inside: Tensor | None = None, stride: int = 1) -> Ten
     values = values.masked_fill(~counts, math.inf).sort(-1).values
     place = ((counts.sum(-1, keepdim=True) - 1).double() * _LOWEST).long()
     return values.gather(-1, place)[..., 0]
+
+
+def fuse(scores: Sequence[Tensor]) -> Tensor:
+    """The mean over the scales (Eq. 12)."""
+    return scores[0] if len(scores) == 1 else sum(scores[1:], scores[0]) / len(scores)

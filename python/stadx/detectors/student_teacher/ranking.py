@@ -19,8 +19,7 @@ from stadx.networks.patch_network import normalize_images
 from stadx.networks.windows import TensorRows
 
 from .ensemble import Ensemble
-from .fusion import fuse
-from .normalization import Normalization
+from .normalization import Normalization, fuse
 from .scoring import Scorer, score_images
 
 _EVERYWHERE = 0.1  # v of this share of an image's pixels is lower: what is raised there is raised in all of the image
@@ -112,7 +111,7 @@ class Looks:
 
     def maps(self, images: Tensor, stride: int, roi: Tensor | None = None) -> Iterator[Tensor]:
         """As `Scorer.maps`, of one image, whose figures are kept."""
-        rows, scores, places = TensorRows(images[0]), [], []
+        rows, scores = TensorRows(images[0]), []
         self._figures, self._descriptors = [], []
         errors = self._scorer.errors(images, stride)
         for (e, v), n, ensemble, teacher in zip(
@@ -123,8 +122,7 @@ class Looks:
             if roi is not None:
                 inside = computed.of(nearest(roi, (rows.height, rows.width)))
             factor = n.factor(e, stride, inside)
-            scores.append(n.score(e, v, factor))
-            places.append(computed)
+            scores.append(computed.continued(n.score(e, v, factor)))
             counted = inside if inside is not None and bool(inside.any()) else torch.ones_like(e, dtype=torch.bool)
             good_e, good_v = max(n.e_mean, 1e-30), max(n.v_mean, 1e-30)
             told = v / good_v if len(ensemble.students) > 1 else e / good_e  # one student alone has no v
@@ -133,7 +131,7 @@ class Looks:
             features = dense_features(teacher, normalize_images(images), stride=stride, inside=ensemble.inside)
             mean = features[0][:, counted[0]].mean(1)
             self._descriptors.append((mean - ensemble.mean.to(mean)) / ensemble.std.to(mean))
-        yield fuse(scores, places)
+        yield fuse(scores)
 
     def errors(self, images: Tensor, stride: int) -> list[tuple[Tensor, Tensor]]:
         """As `Scorer.errors`."""
