@@ -5,7 +5,6 @@ python benchmarks/fusion.py screw33.safetensors screw65.safetensors DATA/screw
 
 Image AUROC / AU-PRO / share of the defects found where 5 % of the good test images are flagged. What scales are divided
 by comes from up to 60 training images. The model has two scales or more, or there are several, of the error alone.
-"Continued": where a scale's patch reaches beyond the image, its map goes on with the nearest value before the mean.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ from stadx.data.masks import read_mask
 from stadx.data.roi import nearest
 from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.cpu_scorer import CpuScorer
-from stadx.detectors.student_teacher.fusion import fuse
 from stadx.detectors.student_teacher.normalization import Normalization
 from stadx.metrics import au_pro, auroc
 from stadx.metrics.image_score import image_scores
@@ -77,19 +75,16 @@ def main() -> None:
         share = np.mean(scores[labels] > np.quantile(scores[~labels], 0.95))
         return f"{auroc(scores, labels):.3f} / {au_pro(whole, masks):.3f} / {share:.2f}"
 
-    print("| level | scales made alike by | mean (default) | mean, continued | highest, continued | each, continued |")
-    print("|---|---|---|---|---|---|")
+    print("| level | scales made alike by | mean of the scales | highest of them | each |\n|---|---|---|---|---|")
     for strength in (0.0, 0.5, 1.0):
         for name, way in WAYS.items():
             scaled = [_scaled(*pair, way, strength, detector.stride) for pair in zip(good, found, strict=True)]
-            images = [list(zip(*parts, strict=True)) for parts in zip(*scaled, strict=True)]
-            whole = [[place.continued(x) for x, place in maps] for maps in scaled]
-            stacked = [torch.stack(maps) for maps in zip(*whole, strict=True)]
-            cells = [figures([fuse(*parts) for parts in images])]
-            cells += [figures([m.mean(0) for m in stacked]), figures([m.amax(0) for m in stacked])]
-            each = ", ".join(f"p = {p}: {figures(maps)}" for p, maps in zip(scales, whole, strict=True))
-            cells.append(each if way is WAYS[next(iter(WAYS))] else "")
-            print(f"| {strength:g} | {name} | {' | '.join(cells)} |", flush=True)
+            images = [torch.stack(maps) for maps in zip(*scaled, strict=True)]
+            each = ", ".join(f"p = {p}: {figures(maps)}" for p, maps in zip(scales, scaled, strict=True))
+            cells = figures([m.mean(0) for m in images]), figures([m.amax(0) for m in images])
+            print(
+                f"| {strength:g} | {name} | {cells[0]} | {cells[1]} | {each if way is WAYS[next(iter(WAYS))] else ''} |"
+            )
 
 
 def _told(progress: Progress, stage: str, done: int, total: int) -> None:
@@ -110,12 +105,12 @@ def errors(detector: stadx.Detector, paths: Sequence[Path], told: Callable[[int,
     return every
 
 
-def _scaled(good: Maps, found: Maps, way: Parts, strength: float, stride: int) -> Maps:
-    """Scores of one scale, with a part of each image's level taken out."""
+def _scaled(good: Maps, found: Maps, way: Parts, strength: float, stride: int) -> list[Tensor]:
+    """Maps of one scale, with a part of each image's level taken out."""
     usual = Normalization.of([(e, torch.zeros_like(e)) for e, _ in good], strength, stride)
     levelled = torch.cat([(e * usual.factor(e, stride)).flatten() for e, _ in good])
     shift, scale = way(levelled)
-    return [((e * usual.factor(e, stride) - shift) / scale, place) for e, place in found]
+    return [place.continued((e * usual.factor(e, stride) - shift) / scale) for e, place in found]
 
 
 def _between(e: Tensor, low: float, high: float) -> tuple[float, float]:

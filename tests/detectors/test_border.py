@@ -153,3 +153,21 @@ def test_images_smaller_than_the_patch_are_computed_all_over() -> None:
     assert computed_pixels(33, 90, 33, True) == Computed(Span(16, 17, 1, 16, 16), Span(16, 74, 1, 16, 16))
     assert computed_pixels(40, 90, 33, True, 32) == Computed(Span(0, 40, 32), Span(0, 90, 32))  # none of every 32nd
     assert computed_pixels(90, 90, 33, False) == Computed(Span(0, 90), Span(0, 90))
+
+
+@pytest.mark.parametrize("scales, inside", [((65,), [True]), ((17, 65), [True, False])], ids=str)
+def test_the_largest_patch_beside_smaller_ones_sees_reflected_images(
+    scales: tuple[int, ...], inside: list[bool], tmp_path: Path
+) -> None:
+    teachers = [teacher_file(tmp_path, p) for p in scales]
+    detector = Detector(scales, students=2, steps=1, image_size=None, teachers=teachers)
+    detector.fit(good_images(4, (96, 72)), checkpoint=tmp_path / "part")
+    assert [ensemble.inside for ensemble in detector.ensembles_] == inside
+    assert {net.padding for e in detector.ensembles_ for net in (e.teacher, *e.students)} == {"reflect"}
+    detector.save(tmp_path / "m")
+    found = Detector.load(tmp_path / "m")
+    assert [ensemble.inside for ensemble in found.ensembles_] == inside and found.border == "inside"
+    image = good_images(1, (96, 72), 5)
+    assert torch.equal(found.score(image), detector.score(image))
+    updated = found.update(good_images(2, (96, 72), 9), old=good_images(4, (96, 72)), steps=1)
+    assert [ensemble.inside for ensemble in updated.ensembles_] == inside

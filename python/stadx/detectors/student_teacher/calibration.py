@@ -54,7 +54,7 @@ def check_region(source: ImageSource, settings: DetectorSettings) -> None:
             continue
         stride = settings.stride
         for p in settings.scales:
-            computed = computed_pixels(inside.shape[0], inside.shape[1], p, settings.border == "inside", stride)
+            computed = computed_pixels(inside.shape[0], inside.shape[1], p, settings.is_inside(p), stride)
             if not computed.of(inside).any():
                 raise DataError(
                     f"{source.name_of(index)}: no pixel of its region of interest is learned from, with p = {p} and "

@@ -93,8 +93,8 @@ class Detector(UpdatableDetector):
         """
         teachers, photos = load_teachers(self.scales, self.teachers), photos_of(self, progress)
         for teacher in teachers:
-            if self.border != "inside":
-                teacher.padding = self.border
+            if not self.is_inside(teacher.patch_size):
+                teacher.padding = "reflect" if self.border == "inside" else self.border
         region = roi if roi is None or isinstance(roi, Roi) else Roi(roi)
         source = ImageSource(data, self.working_size, roi=region, channels=channels, value_range=self.value_range)
         check_region(source, self)

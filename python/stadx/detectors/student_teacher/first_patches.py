@@ -23,7 +23,7 @@ def random_patches(source: ImageSource, indices: Sequence[int], p: int, settings
     patches = []
     for index in rng.choice(len(indices), _PATCHES):
         image = source[indices[int(index)]]
-        computed = computed_pixels(image.shape[1], image.shape[2], p, settings.border == "inside")
+        computed = computed_pixels(image.shape[1], image.shape[2], p, settings.is_inside(p))
         mask = source.inside(indices[int(index)])
         if mask is None:
             top, left = (int(rng.integers(span.begin, span.end)) for span in computed)

@@ -45,6 +45,7 @@ def file_of(
     header = {
         "settings": kept,
         "networks": [ensemble.teacher.settings for ensemble in ensembles],
+        "inside": [ensemble.inside for ensemble in ensembles],
         "normalizations": [asdict(n) for n in normalizations],
     }
     return header, tensors
@@ -57,9 +58,9 @@ def parts_of(
     settings = read_from_json({**_BEFORE, **header["settings"]})
     padding = settings.pop("padding", None)
     settings.setdefault("border", padding or header["networks"][0]["padding"])
-    inside = settings["border"] == "inside"
+    insides = header.get("inside", [settings["border"] == "inside"] * len(settings["scales"]))
     ensembles = []
-    for p, network in zip(settings["scales"], header["networks"], strict=True):
+    for p, network, inside in zip(settings["scales"], header["networks"], insides, strict=True):
         names = _names(p, settings["students"])
         teacher, *students = [frozen_network(network, named(tensors, name)) for name in names]
         ensembles.append(Ensemble(teacher, students, tensors[f"p{p}.mean"], tensors[f"p{p}.std"], inside))

@@ -152,8 +152,8 @@ class DetectorSettings:
     border: Border = setting(
         "inside",
         "What becomes of pixels whose patch reaches beyond the image. inside: nothing is learned there, and they take "
-        "the mean of the scales whose smaller patch does not, or, where there is none, the nearest pixel's score; "
-        "images smaller than the patch are reflected. Others: how the image is continued.",
+        "the score of the nearest pixel whose patch does not; for p = 65 beside smaller scales, and where an image is "
+        "smaller than the patch, it is reflected. Others: how the image is continued.",
         paper="reflect",
     )
     precision: Precision = setting(
@@ -189,6 +189,14 @@ class DetectorSettings:
         check_range(self.value_range)
         if self.students == 1 and self.terms == "v":
             raise ValueError("terms is 'v', and one student alone has no variance; choose 'e', or two students or more")
+
+    def is_inside(self, p: int) -> bool:
+        """Whether scale p learns and computes only pixels whose patch lies within the image, see `border`.
+
+        The patch of p = 65 lies within little more than half of an image of 256 x 256; where smaller ones see its
+        border too, what it says there is of use, and does not alone decide.
+        """
+        return self.border == "inside" and (p < 65 or len(self.scales) == 1)
 
 
 def check_range(value_range: tuple[float, float] | None) -> None:

@@ -107,7 +107,7 @@ def train_students(
     key |= {"images": source.fingerprint(), "held_in": list(indices), "teacher": _weights_hash(teacher)}
     key["roi"] = source.roi_fingerprint()
     key["value_range"] = None if source.value_range.is_plain else source.value_range.to_json()
-    inside = settings.border == "inside"
+    inside = settings.is_inside(p) if start is None else start.inside
     # other borders are among the teacher's settings; None is what checkpoints of previous versions have
     key |= {"border": "inside" if inside else None, "folds": [list(part) for part in folds] or None}
     key |= {"start": start and [_weights_hash(s) for s in start.students], "repeats": list(repeats) or None}

@@ -165,9 +165,11 @@ def _train(
     scales: tuple[int, ...], images: Sequence[Path], request: Request, seed: int, row: str, progress: Progress
 ) -> list[Path]:
     """The files of detectors of one scale each, trained where they are not there yet."""
-    settings = request.budget.detector_settings(len(images))
     files = []
     for p in scales:
+        settings = request.budget.detector_settings(len(images))
+        if p == 65 and settings.get("border", "inside") == "inside":
+            settings["border"] = "reflect"  # as beside other scales, see `DetectorSettings.is_inside`
         own = {**Detector((p,), **settings).settings, "teacher": file_hash(shipped_teacher(p))}
         file = _model_file(request, row, f"p{p}", seed, fingerprint(images), own)
         if not file.exists():

@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from stadx.data.tensors import resize, resize_maps
 from stadx.data.value_range import ValueRange
 from stadx.detectors.student_teacher.detector import Detector
-from stadx.detectors.student_teacher.fusion import fuse
-from stadx.networks.border import Computed, computed_pixels
-from stadx.networks.upsampling import upsample
 
 
 class OneScale:
@@ -49,25 +47,14 @@ class OneScale:
 
     def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
         """As `Detector.score`."""
-        return resize_maps(self.small(images, stride), *images.shape[2:])
-
-    def small(self, images: Tensor, stride: int) -> Tensor:
-        """The same at the detector's image size, [B, h, w]."""
         key = hashlib.sha256(repr(images.shape).encode() + images.cpu().numpy().tobytes()).digest(), stride
         if key not in self._maps:
             self._maps[key] = self.detector.score(resize(images, self.detector.image_size), stride=stride)
-        return self._maps[key]
-
-    def computed(self, height: int, width: int, stride: int) -> Computed:
-        """Which pixels of such an image are computed."""
-        (ensemble,) = self.detector.ensembles_
-        return computed_pixels(height, width, ensemble.teacher.patch_size, ensemble.inside, stride)
+        return resize_maps(self._maps[key], *images.shape[2:])
 
 
 class ScalesTogether:
     """The mean over the scales (Eq. 12): what a `Detector` of them all gives, to rounding, without scoring again.
-
-    Where maps are smoothed, the border differs: a detector smooths the mean alone.
 
     Its thresholds, which only colour pictures, are the means of theirs: those of all scales together would take the
     held-out images once more.
@@ -89,8 +76,4 @@ class ScalesTogether:
 
     def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
         """As `Detector.score`."""
-        maps = [scale.small(images, stride) for scale in self.scales]
-        height, width = maps[0].shape[1:]
-        places = [scale.computed(height, width, stride) for scale in self.scales]
-        known = [place.of(m) for place, m in zip(places, maps, strict=True)]
-        return resize_maps(upsample(fuse(known, places), height, width, stride), *images.shape[2:])
+        return torch.stack([scale.score(images, stride=stride) for scale in self.scales]).mean(0)
