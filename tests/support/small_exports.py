@@ -29,7 +29,7 @@ def untrained(
         if detector.border != "inside":
             teacher.padding = detector.border
         mean, std = torch.linspace(-0.2, 0.2, 8), torch.linspace(0.8, 1.2, 8)
-        ensembles.append(Ensemble(teacher, taught, mean, std, detector.border == "inside"))
+        ensembles.append(Ensemble(teacher, taught, mean, std, detector.is_inside(p)))
         deviations = {"e": (5.0, float("inf")), "v": (float("inf"), 3.0), "both": (5.0, 3.0)}[detector.terms]
         normalizations.append(Normalization(14.0, deviations[0], 3.0, deviations[1], 8.0, detector.level))
     made = HeldOutScores.of([torch.rand(4, 4)])
