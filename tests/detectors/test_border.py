@@ -67,10 +67,13 @@ def test_pixels_take_the_value_of_the_nearest_whose_patch_is_inside(size: tuple[
             assert torch.equal(computed.continued(part), nearest(whole, p, stride))  # to the bit
 
 
+@pytest.mark.parametrize("larger_inside", [True, False])
 @pytest.mark.parametrize("stride", [1, 4, 16])
 @pytest.mark.parametrize("size", [(70, 90), (35, 33), (20, 90)], ids=str)
-def test_bands_and_a_gpus_code_agree(size: tuple[int, int], stride: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    ensembles = [ensemble_of(p, True) for p in SCALES]
+def test_bands_and_a_gpus_code_agree(
+    size: tuple[int, int], stride: int, larger_inside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensembles = [ensemble_of(p, inside) for p, inside in zip(SCALES, (True, larger_inside), strict=True)]
     images = good_images(2, size, seed=4)
     scorer = CpuScorer(ensembles, MEANS)
     want = score_images(scorer, images, None, stride, 0)
