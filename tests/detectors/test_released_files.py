@@ -38,6 +38,11 @@ def said(release: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         return dict(file), json.loads((release / "thresholds.json").read_text())
 
 
+def test_channels_of_a_released_detector_count_alike(release: Path, tmp_path: Path) -> None:
+    detector = Detector.load(unpacked(release, "detector", tmp_path))
+    assert detector.channel_weight == 0 and detector.ensembles_[0].channel_errors is None
+
+
 @pytest.mark.parametrize("name", ["detector", "knn"])
 @pytest.mark.parametrize(
     "instruction_set", [pytest.param("baseline", marks=pytest.mark.slow), "avx2", "avx512"], indirect=True

@@ -207,7 +207,8 @@ def test_scales_are_averaged() -> None:
 def by_definition(e: np.ndarray, v: np.ndarray, n: Normalization) -> np.ndarray:
     """The score of one image, e and v at every pixel, in float64."""
     coarse = np.sort(e[::8, ::8].ravel())
-    level = np.clip(coarse[int(0.1 * (len(coarse) - 1))], 0.1 * n.level, 10 * n.level)
+    level = coarse[int(0.1 * (len(coarse) - 1))]
+    level = np.clip(level, n.level / n.limit, n.level * n.limit)
     factor = (n.level / level) ** n.strength
     return (factor * e - n.e_mean) / n.e_std + (factor * v - n.v_mean) / n.v_std
 
@@ -216,8 +217,9 @@ def by_definition(e: np.ndarray, v: np.ndarray, n: Normalization) -> np.ndarray:
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_the_level_of_an_image_is_taken_out(strength: float, size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
-    maps = [tuple(rng.gamma(2, scale, (2, *size))) for scale in (0.5, 1, 4)]
+    maps = [tuple(rng.gamma(2, scale, (2, *size))) for scale in (0.7, 1, 1.9)]
     n = Normalization.of([tuple(torch.from_numpy(x).float() for x in pair) for pair in maps], strength)  # type: ignore[misc]
+    assert n.limit == 2
     levels = [np.sort(e[::8, ::8].ravel())[int(0.1 * (e[::8, ::8].size - 1))] for e, _ in maps]
     assert n.level == pytest.approx(np.exp(np.mean(np.log(levels))), rel=1e-5)
     scores = [by_definition(e, v, n) for e, v in maps]
@@ -226,8 +228,8 @@ def test_the_level_of_an_image_is_taken_out(strength: float, size: tuple[int, in
         got = n.score(torch.from_numpy(e).float(), torch.from_numpy(v).float())
         np.testing.assert_allclose(got.numpy(), want, rtol=1e-4, atol=1e-4)
     if strength == 1:  # nothing is left of a factor
-        e, v = (torch.from_numpy(x).float() for x in maps[0])
-        torch.testing.assert_close(n.score(3 * e, 3 * v), n.score(e, v), rtol=1e-4, atol=1e-4)
+        e, v = (torch.from_numpy(x * n.level / levels[0]).float() for x in maps[0])
+        torch.testing.assert_close(n.score(1.5 * e, 1.5 * v), n.score(e, v), rtol=1e-4, atol=1e-4)
     for shape in ((5, 5), (1, 1)):
         assert n.score(torch.zeros(shape), torch.zeros(shape)).isfinite().all()
         assert (
@@ -238,7 +240,9 @@ def test_the_level_of_an_image_is_taken_out(strength: float, size: tuple[int, in
         )
     for times in (0.001, 1000):  # no image blows up, and none is silenced
         e = times * torch.from_numpy(maps[1][0])
-        assert 10**-strength - 1e-9 <= n.factor(e) <= 10**strength + 1e-9
+        for limit in (2.0, 10.0):  # that of 0.1
+            most = limit if times < 1 else 1 / limit
+            assert float(replace(n, limit=limit).factor(e)) == pytest.approx(most**strength)
         got = n.score(e.float(), e.float())
         np.testing.assert_allclose(got.numpy(), by_definition(e.numpy(), e.numpy(), n), rtol=1e-4, atol=1e-4)
     e = torch.from_numpy(maps[1][0]).float()

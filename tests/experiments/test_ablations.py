@@ -21,6 +21,7 @@ from stadx.core.progress import silent
 from stadx.data.demo.demo_set import write_demo_set
 from stadx.data.layouts import open_category, training_images
 from stadx.data.source import ImageSource
+from stadx.detectors.student_teacher.channel_weights import scale_weights
 from stadx.evaluation.of_detector import evaluate
 from stadx.experiments.ablations import study as ablations
 from stadx.experiments.ablations.studies import STUDIES
@@ -89,7 +90,9 @@ def test_variants_use_what_their_names_say(trained: Detector, held_out: HeldOut)
     normal = second.normalizations_[0]
     e, v = trained.ensembles_[1].error_and_variance(image)
     torch.testing.assert_close(second.score(image)[0], normal.score(e, v))
-    assert (normal.e_mean, normal.e_std) == (trained.normalizations_[1].e_mean, trained.normalizations_[1].e_std)
+    weight = scale_weights(trained.ensembles_, trained.channel_weight, trained.scale_weight)[1]  # beside p = 17
+    own = trained.normalizations_[1]
+    assert (normal.e_mean, normal.e_std) == (own.e_mean, pytest.approx(weight * own.e_std)) and weight != 1
     e, v = e * normal.factor(e), v * normal.factor(e)
     torch.testing.assert_close(
         held_out.variant(scales=(33,), terms="e").score(image)[0], (e - normal.e_mean) / normal.e_std
@@ -97,7 +100,7 @@ def test_variants_use_what_their_names_say(trained: Detector, held_out: HeldOut)
     torch.testing.assert_close(
         held_out.variant(scales=(33,), terms="v").score(image)[0], (v - normal.v_mean) / normal.v_std
     )
-    assert normal.strength == 0.5 and held_out.variant(level=0.0).normalizations_[1].strength == 0
+    assert normal.strength == 1.0 and held_out.variant(level=0.0).normalizations_[1].strength == 0
     one = held_out.variant(students=1, terms="both")
     assert [len(ensemble.students) for ensemble in one.ensembles_] == [1, 1]
     assert torch.equal(one.score(image), held_out.variant(students=1, terms="e").score(image))
@@ -105,10 +108,20 @@ def test_variants_use_what_their_names_say(trained: Detector, held_out: HeldOut)
 
 
 @pytest.mark.parametrize(
-    "study, rows", [("scales", 3), ("students", 2), ("terms", 3), ("smoothing", 5), ("level", 3), ("stride", 4)]
+    "study, rows, own",
+    [
+        ("scales", 3, -1),
+        ("students", 2, -1),
+        ("terms", 3, 1),
+        ("smoothing", 5, 0),
+        ("level", 3, 2),
+        ("channel-weight", 4, 2),
+        ("scale-weight", 3, 2),
+        ("stride", 4, 0),
+    ],
 )
 def test_studies_of_one_model(
-    study: str, rows: int, category: Path, trained: Detector, setup: Setup, tmp_path: Path
+    study: str, rows: int, own: int, category: Path, trained: Detector, setup: Setup, tmp_path: Path
 ) -> None:
     model = tmp_path / "model.safetensors"
     trained.save(model)
@@ -123,8 +136,7 @@ def test_studies_of_one_model(
     assert len(result) == rows
     assert not any("Students" in stage for stage in stages), "nothing is trained"
     whole = evaluate(trained, open_category(category))
-    named = {"scales": -1, "students": -1, "terms": 1, "smoothing": 0, "level": 1, "stride": 0}
-    assert result[named[study]].au_pro == pytest.approx(whole.au_pro, abs=1e-9)
+    assert result[own].au_pro == pytest.approx(whole.au_pro, abs=1e-9)
     assert len({row.au_pro for row in result}) > 1
     facts = json.loads((tmp_path / "out" / f"{category.name}-{study}.json").read_text())
     assert facts["rows"][0]["name"] == result[0].name and facts["settings"]["steps"] == 4
@@ -179,6 +191,16 @@ def test_one_student_has_no_variance(category: Path, trained: Detector, setup: S
         Detector(students=1, terms="v")
     assert [change.name for change in STUDIES["terms"](Detector(students=1))] == ["e alone"]
     assert [change.name for change in STUDIES["students"](Detector(students=3, terms="v"))] == ["M = 2", "M = 3"]
+
+
+def test_weights_ask_for_a_detector_that_measured_them(setup: Setup, category: Path) -> None:
+    images = open_category(category).train
+    plain = Detector(**{**setup.settings, "channel_weight": 0.0, "scale_weight": 0.0, "steps": 1}).fit(images)
+    held_out = HeldOut(plain, ImageSource(images, plain.working_size), silent)
+    assert held_out.variant().channel_weight == 0
+    for weights in ({"channel_weight": 1.0}, {"scale_weight": 1.0}):
+        with pytest.raises(DataError, match="does not know how well its students predict each channel"):
+            held_out.variant(**weights)
 
 
 def test_variants_are_smoothed_as_the_detector_is(held_out: HeldOut) -> None:

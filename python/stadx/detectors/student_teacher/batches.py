@@ -20,6 +20,7 @@ from .settings import DetectorSettings
 from .targets import TeacherTargets
 
 _HELD_OUT_CROPS = 8  # in the loss on held-out images
+_ERROR_PARTS = 4  # so many times as many in a channel's error
 
 
 class Batch(NamedTuple):
@@ -94,11 +95,24 @@ class Batches:
         for image, crop, loss, weight in zip(batch.images, batch.crops, losses.cpu(), weights, strict=True):
             self.focus.update(image, crop, loss, weight)
 
-    def held_out(self, targets: TeacherTargets, indices: Sequence[int]) -> Batch:
-        """The same crops each time, at uniform places of up to 8 images that are not trained on."""
-        chosen = [i % len(indices) for i in range(_HELD_OUT_CROPS if self.settings.crop else 1)]
-        crops = self._crops(targets, [indices[i] for i in chosen], np.random.default_rng([self.settings.seed, 4]))
-        return self._of(targets, chosen, crops)
+    def held_out(self, targets: TeacherTargets, indices: Sequence[int], part: int = 0) -> Batch:
+        """The same crops each time, at uniform places of up to 8 images not trained on; another `part`: others."""
+        count = _HELD_OUT_CROPS if self.settings.crop else 1
+        chosen = [i % len(indices) for i in range(part * count, (part + 1) * count)]
+        rng = np.random.default_rng([self.settings.seed, 4, part] if part else [self.settings.seed, 4])
+        return self._of(targets, chosen, self._crops(targets, [indices[i] for i in chosen], rng))
+
+    @torch.no_grad()
+    def channel_errors(self, student: PatchNetwork, targets: TeacherTargets, indices: Sequence[int]) -> Tensor:
+        """The mean of (S − (T − µ)/σ)² of each channel over held-out crops, in float32, as a CPU scores: [d]."""
+        total, count = torch.zeros(targets.teacher.descriptor_size, dtype=torch.float64), 0.0
+        for part in range(_ERROR_PARTS if self.settings.crop else min(len(indices), _ERROR_PARTS * _HELD_OUT_CROPS)):
+            batch = self.held_out(targets, indices, part)
+            squares = (self._predicted(student, batch.part, batch.target) - batch.target).square()
+            weight = batch.weight if batch.weight.numel() else torch.ones_like(squares[:, 0])
+            total += (squares * weight[:, None]).sum((0, 2, 3), dtype=torch.float64).cpu()
+            count += float(weight.sum(dtype=torch.float64))
+        return (total / max(count, 1.0)).float()
 
     def _crops(self, targets: TeacherTargets, indices: list[int], rng: np.random.Generator) -> list[Crop]:
         sizes, whole = [targets.sizes[index] for index in indices], targets.teacher.stride
@@ -132,9 +146,12 @@ class Batches:
     def predicted(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
         """S [n, d, h', w'], float32, of a batch's `part`, or a photo of its size, where its `target` has pixels."""
         with autocast(self.settings.precision, part.device):
-            if self.settings.dense:
-                return dense_features_padded(student, part).float()
-            return training_grid(student, part, self._stride_of(part, target)).float()
+            return self._predicted(student, part, target).float()
+
+    def _predicted(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
+        if self.settings.dense:
+            return dense_features_padded(student, part)
+        return training_grid(student, part, self._stride_of(part, target))
 
     def squares(self, student: PatchNetwork, part: Tensor, target: Tensor) -> Tensor:
         """Each element of Eq. 7, (S − (T − µ)/σ)², [B, d, h', w'], of a batch's `part` and `target`."""

@@ -161,16 +161,21 @@ def _spread(able: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
     return [able[i * len(able) // count] for i in range(count)]
 
 
-def normalization_of(errors: Sequence[ErrorMaps], terms: Terms = "both", level: float = 0.0) -> Normalization:
+def normalization_of(
+    errors: Sequence[ErrorMaps], terms: Terms = "both", level: float = 0.0, weight: float = 1.0
+) -> Normalization:
     """Score statistics (Eq. 11) of a scale; for a single term the other's deviation is infinite: it is left out.
 
     Args:
         level: how much of the images' levels is taken out.
+        weight: of the scale among others, by which the deviations are divided.
     """
     unused = {"both": {}, "e": {"v_std": math.inf}, "v": {"e_std": math.inf}}[terms]
     stride = errors[0].computed.rows.stride
     insides = [_computed_inside(maps) for maps in errors]
-    return replace(Normalization.of([(maps.e, maps.v) for maps in errors], level, stride, insides), **unused)
+    found = Normalization.of([(maps.e, maps.v) for maps in errors], level, stride, insides)
+    found = replace(found, e_std=found.e_std / weight, v_std=found.v_std / weight)
+    return replace(found, **unused)
 
 
 def _total(values: Tensor, maps: ErrorMaps) -> float:
@@ -189,12 +194,14 @@ def calibrate(
     level: float = 0.0,
     smoothing: float = 0.0,
     top_share: float = 0.0,
+    weights: Sequence[float] = (),
     known: Sequence[Normalization] = (),
 ) -> tuple[list[Normalization], HeldOutScores]:
     """Score statistics of every scale, and the judging images' scores (Eqs. 11 and 12), smoothed as a detector's.
 
     Args:
         errors: of every scale, of the same images; the lists are emptied: together they may be gigabytes.
+        weights: of the scales in their mean, see `scale_weights`; none: all count alike.
         known: score statistics of every scale that are kept as they are; none: those of these images.
     """
     normalizations: list[Normalization] = []
@@ -204,7 +211,9 @@ def calibrate(
     for scale in errors:
         stride = scale[0].computed.rows.stride
         insides = [maps.inside for maps in scale]
-        normalizations.append(known[len(normalizations)] if known else normalization_of(scale, terms, level))
+        number = len(normalizations)
+        weight = weights[number] if weights else 1.0
+        normalizations.append(known[number] if known else normalization_of(scale, terms, level, weight))
         for image in range(len(scale)):
             maps = scale.pop(0)
             n = normalizations[-1]

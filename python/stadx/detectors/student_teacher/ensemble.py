@@ -28,6 +28,8 @@ class Ensemble:
         teacher, students: patch networks of the same p.
         mean, std: µ and σ of the teacher's descriptors, float32 [d].
         inside: whether only pixels whose patch lies within the image are computed, see `computed_pixels`.
+        channel_errors: mean squared error of each channel on images that a student did not see, float32 [d], by which
+            students and `std` are weighted, see `channel_weights`; None: they are not.
     """
 
     teacher: PatchNetwork
@@ -35,6 +37,7 @@ class Ensemble:
     mean: Tensor
     std: Tensor
     inside: bool = False
+    channel_errors: Tensor | None = None
 
     def computed(self, image: ImageRows, stride: int = 1) -> Computed:
         """The pixels of an image that are computed."""

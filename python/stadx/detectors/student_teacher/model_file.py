@@ -24,6 +24,8 @@ _BEFORE = {
     "stride": 1,
     "cross": False,
     "top_share": 0.0,
+    "channel_weight": 0.0,
+    "scale_weight": 0.0,
 }  # settings that files of previous versions may not have
 DETECTOR_VERSION = 2  # 1, of stadx 0.1, has "padding" and no "border"
 
@@ -36,6 +38,8 @@ def file_of(
     for ensemble in ensembles:
         p = ensemble.teacher.patch_size
         tensors |= {f"p{p}.mean": ensemble.mean, f"p{p}.std": ensemble.std}
+        if ensemble.channel_errors is not None:
+            tensors[f"p{p}.channel_errors"] = ensemble.channel_errors
         networks = [ensemble.teacher, *ensemble.students]
         for name, network in zip(_names(p, len(ensemble.students)), networks, strict=True):
             tensors |= {f"{name}.{k}": v for k, v in network.state_dict().items()}
@@ -63,7 +67,8 @@ def parts_of(
     for p, network, inside in zip(settings["scales"], header["networks"], insides, strict=True):
         names = _names(p, settings["students"])
         teacher, *students = [frozen_network(network, named(tensors, name)) for name in names]
-        ensembles.append(Ensemble(teacher, students, tensors[f"p{p}.mean"], tensors[f"p{p}.std"], inside))
+        statistics = tensors[f"p{p}.mean"], tensors[f"p{p}.std"]
+        ensembles.append(Ensemble(teacher, students, *statistics, inside, tensors.get(f"p{p}.channel_errors")))
     return settings, ensembles, [Normalization(**n) for n in header["normalizations"]]
 
 

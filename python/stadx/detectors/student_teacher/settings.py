@@ -128,11 +128,27 @@ class DetectorSettings:
         below=1000,
     )
     level: float = setting(
-        0.5,
-        "How much of an image's own level of error is taken out, since images differ in light; at 0.5 one that is "
-        "wrong all over still stands out.",
+        1.0,
+        "How much of an image's own level of error is taken out, since images differ in light; as far as it is half to "
+        "twice the usual one, so that what is wrong all over still stands out.",
         at_least=0,
         at_most=1,
+        paper=0.0,
+    )
+    channel_weight: float = setting(
+        1.5,
+        "How much more a channel of the descriptor counts, the better students predict it: its squared error is "
+        "divided by what it is on good images, to this power; 0: all count alike, as in the paper.",
+        at_least=0,
+        at_most=2,
+        paper=0.0,
+    )
+    scale_weight: float = setting(
+        1.0,
+        "How much more a scale counts in the mean of several, the better its students predict: its score is divided by "
+        "their error on good images, to this power; 0: all count alike, as in the paper.",
+        at_least=0,
+        at_most=2,
         paper=0.0,
     )
     top_share: float = setting(

@@ -30,6 +30,7 @@ from stadx.networks.training import (
 
 from .batches import Batches
 from .best_students import BestStudents
+from .channel_weights import mean_of_students, weighted
 from .division import Division
 from .ensemble import Ensemble
 from .first_patches import random_patches
@@ -111,6 +112,7 @@ def train_students(
     # other borders are among the teacher's settings; None is what checkpoints of previous versions have
     key |= {"border": "inside" if inside else None, "folds": [list(part) for part in folds] or None}
     key |= {"start": start and [_weights_hash(s) for s in start.students], "repeats": list(repeats) or None}
+    start = start and weighted(start, -settings.channel_weight)
     key["penalty"] = fingerprint_photos(photos) if photos else None
     checkpoint = Checkpoint(checkpoint_path, key, arithmetic(settings.precision, device))
     for network in (teacher, *students):
@@ -155,11 +157,10 @@ def train_students(
             checkpoint.save({"step": step, "loss": loss_average, "history": history, "best": best.state}, tensors)
 
     parts = folds or ([held_out] * len(students) if held_out else [])
-    watched = {  # with fewer images than students some leave none out
-        i: batches.held_out(TeacherTargets(teacher, source, parts[i], 0, inside), parts[i])
-        for i in share.own
-        if i < len(parts) and parts[i]
+    unseen = {  # with fewer images than students some leave none out
+        i: TeacherTargets(teacher, source, parts[i], 0, inside) for i in share.own if i < len(parts) and parts[i]
     }
+    watched = {i: batches.held_out(targets, parts[i]) for i, targets in unseen.items()}
 
     def descend(part: Tensor, target: Tensor, learns: Tensor, weight: Tensor, photo: Tensor) -> Tensor:
         """Take a step. Own students' parts, [own, B, h', w'], of Eq. 7, the mean of those that learn [M, B]."""
@@ -216,6 +217,10 @@ def train_students(
             save()
     save()
     best.put_back(modules)
+    errors: dict[int, Tensor] = {}
+    weighs = bool(settings.channel_weight or settings.scale_weight)
+    if weighs and (start is None or start.channel_errors is not None):
+        errors = share.joined({i: batches.channel_errors(students[i], unseen[i], parts[i]) for i in watched})
     states = share.joined({i: students[i].cpu().state_dict() for i in share.own})
     for i, student in enumerate(students):
         student.load_state_dict(states[i])
@@ -223,7 +228,9 @@ def train_students(
         student.eval().requires_grad_(False)
     for network in (teacher, *students):
         network.cpu()
-    return TrainedStudents(Ensemble(teacher, students, mean.cpu(), std.cpu(), inside), history)
+    channel_errors = mean_of_students([errors[i] for i in sorted(errors)])
+    ensemble = Ensemble(teacher, students, mean.cpu(), std.cpu(), inside, channel_errors)
+    return TrainedStudents(weighted(ensemble, settings.channel_weight), history)
 
 
 def train_scales(

@@ -82,6 +82,10 @@ STUDIES: dict[str, Callable[[DetectorSettings], Sequence[Change]]] = {
         Change(f"σ = {s}" if s else "none", {"smoothing": s}) for s in (0.0, 1.0, 2.0, 4.0, 8.0)
     ],
     "level": lambda base: [Change(f"level {n:g}", {"level": n}) for n in (0.0, 0.5, 1.0)],
+    "channel-weight": lambda base: [
+        Change(f"channel weight {n:g}", {"channel_weight": n}) for n in (0.0, 1.0, 1.5, 2.0)
+    ],
+    "scale-weight": lambda base: [Change(f"scale weight {n:g}", {"scale_weight": n}) for n in (0.0, 0.5, 1.0)],
     "image-size": lambda base: [Change(f"{n} x {n}", detector={"image_size": n}) for n in (128, 192, 256, 320)],
     "border": lambda base: [Change(b, detector={"border": b}) for b in get_args(Border)],
     "steps": lambda base: [
