@@ -116,7 +116,7 @@ def test_variants_use_what_their_names_say(trained: Detector, held_out: HeldOut)
         ("smoothing", 5, 0),
         ("level", 3, 2),
         ("channel-weight", 4, 2),
-        ("scale-weight", 3, 2),
+        ("scale-weight", 3, 1),
         ("stride", 4, 0),
     ],
 )

@@ -144,7 +144,7 @@ class DetectorSettings:
         paper=0.0,
     )
     scale_weight: float = setting(
-        1.0,
+        0.5,
         "How much more a scale counts in the mean of several, the better its students predict: its score is divided by "
         "their error on good images, to this power; 0: all count alike, as in the paper.",
         at_least=0,
