@@ -27,7 +27,7 @@ class Plan:
     """What fits.
 
     Attributes:
-        steps: per scale.
+        steps: per scale, see `DetectorSettings.steps`.
         judges: images that make thresholds.
         seconds: expected for all.
     """
@@ -79,7 +79,7 @@ def plan(
         (
             seconds - (time.monotonic() - begun),
             len(images) * (reading + teacher),
-            times.of("Students"),
+            sum(short.steps_of(p) / short.steps * times.of(f"Students, p = {p}") for p in short.scales),
             max(shared, 1e-9),
         )
     )

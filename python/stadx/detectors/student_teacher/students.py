@@ -104,7 +104,8 @@ def train_students(
     share = share or Share(len(students))
     own = [students[i] for i in share.own]
     modules: dict[str, nn.Module] = {f"student{i}": students[i] for i in share.own}
-    key: dict[str, Any] = {name: getattr(settings, name) for name in TRAINING}
+    steps = settings.steps_of(p)
+    key: dict[str, Any] = {name: getattr(settings, name) for name in TRAINING} | {"steps": steps}
     key |= {"images": source.fingerprint(), "held_in": list(indices), "teacher": _weights_hash(teacher)}
     key["roi"] = source.roi_fingerprint()
     key["value_range"] = None if source.value_range.is_plain else source.value_range.to_json()
@@ -190,8 +191,8 @@ def train_students(
 
     checks = _CHECKS if start is None or settings.patience else _CHECKS_GOING_ON
     take_step = GraphedStep(descend)
-    while step < settings.steps and not best.is_over(settings.patience):
-        set_learning_rate(optimizer, learning_rate * learning_rate_factor(step, settings.steps, settings.schedule))
+    while step < steps and not best.is_over(settings.patience):
+        set_learning_rate(optimizer, learning_rate * learning_rate_factor(step, steps, settings.schedule))
         batch = batches.of_step(step)
         losses = share.total(take_step(batch.part, batch.target, batch.learns.to(device), batch.weight, batch.photo))
         total = mean_inside(losses, batch.weight).item()
@@ -199,7 +200,7 @@ def train_students(
         batches.seen(batch, losses)
         step += 1
         loss_average = total if math.isnan(loss_average) else loss_average + 0.02 * (total - loss_average)
-        if step % max(1, settings.steps // checks) == 0:
+        if step % max(1, steps // checks) == 0:
             history.append({"step": step, "loss": round(loss_average, 4)})
             with torch.no_grad():
                 held = share.joined(
@@ -212,7 +213,7 @@ def train_students(
                 history[-1]["held_out"] = round(sum(held[i] for i in sorted(held)) / len(held), 4)
                 if settings.patience:
                     best.update(history[-1]["held_out"], modules)
-        progress(f"Students, p = {p}", step, settings.steps, _figures(loss_average, history))
+        progress(f"Students, p = {p}", step, steps, _figures(loss_average, history))
         if share.agreed(checkpoint.due()):
             save()
     save()
