@@ -43,15 +43,23 @@ def settings(folder: Path, **more: Any) -> dict[str, Any]:
 def test_what_fits(
     photos: list[Path], seconds: float, steps: int, judges: int, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(budget._Units, "of", lambda self, name: SECONDS[name])
+    monkeypatch.setattr(budget._Units, "of", lambda self, name: SECONDS[name.split(",")[0]])
     monkeypatch.setattr(budget.time, "monotonic", lambda: 0.0)  # the trial and reading take no time
     found = plan(settings(photos[0].parent), 10 * photos, seconds)
     assert (found.steps, found.judges) == (steps, judges)
     assert found.seconds == pytest.approx(expected)
 
 
+def test_the_largest_patch_takes_twice_the_steps(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget._Units, "of", lambda self, name: SECONDS[name.split(",")[0]])
+    monkeypatch.setattr(budget.time, "monotonic", lambda: 0.0)
+    both = settings(photos[0].parent, scales=(17, 65), teachers=[teacher_file(photos[0].parent, p) for p in (17, 65)])
+    assert plan(both, 10 * photos, 10_000).seconds == pytest.approx(2 * 100 - 100 + 2 * 200 + 375 + 750)
+    assert plan({**both, "dense": True}, 10 * photos, 10_000).seconds == pytest.approx(100 + 2 * 200 + 375 + 375)
+
+
 def test_processes_that_share_a_scale_share_its_teacher(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget._Units, "of", lambda self, name: SECONDS[name])
+    monkeypatch.setattr(budget._Units, "of", lambda self, name: SECONDS[name.split(",")[0]])
     monkeypatch.setattr(budget.time, "monotonic", lambda: 0.0)
     monkeypatch.setattr(budget, "together", lambda scales, students: scales * students)  # two
     found = plan(settings(photos[0].parent), 10 * photos, 10_000)
@@ -59,7 +67,7 @@ def test_processes_that_share_a_scale_share_its_teacher(photos: list[Path], monk
 
 
 def test_too_short_a_time_says_what_would_do(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget._Units, "of", lambda self, name: SECONDS[name])
+    monkeypatch.setattr(budget._Units, "of", lambda self, name: SECONDS[name.split(",")[0]])
     monkeypatch.setattr(budget.time, "monotonic", lambda: 0.0)
     with pytest.raises(DataError, match=r"0\.5 minutes are too short.* takes about 3\.0 on this machine"):
         plan(settings(photos[0].parent), 10 * photos, 30)  # 100 + 60 + 15 seconds
