@@ -196,7 +196,8 @@ class UpdatableDetector(DetectorOnDevice):
         if old is not None:
             given = ImageSource(old, roi=region, channels=channels, **read)
             hashes = [given.hash_of(index) for index in range(len(given))]
-            known = known or proven(self.ensembles_, self, self._held_out_scores(), given, hashes, progress)
+            parts = self.ensembles_, self.normalizations_, self, self._held_out_scores()
+            known = known or proven(*parts, given, hashes, progress)
             sources.append((given, hashes))
         if self.memory_.files:
             own = None if self.roi_ is None else Roi(self.roi_)
