@@ -35,7 +35,7 @@ def random_detector(
             network.eval().requires_grad_(False)
         ensembles.append(Ensemble(networks[0], networks[1:], torch.zeros(128), torch.ones(128), True))
     settings = Detector(scales, students, image_size, stride=stride).settings
-    normalizations = [Normalization(1.0, 1.0, 1.0, float("inf"), 1.0, 0.5)] * len(scales)
+    normalizations = [Normalization(1.0, 1.0, 1.0, float("inf"), 1.0, 1.0, 2.0)] * len(scales)
     return Detector.from_parts(settings, ensembles, normalizations, HeldOutScores.of([torch.rand(4, 4)]))
 
 

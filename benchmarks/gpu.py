@@ -253,7 +253,7 @@ def _detector_cases(place: torch.device, side: int) -> Iterator[Case]:
     from stadx.detectors.student_teacher.normalization import Normalization
 
     cuda = place.type == "cuda"
-    normalization = Normalization(0.0, 1.0, 0.0, 1.0, strength=0.5)  # as detectors have by default
+    normalization = Normalization(0.0, 1.0, 0.0, 1.0, strength=1.0, limit=2.0)  # as detectors have by default
     for p in (33, 65, 17):
         networks = [PatchNetwork(p).eval().requires_grad_(False).to(place) for _ in range(STUDENTS + 1)]
         mean, std = torch.zeros(DESCRIPTOR, device=place), torch.ones(DESCRIPTOR, device=place)

@@ -51,6 +51,16 @@ def test_scores_are_those_of_predict_and_a_second_run_gives_the_same(detector: D
     assert [item.number for item in detector.rank(pool, top=3).images] == [item.number for item in ranking.images[:3]]
 
 
+def test_novelty_is_in_deviations_of_descriptors_however_much_channels_count(
+    detector: Detector, tmp_path: Path
+) -> None:
+    settings = {**detector.settings, "channel_weight": 0.0, "scale_weight": 0.0, "teachers": [teacher_file(tmp_path)]}
+    plain = Detector(**settings).fit(OLD)
+    assert not torch.allclose(plain.ensembles_[0].std, detector.ensembles_[0].std, rtol=0.01)
+    expected = {item.number: item.novelty for item in plain.rank(BRIGHT).images}
+    assert {item.number: item.novelty for item in detector.rank(BRIGHT).images} == pytest.approx(expected, rel=1e-4)
+
+
 def test_scores_at_another_size_and_inside_a_region_are_those_of_predict(detector: Detector) -> None:
     mask = np.zeros((32, 32), bool)
     mask[4:28, 8:] = True

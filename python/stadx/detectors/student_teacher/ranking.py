@@ -72,7 +72,8 @@ class Looks:
 
     Args:
         scorer: of their device.
-        ensembles, normalizations: of every scale.
+        ensembles: of every scale, without weights of channels: their σ is that of the descriptors.
+        normalizations: of every scale, of the scorer.
         size, stride, smoothing, top_share: as of the detector.
     """
 

@@ -27,6 +27,7 @@ from stadx.networks.dense import check_stride
 from ..lineage import Entry, new_entry
 from ..thresholds import HeldOutScores
 from .calibration import check_region
+from .channel_weights import weighted
 from .division import Division
 from .kinds import kinds_apart
 from .known_images import UNLEARNED, KnownImages, left_out_of
@@ -160,8 +161,8 @@ class UpdatableDetector(DetectorOnDevice):
         region = given if given is None or isinstance(given, Roi) else Roi(given)
         source = ImageSource(data, None, 0, region, channels, self.value_range_ or BYTES)
         scorer = self._scorer_on(self.device, "auto")
-        parts = scorer, self.ensembles_, self.normalizations_
-        looks = Looks(*parts, self.working_size, stride, self.smoothing, self.top_share)
+        plain = [weighted(ensemble, -self.channel_weight) for ensemble in self.ensembles_]  # σ as it was measured
+        looks = Looks(scorer, plain, self.normalizations_, self.working_size, stride, self.smoothing, self.top_share)
         known, failures = set(self.known_.hashes), dict[int, str]()
         numbers: list[int] = []
         found: list[tuple[list[float], NDArray[np.float32]]] = []
@@ -196,7 +197,8 @@ class UpdatableDetector(DetectorOnDevice):
         if old is not None:
             given = ImageSource(old, roi=region, channels=channels, **read)
             hashes = [given.hash_of(index) for index in range(len(given))]
-            known = known or proven(self.ensembles_, self, self._held_out_scores(), given, hashes, progress)
+            parts = self.ensembles_, self.normalizations_, self, self._held_out_scores()
+            known = known or proven(*parts, given, hashes, progress)
             sources.append((given, hashes))
         if self.memory_.files:
             own = None if self.roi_ is None else Roi(self.roi_)

@@ -143,6 +143,7 @@ def repeats_of(learned: Sequence[int], gathered: Gathered) -> list[int]:
 
 def proven(
     ensembles: Sequence[Ensemble],
+    normalizations: Sequence[Normalization],
     settings: DetectorSettings,
     scores: HeldOutScores,
     old: ImageSource,
@@ -158,9 +159,8 @@ def proven(
         return {}
     division = Division.of(settings, len(old))
     errors = unseen_errors(ensembles, old, division, settings.stride, progress)
-    weights = scale_weights(ensembles, settings.channel_weight, settings.scale_weight)
     how = settings.terms, settings.level, settings.smoothing, settings.top_share
-    found = calibrate(errors, *how, weights)[1].image_scores
+    found = calibrate(errors, *how, known=normalizations)[1].image_scores  # another version's would be others
     kept = scores.image_scores
     if found.shape != kept.shape or not np.allclose(found, kept, rtol=_SAME, atol=_SAME * float(kept.std())):
         return {}
