@@ -48,11 +48,7 @@ def main() -> None:
     given = parser.parse_args()
     detector, category = stadx.Detector.load(given.model), open_category(given.category)
     chosen = detector.scales if given.scales is None else [int(p) for p in given.scales.split(",")]
-    ensembles = [
-        weighted(e, -detector.channel_weight)
-        for p, e in zip(detector.scales, detector.ensembles_, strict=True)
-        if p in chosen
-    ]
+    ensembles = [weighted(e, 0.0) for p, e in zip(detector.scales, detector.ensembles_, strict=True) if p in chosen]
     labels = np.array([not item.is_good for item in category.test])
     test = [item.path for item in category.test]
     train = category.train[:: max(1, len(category.train) // MOST_TRAINED)][:MOST_TRAINED]

@@ -43,7 +43,7 @@ def test_weights_are_inverse_powers_with_a_geometric_mean_of_1(power: float) -> 
 
 def test_a_channel_without_error_or_none_at_all_weighs_a_finite_amount() -> None:
     weights = channel_weights(torch.tensor([0.0, 1.0, 1.0, 1.0, 1.0]), 2.0)
-    assert weights.isfinite().all() and float(weights[0] / weights[1]) == pytest.approx(1e6, rel=1e-4)
+    assert weights.isfinite().all() and float(weights[0] / weights[1]) == pytest.approx((1 / 0.8e-3) ** 2, rel=1e-4)
     assert torch.equal(channel_weights(torch.zeros(4), 1.5), torch.ones(4))
     assert torch.equal(channel_weights(torch.full((4,), torch.nan), 1.5), torch.ones(4))
 
@@ -67,9 +67,12 @@ def test_the_weighted_error_is_that_of_the_equation(p: int, last_activation: boo
     assert torch.equal(plain.students[0].layers[-1 - last_activation].weight, random_teacher(p, 1).layers[-1].weight)
 
 
-def test_weighting_is_undone_by_the_opposite_power() -> None:
+def test_weights_take_the_place_of_others() -> None:
     plain = ensemble_of(33)
-    again = weighted(weighted(plain, 2.0), -2.0)
+    heavy = weighted(plain, 2.0)
+    assert heavy.channel_power == 2 and weighted(heavy, 2.0) is heavy  # not twice
+    torch.testing.assert_close(weighted(heavy, 1.5).std, weighted(plain, 1.5).std, rtol=rounded(16), atol=0)
+    again = weighted(heavy, 0.0)
     torch.testing.assert_close(again.std, plain.std, rtol=rounded(8), atol=0)
     for one, other in zip(again.students, plain.students, strict=True):
         torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=rounded(8), atol=0)
@@ -138,11 +141,12 @@ def test_files_keep_the_errors(tmp_path: Path) -> None:
     again = Detector.load(tmp_path / "m.safetensors")
     assert torch.equal(again.score(OLD), detector.score(OLD)) and again.channel_weight == 1.5
     assert torch.equal(again.ensembles_[0].channel_errors, detector.ensembles_[0].channel_errors)  # type: ignore[arg-type]
+    assert again.ensembles_[0].channel_power == 1.5
 
 
 def test_an_update_goes_on_from_the_students_without_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     detector = detector_of(tmp_path).fit(OLD)
-    plain = weighted(detector.ensembles_[0], -1.5)
+    plain = weighted(detector.ensembles_[0], 0.0)
     loaded: list[dict[str, Tensor]] = []
     load = Network.load_state_dict
 
@@ -156,4 +160,4 @@ def test_an_update_goes_on_from_the_students_without_weights(tmp_path: Path, mon
         assert any(all(torch.equal(state[k], v) for k, v in student.state_dict().items()) for state in loaded)
     (after,) = detector.ensembles_
     assert after.channel_errors is not None and after.channel_errors.isfinite().all()
-    torch.testing.assert_close(weighted(after, -1.5).std, plain.std, rtol=rounded(16), atol=0)  # µ and σ stay
+    torch.testing.assert_close(weighted(after, 0.0).std, plain.std, rtol=rounded(16), atol=0)  # µ and σ stay

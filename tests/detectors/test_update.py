@@ -20,7 +20,6 @@ from stadx.core.errors import DataWarning
 from stadx.core.files import read_model
 from stadx.data.images import write_image
 from stadx.data.source import ImageSource
-from stadx.detectors.student_teacher import normalization
 from stadx.detectors.student_teacher.batches import Batches
 from stadx.detectors.student_teacher.division import Division
 from stadx.detectors.student_teacher.kinds import kinds_apart
@@ -233,14 +232,12 @@ def test_a_file_without_lineage_is_updated(trained: Path, changed: bool) -> None
     assert [str(w.message)[:29] for w in told] == ["12 of the old images are not k"[:29]] * changed
 
 
-def test_images_of_a_file_of_before_are_known_by_its_own_statistics(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_of_a_file_of_before_are_known_by_its_own_statistics(tmp_path: Path) -> None:
     contrasts = torch.linspace(0.02, 1, 12)[:, None, None, None]
     uneven = ((OLD.float() - 128) * contrasts + 128).to(torch.uint8)
-    with monkeypatch.context() as before:
-        before.setattr(normalization, "_LIMIT", 10.0)
-        detector = new_detector(tmp_path, level=0.5, channel_weight=0.0, scale_weight=0.0).fit(uneven)
+    before = {"level": 0.5, "level_limit": 10.0, "channel_weight": 0.0, "scale_weight": 0.0}
+    detector = new_detector(tmp_path, **before).fit(uneven)
+    detector.level_limit = 2.0  # from now on
     detector.known_, detector.lineage_ = KnownImages(), []
     kept = detector._held_out_scores()
     anew = copy.deepcopy(detector).fit(uneven)._held_out_scores()

@@ -201,6 +201,9 @@ def test_weights_ask_for_a_detector_that_measured_them(setup: Setup, category: P
     for weights in ({"channel_weight": 1.0}, {"scale_weight": 1.0}):
         with pytest.raises(DataError, match="does not know how well its students predict each channel"):
             held_out.variant(**weights)
+    for study in ("channel-weight", "scale-weight"):  # before anything is trained
+        with pytest.raises(DataError, match="does not know how well its students predict each channel"):
+            STUDIES[study](plain)
 
 
 def test_variants_are_smoothed_as_the_detector_is(held_out: HeldOut) -> None:

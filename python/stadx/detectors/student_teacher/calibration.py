@@ -21,10 +21,11 @@ from stadx.networks.upsampling import upsample
 from stadx.networks.windows import TensorRows
 
 from ..thresholds import HeldOutScores
+from .channel_weights import scale_weights
 from .division import Division
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision, GpuScorer
-from .normalization import Normalization
+from .normalization import LEVEL_LIMIT, Normalization
 from .settings import DetectorSettings, Terms
 from .sharing import joined, own_places
 from .smoothing import smooth
@@ -162,18 +163,22 @@ def _spread(able: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
 
 
 def normalization_of(
-    errors: Sequence[ErrorMaps], terms: Terms = "both", level: float = 0.0, weight: float = 1.0
+    errors: Sequence[ErrorMaps],
+    terms: Terms = "both",
+    level: float = 0.0,
+    limit: float = LEVEL_LIMIT,
+    weight: float = 1.0,
 ) -> Normalization:
     """Score statistics (Eq. 11) of a scale; for a single term the other's deviation is infinite: it is left out.
 
     Args:
-        level: how much of the images' levels is taken out.
+        level, limit: how much of the images' levels is taken out, and within what, see `Normalization`.
         weight: of the scale among others, by which the deviations are divided.
     """
     unused = {"both": {}, "e": {"v_std": math.inf}, "v": {"e_std": math.inf}}[terms]
     stride = errors[0].computed.rows.stride
     insides = [_computed_inside(maps) for maps in errors]
-    found = Normalization.of([(maps.e, maps.v) for maps in errors], level, stride, insides)
+    found = Normalization.of([(maps.e, maps.v) for maps in errors], level, stride, insides, limit)
     found = replace(found, e_std=found.e_std / weight, v_std=found.v_std / weight)
     return replace(found, **unused)
 
@@ -190,20 +195,20 @@ def _computed_inside(maps: ErrorMaps) -> Tensor | None:
 
 def calibrate(
     errors: Iterable[list[ErrorMaps]],
-    terms: Terms = "both",
-    level: float = 0.0,
-    smoothing: float = 0.0,
-    top_share: float = 0.0,
-    weights: Sequence[float] = (),
+    settings: DetectorSettings,
+    ensembles: Sequence[Ensemble] = (),
     known: Sequence[Normalization] = (),
 ) -> tuple[list[Normalization], HeldOutScores]:
     """Score statistics of every scale, and the judging images' scores (Eqs. 11 and 12), smoothed as a detector's.
 
     Args:
         errors: of every scale, of the same images; the lists are emptied: together they may be gigabytes.
-        weights: of the scales in their mean, see `scale_weights`; none: all count alike.
+        settings: how errors become scores.
+        ensembles: whose errors these are, for the `scale_weights`; none: all scales count alike.
         known: score statistics of every scale that are kept as they are; none: those of these images.
     """
+    weights = scale_weights(ensembles, settings.channel_weight, settings.scale_weight)
+    how = settings.terms, settings.level, settings.level_limit
     normalizations: list[Normalization] = []
     sums: list[Tensor] = []
     insides: list[Tensor | None] = []
@@ -213,7 +218,7 @@ def calibrate(
         insides = [maps.inside for maps in scale]
         number = len(normalizations)
         weight = weights[number] if weights else 1.0
-        normalizations.append(known[number] if known else normalization_of(scale, terms, level, weight))
+        normalizations.append(known[number] if known else normalization_of(scale, *how, weight))
         for image in range(len(scale)):
             maps = scale.pop(0)
             n = normalizations[-1]
@@ -224,8 +229,8 @@ def calibrate(
             else:
                 sums[image] += scores
     fused = (total.div_(len(normalizations))[None] for total in sums)
-    smoothed = [_smoothed(total, stride, smoothing) for total in fused]
-    return normalizations, HeldOutScores.of(smoothed, stride, top_share, insides)
+    smoothed = [_smoothed(total, stride, settings.smoothing) for total in fused]
+    return normalizations, HeldOutScores.of(smoothed, stride, settings.top_share, insides)
 
 
 def _smoothed(maps: Tensor, stride: int, sigma: float) -> Tensor:

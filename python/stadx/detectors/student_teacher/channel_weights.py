@@ -13,7 +13,7 @@ from stadx.networks.patch_network import PatchNetwork
 
 from .ensemble import Ensemble
 
-_LEAST = 1e-3  # a channel's error is taken for at least such a part of the median channel's
+_LEAST = 1e-3  # an error is taken for at least such a part of the mean one
 
 
 def channel_weights(errors: Tensor, power: float) -> Tensor:
@@ -30,26 +30,27 @@ def channel_weights(errors: Tensor, power: float) -> Tensor:
     Returns:
         Weights whose geometric mean is 1, so that those of −`power` are their reciprocals.
     """
-    logs = errors.double().clamp_min(float(errors.median()) * _LEAST).log()
+    logs = errors.double().clamp_min(float(errors.mean()) * _LEAST).log()
     if not logs.isfinite().all():  # of images that all say the same nothing is left to predict
         return torch.ones_like(errors, dtype=torch.float32)
     return (power * (logs.mean() - logs)).exp().float()
 
 
 def weighted(ensemble: Ensemble, power: float) -> Ensemble:
-    """The ensemble with its error weighted by `channel_weights`, as another's whose channels all count alike.
+    """The ensemble with its error weighted by `channel_weights` of that power, whatever it was weighted by before.
 
     What students say is multiplied by √w in their last layer and σ is divided by it, so that scoring costs and does
-    nothing else, wherever it runs. −`power` undoes it.
+    nothing else, wherever it runs.
 
     Args:
         ensemble: one without `channel_errors` stays as it is.
+        power: 0: as it was learned.
     """
-    if ensemble.channel_errors is None or not power:
+    if ensemble.channel_errors is None or power == ensemble.channel_power:
         return ensemble
-    roots = channel_weights(ensemble.channel_errors, power).sqrt()
+    roots = channel_weights(ensemble.channel_errors, power - ensemble.channel_power).sqrt()
     students = [_scaled(student, roots) for student in ensemble.students]
-    return replace(ensemble, students=students, std=ensemble.std / roots)
+    return replace(ensemble, students=students, std=ensemble.std / roots, channel_power=power)
 
 
 def scale_weights(ensembles: Sequence[Ensemble], channel_power: float, scale_power: float) -> list[float]:
@@ -62,7 +63,7 @@ def scale_weights(ensembles: Sequence[Ensemble], channel_power: float, scale_pow
         Weights whose mean is 1; all 1 if errors are not known of every scale.
     """
     known = [ensemble.channel_errors for ensemble in ensembles if ensemble.channel_errors is not None]
-    if len(known) < len(ensembles) or not scale_power:
+    if not known or len(known) < len(ensembles) or not scale_power:
         return [1.0] * len(ensembles)
     weights = [channel_weights(errors, channel_power) for errors in known]
     of_scales = torch.stack([(w * errors).sum() / w.sum() for w, errors in zip(weights, known, strict=True)])

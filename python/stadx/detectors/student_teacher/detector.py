@@ -25,7 +25,6 @@ from ..model_files import held_out_scores, read_calibrated, write_calibrated
 from ..roi import RoiMask, band_region, bands_outside_lowest, outside_lowest, region_of, roi_argument
 from ..thresholds import HeldOutScores
 from .calibration import calibrate, check_region, unseen_errors
-from .channel_weights import scale_weights
 from .cpu_scorer import CpuScorer
 from .division import Division
 from .ensemble import Ensemble
@@ -108,9 +107,7 @@ class Detector(UpdatableDetector):
         self._drop_scorer()
         where = self.device, self.gpu_precision
         errors = unseen_errors(self.ensembles_, source, division, self.stride, progress, *where)
-        weights = scale_weights(self.ensembles_, self.channel_weight, self.scale_weight)
-        how = self.terms, self.level, self.smoothing, self.top_share
-        self.normalizations_, scores = calibrate(errors, *how, weights)
+        self.normalizations_, scores = calibrate(errors, self, self.ensembles_)
         self._calibrate(scores)
         self.roi_ = None if region is None or region.share == 1 else region.mask
         self.value_range_ = source.value_range

@@ -28,8 +28,10 @@ class Ensemble:
         teacher, students: patch networks of the same p.
         mean, std: µ and σ of the teacher's descriptors, float32 [d].
         inside: whether only pixels whose patch lies within the image are computed, see `computed_pixels`.
-        channel_errors: mean squared error of each channel on images that a student did not see, float32 [d], by which
-            students and `std` are weighted, see `channel_weights`; None: they are not.
+        channel_errors: mean squared error of each channel on images that a student did not see, float32 [d]; None: not
+            measured.
+        channel_power: that of the `channel_weights` by which the students' last layers and `std` are weighted; 0: they
+            are as they were learned.
     """
 
     teacher: PatchNetwork
@@ -38,6 +40,7 @@ class Ensemble:
     std: Tensor
     inside: bool = False
     channel_errors: Tensor | None = None
+    channel_power: float = 0.0
 
     def computed(self, image: ImageRows, stride: int = 1) -> Computed:
         """The pixels of an image that are computed."""

@@ -26,6 +26,7 @@ _BEFORE = {
     "top_share": 0.0,
     "channel_weight": 0.0,
     "scale_weight": 0.0,
+    "level_limit": 10.0,
 }  # settings that files of previous versions may not have
 DETECTOR_VERSION = 2  # 1, of stadx 0.1, has "padding" and no "border"
 
@@ -50,6 +51,7 @@ def file_of(
         "settings": kept,
         "networks": [ensemble.teacher.settings for ensemble in ensembles],
         "inside": [ensemble.inside for ensemble in ensembles],
+        "channel_powers": [ensemble.channel_power for ensemble in ensembles],
         "normalizations": [asdict(n) for n in normalizations],
     }
     return header, tensors
@@ -63,12 +65,13 @@ def parts_of(
     padding = settings.pop("padding", None)
     settings.setdefault("border", padding or header["networks"][0]["padding"])
     insides = header.get("inside", [settings["border"] == "inside"] * len(settings["scales"]))
+    powers = header.get("channel_powers", [0.0] * len(settings["scales"]))
     ensembles = []
-    for p, network, inside in zip(settings["scales"], header["networks"], insides, strict=True):
+    for p, network, inside, power in zip(settings["scales"], header["networks"], insides, powers, strict=True):
         names = _names(p, settings["students"])
         teacher, *students = [frozen_network(network, named(tensors, name)) for name in names]
         statistics = tensors[f"p{p}.mean"], tensors[f"p{p}.std"]
-        ensembles.append(Ensemble(teacher, students, *statistics, inside, tensors.get(f"p{p}.channel_errors")))
+        ensembles.append(Ensemble(teacher, students, *statistics, inside, tensors.get(f"p{p}.channel_errors"), power))
     return settings, ensembles, [Normalization(**n) for n in header["normalizations"]]
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+LEVEL_LIMIT = 2.0
+"""Good images of magnetic tile, whose levels differ the most of all sets tried, reach 2.03 times the typical one."""
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -17,14 +20,14 @@ class Normalization:
     And what the paper has not: images differ in light, sharpness and noise, and with them the error everywhere in an
     image. Before Eq. 11, e and v are multiplied by (typical level / the image's level) to the power of `strength`.
     The level is the lower decile of e over every 8th pixel of every 8th row: a defect may cover most of the image. It
-    is taken for half to twice the typical one: an image that is wrong all over still stands out.
+    is taken for at most `limit` times the typical one: an image that is wrong all over still stands out.
 
     Attributes:
         e_mean, e_std, v_mean, v_std: as in Eq. 11; what has an infinite deviation is left out of the score.
         level: the typical one, the geometric mean over these images.
         strength: 0, as in the paper, leaves e and v as they are; 1 takes the level out wholly.
-        limit: a level is taken for at most so many times the typical one, and at least so small a part of it; in files
-            of 0.1 it is 10.
+        limit: a level is taken for at most so many times the typical one, and at least so small a part of it; what no
+            file says is 10.
     """
 
     e_mean: float
@@ -41,6 +44,7 @@ class Normalization:
         strength: float = 0.0,
         stride: int = 1,
         insides: Sequence[Tensor | None] | None = None,
+        limit: float = LEVEL_LIMIT,
     ) -> Normalization:
         """From the (e, v) maps of the held-out images, of every stride-th pixel, in float64.
 
@@ -52,7 +56,7 @@ class Normalization:
         if strength:
             levels = torch.stack([image_level(*pair, stride) for pair in pairs]).double().clamp_min(1e-30)
             level = float(levels.log().mean().exp())
-        levelled = Normalization(0, 1, 0, 1, level, strength, _LIMIT)
+        levelled = Normalization(0, 1, 0, 1, level, strength, limit)
         factors = [levelled.factor(e, stride, inside) for e, inside in pairs]
         figures: list[float] = []
         for i in (0, 1):
@@ -112,7 +116,6 @@ class Normalization:
 LEVEL_STRIDE = 8
 """An image's level is that of every so many-th pixel of every so many-th row."""
 _LOWEST = 0.1  # share of the pixels that an image's level is above
-_LIMIT = 2.0  # good images of magnetic tile, whose levels differ the most of all sets tried, reach 2.03
 
 
 def image_level(e: Tensor, inside: Tensor | None = None, stride: int = 1) -> Tensor:

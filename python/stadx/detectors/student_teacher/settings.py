@@ -134,11 +134,16 @@ class DetectorSettings:
     )
     level: float = setting(
         1.0,
-        "How much of an image's own level of error is taken out, since images differ in light; as far as it is half to "
-        "twice the usual one, so that what is wrong all over still stands out.",
+        "How much of an image's own level of error is taken out, since images differ in light; within `level_limit`, "
+        "so that what is wrong all over still stands out.",
         at_least=0,
         at_most=1,
         paper=0.0,
+    )
+    level_limit: float = setting(
+        2.0,
+        "A level is taken for at most so many times the usual one, and at least so small a part of it; 10 in 0.1.",
+        at_least=1,
     )
     channel_weight: float = setting(
         1.5,

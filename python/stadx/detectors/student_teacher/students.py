@@ -113,7 +113,7 @@ def train_students(
     # other borders are among the teacher's settings; None is what checkpoints of previous versions have
     key |= {"border": "inside" if inside else None, "folds": [list(part) for part in folds] or None}
     key |= {"start": start and [_weights_hash(s) for s in start.students], "repeats": list(repeats) or None}
-    start = start and weighted(start, -settings.channel_weight)
+    start = start and weighted(start, 0.0)
     key["penalty"] = fingerprint_photos(photos) if photos else None
     checkpoint = Checkpoint(checkpoint_path, key, arithmetic(settings.precision, device))
     for network in (teacher, *students):

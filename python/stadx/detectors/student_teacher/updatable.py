@@ -161,7 +161,7 @@ class UpdatableDetector(DetectorOnDevice):
         region = given if given is None or isinstance(given, Roi) else Roi(given)
         source = ImageSource(data, None, 0, region, channels, self.value_range_ or BYTES)
         scorer = self._scorer_on(self.device, "auto")
-        plain = [weighted(ensemble, -self.channel_weight) for ensemble in self.ensembles_]  # σ as it was measured
+        plain = [weighted(ensemble, 0.0) for ensemble in self.ensembles_]  # σ as it was measured
         looks = Looks(scorer, plain, self.normalizations_, self.working_size, stride, self.smoothing, self.top_share)
         known, failures = set(self.known_.hashes), dict[int, str]()
         numbers: list[int] = []

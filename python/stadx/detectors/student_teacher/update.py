@@ -21,7 +21,6 @@ from stadx.data.source import ImageSource
 
 from ..thresholds import HeldOutScores, folds, joined_scores, split
 from .calibration import calibrate, judges, unseen_errors
-from .channel_weights import scale_weights
 from .division import Division
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision
@@ -159,8 +158,7 @@ def proven(
         return {}
     division = Division.of(settings, len(old))
     errors = unseen_errors(ensembles, old, division, settings.stride, progress)
-    how = settings.terms, settings.level, settings.smoothing, settings.top_share
-    found = calibrate(errors, *how, known=normalizations)[1].image_scores  # another version's would be others
+    found = calibrate(errors, settings, known=normalizations)[1].image_scores  # another version's would be others
     kept = scores.image_scores
     if found.shape != kept.shape or not np.allclose(found, kept, rtol=_SAME, atol=_SAME * float(kept.std())):
         return {}
@@ -242,13 +240,12 @@ def updated(
         progress, device, precision: as of the detector.
     """
     source, stride = gathered.source, settings.stride
-    how = settings.terms, settings.level, settings.smoothing, settings.top_share
     where = stride, progress, device, precision
     if all(student == UNLEARNED for student in gathered.left_out):
         # of the others scores are kept
         division = Division([], list(range(gathered.old, len(source))), [], settings.judges)
         errors = unseen_errors(ensembles, source, division, *where)
-        found = calibrate(errors, *how, known=normalizations)[1]
+        found = calibrate(errors, settings, known=normalizations)[1]
         judged = [index for _, index in judges(source, division, stride)]
         joined = joined_scores(scores, found)
         note = FORGETFUL.format(images=gathered.new)
@@ -273,7 +270,6 @@ def updated(
         repeats=repeats,
         photos=photos,
     )
-    weights = scale_weights(now, settings.channel_weight, settings.scale_weight)
-    statistics, found = calibrate(unseen_errors(now, source, division, *where), *how, weights)
+    statistics, found = calibrate(unseen_errors(now, source, division, *where), settings, now)
     judged = [index for _, index in judges(source, division, stride)]
     return Updated(now, statistics, found, history, left_out_of(division, len(source)), judged, True, notes)

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
 
+from stadx.core.errors import DataError
 from stadx.detectors.student_teacher.settings import DetectorSettings
 from stadx.networks.choices import Border
+
+UNMEASURED = (
+    "this detector does not know how well its students predict each channel; train one with a channel_weight or "
+    "scale_weight above 0"
+)
 
 
 class Change(NamedTuple):
@@ -51,6 +57,12 @@ def _terms(base: DetectorSettings) -> list[Change]:
     return [Change("e and v", {"terms": "both"}), error, Change("v alone", {"terms": "v"})]
 
 
+def _weights(base: DetectorSettings, name: str, powers: Sequence[float]) -> list[Change]:
+    if not base.channel_weight and not base.scale_weight:
+        raise DataError(UNMEASURED)
+    return [Change(f"{name.replace('_', ' ')} {n:g}", {name: n}) for n in powers]
+
+
 def _seeds(base: DetectorSettings) -> list[Change]:
     return [Change(f"seed {seed}", detector={"seed": seed}) for seed in range(base.seed, base.seed + 3)]
 
@@ -82,10 +94,8 @@ STUDIES: dict[str, Callable[[DetectorSettings], Sequence[Change]]] = {
         Change(f"σ = {s}" if s else "none", {"smoothing": s}) for s in (0.0, 1.0, 2.0, 4.0, 8.0)
     ],
     "level": lambda base: [Change(f"level {n:g}", {"level": n}) for n in (0.0, 0.5, 1.0)],
-    "channel-weight": lambda base: [
-        Change(f"channel weight {n:g}", {"channel_weight": n}) for n in (0.0, 1.0, 1.5, 2.0)
-    ],
-    "scale-weight": lambda base: [Change(f"scale weight {n:g}", {"scale_weight": n}) for n in (0.0, 0.5, 1.0)],
+    "channel-weight": lambda base: _weights(base, "channel_weight", (0.0, 1.0, 1.5, 2.0)),
+    "scale-weight": lambda base: _weights(base, "scale_weight", (0.0, 0.5, 1.0)),
     "image-size": lambda base: [Change(f"{n} x {n}", detector={"image_size": n}) for n in (128, 192, 256, 320)],
     "border": lambda base: [Change(b, detector={"border": b}) for b in get_args(Border)],
     "steps": lambda base: [

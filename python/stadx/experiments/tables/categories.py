@@ -22,7 +22,6 @@ from stadx.data.masks import region_files
 from stadx.data.source import ImageSource, fingerprint
 from stadx.detectors.baselines import METHODS, Baseline, DescriptorBaseline
 from stadx.detectors.student_teacher.calibration import calibrate, unseen_errors
-from stadx.detectors.student_teacher.channel_weights import scale_weights
 from stadx.detectors.student_teacher.detector import Detector
 from stadx.detectors.student_teacher.division import Division
 from stadx.evaluation.measured_detector import MeasuredDetector
@@ -156,9 +155,7 @@ def train_detector(
     whole = Detector(scales, seed=seed, **request.budget.detector_settings(len(images))).to(request.device)
     source, ensembles = ImageSource(images, whole.image_size), [part.ensembles_[0] for part in parts]
     errors = unseen_errors(ensembles, source, Division.of(whole, len(source)), whole.stride, progress, whole.device)
-    weights = scale_weights(ensembles, whole.channel_weight, whole.scale_weight)
-    calibrated = calibrate(errors, whole.terms, whole.level, whole.smoothing, whole.top_share, weights)
-    together = Detector.from_parts(whole.settings, ensembles, *calibrated)
+    together = Detector.from_parts(whole.settings, ensembles, *calibrate(errors, whole, ensembles))
     together.value_range_ = source.value_range
     return together.to(request.device)
 
