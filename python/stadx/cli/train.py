@@ -102,8 +102,9 @@ def train(
         PresetName,
         typer.Option(
             help="Where options that are not given come from. paper: 100 epochs of whole images one by one, every "
-            "pixel of them, Adam at 1e-4 throughout, error and variance, no level taken out. Other methods have the "
-            "paper's settings by default, but that its autoencoders of descriptors see them all."
+            "pixel of them, Adam at 1e-4 throughout, error and variance, no level taken out, all channels and scales "
+            "alike. Other methods have the paper's settings by default, but that its autoencoders of descriptors see "
+            "them all."
         ),
     ] = "default",
     settings: Given,
