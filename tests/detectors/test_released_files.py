@@ -41,6 +41,7 @@ def said(release: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 def test_channels_of_a_released_detector_count_alike(release: Path, tmp_path: Path) -> None:
     detector = Detector.load(unpacked(release, "detector", tmp_path))
     assert detector.channel_weight == 0 and detector.ensembles_[0].channel_errors is None
+    assert detector.steps_of(65) == detector.steps
     assert detector.level_limit == 10 == detector.normalizations_[0].limit
 
 

@@ -27,6 +27,7 @@ _BEFORE = {
     "channel_weight": 0.0,
     "scale_weight": 0.0,
     "level_limit": 10.0,
+    "steps_factor_65": 1.0,
 }  # settings that files of previous versions may not have
 DETECTOR_VERSION = 2  # 1, of stadx 0.1, has "padding" and no "border"
 

@@ -68,9 +68,16 @@ class DetectorSettings:
     )
     steps: int = setting(
         1500,
-        "Optimiser steps per scale; of p = 65, which learns more slowly, twice as many, unless `dense`. In the paper "
-        "100 epochs.",
+        "Optimiser steps per scale, of p = 65 `steps_factor_65` times as many; in the paper 100 epochs.",
         at_least=1,
+    )
+    steps_factor_65: float = setting(
+        2.0,
+        "How many times as many steps p = 65 takes, which learns more slowly; 1: as many as the others, as in the "
+        "paper.",
+        above=0,
+        at_most=100,
+        paper=1.0,
     )
     batch: int = setting(3, "Images per step.", at_least=1, paper=1)
     crop: int | None = setting(
@@ -218,7 +225,7 @@ class DetectorSettings:
 
     def steps_of(self, p: int) -> int:
         """Optimiser steps of scale p, see `steps`."""
-        return self.steps * (2 if p == 65 and not self.dense else 1)
+        return max(1, round(self.steps_factor_65 * self.steps)) if p == 65 else self.steps
 
     def is_inside(self, p: int) -> bool:
         """Whether scale p learns and computes only pixels whose patch lies within the image, see `border`.
