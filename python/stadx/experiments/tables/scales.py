@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stadx.data.tensors import resize, resize_maps
 from stadx.data.value_range import ValueRange
+from stadx.detectors.student_teacher.channel_weights import scale_weights
 from stadx.detectors.student_teacher.detector import Detector
 
 
@@ -54,10 +55,10 @@ class OneScale:
 
 
 class ScalesTogether:
-    """The mean over the scales (Eq. 12): what a `Detector` of them all gives, to rounding, without scoring again.
+    """The mean over the scales (Eq. 12), weighted: what a `Detector` of them gives, to rounding, without scoring again.
 
-    Its thresholds, which only colour pictures, are the means of theirs: those of all scales together would take the
-    held-out images once more.
+    Its thresholds, which only colour pictures, are likewise those of theirs: those of all scales together would take
+    the held-out images once more.
     """
 
     def __init__(self, scales: Sequence[OneScale]) -> None:
@@ -66,14 +67,21 @@ class ScalesTogether:
             **scales[0].settings,
             "scales": [p for s in scales for p in s.settings["scales"]],
         }
-        self.threshold_ = float(np.mean([s.threshold_ for s in scales]))
+        ensembles = [ensemble for s in scales for ensemble in s.detector.ensembles_]
+        first = scales[0].detector
+        self._weights = scale_weights(ensembles, first.channel_weight, first.scale_weight)
+        self.threshold_ = self._mean([s.threshold_ for s in scales])
         self.stride = scales[0].stride
         self.value_range_ = scales[0].value_range_  # all learned from the same images
 
     def image_threshold(self, stride: int = 1) -> float:
         """As `Detector.image_threshold`."""
-        return float(np.mean([s.image_threshold(stride) for s in self.scales]))
+        return self._mean([s.image_threshold(stride) for s in self.scales])
 
     def score(self, images: Tensor, *, stride: int = 1) -> Tensor:
         """As `Detector.score`."""
-        return torch.stack([scale.score(images, stride=stride) for scale in self.scales]).mean(0)
+        maps = [w * scale.score(images, stride=stride) for w, scale in zip(self._weights, self.scales, strict=True)]
+        return torch.stack(maps).mean(0)
+
+    def _mean(self, values: Sequence[float]) -> float:
+        return float(np.mean([w * value for w, value in zip(self._weights, values, strict=True)]))
