@@ -27,10 +27,7 @@ from torch import Tensor
 import stadx
 from stadx.cli.console import ShownProgress
 from stadx.core.progress import Progress
-from stadx.data.images import image_size
 from stadx.data.layouts import open_category
-from stadx.data.masks import read_mask
-from stadx.data.roi import nearest
 from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.cpu_scorer import CpuScorer
 from stadx.detectors.student_teacher.ensemble import Ensemble
@@ -41,6 +38,7 @@ from stadx.networks.border import Computed
 from stadx.networks.upsampling import upsample
 from stadx.networks.windows import TensorRows
 from stadx.ops import label_regions
+from truth import masks_of
 
 MOST_TRAINED = 60  # images whose errors tell mean and deviation
 Maps = list[Tensor]
@@ -78,11 +76,7 @@ def study(folder: Path, settings: dict[str, Any], models: Path, progress: Progre
     test = [item.path for item in category.test]
     train = category.train[:: max(1, len(category.train) // MOST_TRAINED)][:MOST_TRAINED]
     height, width = ImageSource(test[:1], inside.working_size)[0].shape[1:]
-    masks = torch.zeros(len(test), height, width, dtype=torch.bool)
-    for number, item in enumerate(category.test):
-        if item.mask is not None:
-            mask = read_mask(item.mask, image_size(item.path), item.path)
-            masks[number] = nearest(torch.from_numpy(mask), (height, width))
+    masks = masks_of(category.test, height, width)
     good = torch.tensor([item.is_good for item in category.test])
     stride, margin = inside.stride, settings["scales"][0] // 2
     at_border = mostly_at_border(masks, margin)

@@ -21,10 +21,7 @@ from torch import Tensor
 import stadx
 from stadx.cli.console import ShownProgress
 from stadx.core.progress import Progress
-from stadx.data.images import image_size
 from stadx.data.layouts import open_category
-from stadx.data.masks import read_mask
-from stadx.data.roi import nearest
 from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.cpu_scorer import CpuScorer
 from stadx.detectors.student_teacher.normalization import Normalization
@@ -33,6 +30,7 @@ from stadx.metrics.image_score import image_scores
 from stadx.networks.border import Computed
 from stadx.networks.upsampling import upsample
 from stadx.networks.windows import TensorRows
+from truth import masks_of
 
 MOST_TRAINED = 60
 Maps = list[tuple[Tensor, Computed]]  # e of each image, and where
@@ -63,11 +61,7 @@ def main() -> None:
         good = [e for each in detectors for e in errors(each, train, partial(_told, progress, "Training images"))]
         found = [e for each in detectors for e in errors(each, test, partial(_told, progress, "Test images"))]
     height, width = ImageSource(test, detector.working_size)[0].shape[1:]
-    masks = torch.zeros(len(labels), height, width, dtype=torch.bool)
-    for number, item in enumerate(category.test):
-        if item.mask is not None:
-            mask = read_mask(item.mask, image_size(item.path), item.path)
-            masks[number] = nearest(torch.from_numpy(mask), (height, width))
+    masks = masks_of(category.test, height, width)
 
     def figures(maps: Sequence[Tensor]) -> str:
         whole = torch.stack([upsample(m[None], height, width, detector.stride)[0] for m in maps])

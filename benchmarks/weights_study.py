@@ -22,10 +22,7 @@ from fusion import MOST_TRAINED
 from stadx import dense_features, normalize_images
 from stadx.cli.console import ShownProgress
 from stadx.core.progress import Progress
-from stadx.data.images import image_size
 from stadx.data.layouts import open_category
-from stadx.data.masks import read_mask
-from stadx.data.roi import nearest
 from stadx.data.source import ImageSource
 from stadx.detectors.student_teacher.channel_weights import channel_weights, scale_weights, weighted
 from stadx.detectors.student_teacher.ensemble import Ensemble
@@ -35,6 +32,7 @@ from stadx.metrics.image_score import image_scores
 from stadx.networks.border import Computed
 from stadx.networks.upsampling import upsample
 from stadx.networks.windows import TensorRows
+from truth import masks_of
 
 POWERS, LEVELS, OF_SCALES = (0.0, 1.0, 1.5, 2.0), (0.0, 0.5, 1.0), (0.0, 0.5, 1.0)
 Said = list[tuple[Tensor, Computed]]  # mean of the students less what they are to say, float16 [d, h, w], and where
@@ -56,11 +54,7 @@ def main() -> None:
         good = [said(e, detector, train, f"Training images, p = {e.teacher.patch_size}", progress) for e in ensembles]
         found = [said(e, detector, test, f"Test images, p = {e.teacher.patch_size}", progress) for e in ensembles]
     height, width = ImageSource(test, detector.working_size)[0].shape[1:]
-    masks = torch.zeros(len(labels), height, width, dtype=torch.bool)
-    for number, item in enumerate(category.test):
-        if item.mask is not None:
-            mask = read_mask(item.mask, image_size(item.path), item.path)
-            masks[number] = nearest(torch.from_numpy(mask), (height, width))
+    masks = masks_of(category.test, height, width)
     for ensemble, images in zip(ensembles, good, strict=True):
         ensemble.channel_errors = torch.stack([d.float().square().mean((1, 2)) for d, _ in images]).mean(0)
 
