@@ -84,11 +84,11 @@ def test_scores_that_are_not_finite_are_refused(wrong: float) -> None:
         threshold_levels(maps)
 
 
-def test_images_that_one_student_left_out_are_raised_by_what_it_says_of_them() -> None:
+@pytest.mark.parametrize("folds", [[[0, 3, 4], [1, 2]], [[1, 2], [0, 3, 4]]], ids=["harder", "easier"])
+def test_images_that_one_student_left_out_are_raised_by_what_it_says_of_them(folds: list[list[int]]) -> None:
     teacher, students = random_teacher(), [random_teacher(17, seed) for seed in (1, 2)]
     ensemble = Ensemble(teacher, students, torch.zeros(8), torch.ones(8), inside=True)
     images = good_images(5, (31, 26))
-    folds = [[0, 3, 4], [1, 2]]
     for stride in (1, 4):
         (found,) = unseen_errors(
             [ensemble], ImageSource(images, None), Division([*range(5)], [], folds), stride, silent
@@ -98,10 +98,12 @@ def test_images_that_one_student_left_out_are_raised_by_what_it_says_of_them() -
             replace(ensemble, students=[students[i not in folds[0]]]).error_and_variance(images[i][None], stride=stride)
             for i in range(5)
         ]
-        gap = sum(float((e1 - v).sum()) for (e1, _), (_, v) in zip(alone, pairs, strict=True))
-        gap = max(1.0, gap / sum(float(e.sum()) for e, _ in pairs))
-        for got, (e, v) in zip(found, pairs, strict=True):
-            torch.testing.assert_close(got.e, gap * e)
+        seen, unseen = sum(float(e.sum()) for e, _ in pairs), sum(float(e1.sum()) for e1, _ in alone)
+        without_v = unseen - sum(float(v.sum()) for _, v in pairs)
+        gap = max(1.0, without_v / seen)
+        weight = min(1.0, gap - 1)
+        for got, (e, v), (e1, _) in zip(found, pairs, alone, strict=True):
+            torch.testing.assert_close(got.e, (1 - weight) * gap * e + weight * without_v / unseen * e1)
             torch.testing.assert_close(got.v, gap * v)
             assert got.computed == ensemble.computed(TensorRows(images[0]), stride)
 

@@ -31,9 +31,8 @@ from .sharing import joined, own_places
 from .smoothing import smooth
 
 _CPU = torch.device("cpu")
-_GAP_IMAGES = 60  # on which is measured how much worse students are on images that they did not see
 _BLOCK = 1 << 21  # numbers
-_MOST_PIXELS = 1 << 27  # scored in all, of a scale; each costs some 20 bytes
+_MOST_PIXELS = 1 << 27  # scored in all, of a scale; each costs some 24 bytes
 
 
 class ErrorMaps(NamedTuple):
@@ -75,37 +74,49 @@ def unseen_errors(
 ) -> Iterator[list[ErrorMaps]]:
     """e and v of the images that judge, on the CPU, scale by scale; a GPU has the `precision` that it scores with.
 
-    With `folds` one of the M students has not seen an image, the others have. ‖S − ŷ‖² of that one alone is in
-    expectation larger than e would be if none had, by as much as v is, wherever it lies; so the sum of that, less v,
-    over that of e is how much larger e is of images that none has seen. It is measured on up to 60 images and
-    multiplies e and v of all, but does not make them smaller.
+    With `folds` one of the M students has not seen an image, the others have, which makes e too small, and most where
+    an image is unusual: the fewer images there are, the better students know each. ‖S − ŷ‖² of the unseen student
+    alone, e₁, is in expectation larger than e would be if none had seen it, by as much as v is. So over all images
+    g = Σ (e₁ − v) / Σ e is how much larger e is of images that none has seen, at least 1. It multiplies v, and e is
+    (1 − w) g e + w c e₁, w = min(1, g − 1), c = Σ (e₁ − v) / Σ e₁: of many images, where students have learned none
+    by heart, w is nearly 0, and e is that of all students, which has less of chance; of ten it is mostly e₁.
     """
     judged = judges(source, division, stride)
-    every = -(-len(judged) // _GAP_IMAGES)
 
     for number, ensemble in enumerate(ensembles):  # each has weights and memory of its own on a card
         errors = _errors_on(device, ensemble, stride, precision)
         own: dict[int, ErrorMaps] = {}
-        totals: dict[int, tuple[float, float]] = {}  # of unseen and of all errors
+        unseen: dict[int, Tensor] = {}  # e of the student that has not seen the image
+        totals: dict[int, tuple[float, float, float]] = {}  # of that, of that less v, and of e
         room = _Room()
         with keep_freed_memory():
             for place in own_places(len(judged)):
                 student, index = judged[place]
                 image, inside = source[index], source.inside(index)
-                compared = bool(division.folds) and place % every == 0
-                e, v, *alone = errors(image, student if compared else None)
+                e, v, *alone = errors(image, student if division.folds else None)
                 computed = ensemble.computed(TensorRows(image), stride)
                 own[place] = maps = ErrorMaps(room.of(e), room.of(v), computed, inside)
-                if compared:
-                    totals[place] = _total(alone[0] - v, maps), _total(e, maps)
+                if alone:
+                    unseen[place] = room.of(alone[0])
+                    totals[place] = _total(alone[0], maps), _total(alone[0] - v, maps), _total(e, maps)
                 progress("Scores of good images", number * len(judged) + place + 1, len(ensembles) * len(judged), {})
-        own, totals = joined(own), joined(totals)
-        found = [own[place] for place in range(len(judged))]
         if division.folds:
-            unseen, seen = (sum(totals[place][part] for place in sorted(totals)) for part in (0, 1))
-            gap = max(1.0, unseen / max(seen, 1e-30))
-            found = [maps._replace(e=maps.e.mul_(gap), v=maps.v.mul_(gap)) for maps in found]
-        yield found
+            own = _as_unseen(own, unseen, joined(totals))
+        own = joined(own)
+        yield [own.pop(place) for place in range(len(judged))]
+
+
+def _as_unseen(
+    own: dict[int, ErrorMaps], unseen: dict[int, Tensor], totals: dict[int, tuple[float, float, float]]
+) -> dict[int, ErrorMaps]:
+    """This process's maps, changed in place as `unseen_errors` says; totals are those of all processes."""
+    alone, without_v, seen = (sum(totals[place][part] for place in sorted(totals)) for part in range(3))
+    gap = max(1.0, without_v / max(seen, 1e-30))
+    weight, shrunk = min(1.0, gap - 1), without_v / max(alone, 1e-30)
+    for place, maps in own.items():
+        maps.e.mul_((1 - weight) * gap).add_(unseen.pop(place), alpha=weight * shrunk)
+        maps.v.mul_(gap)
+    return own
 
 
 def _errors_on(
