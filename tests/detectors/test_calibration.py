@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from small import good_images, random_teacher
 from stadx import StadxError
 from stadx.core.progress import silent
 from stadx.data.source import ImageSource
-from stadx.detectors.student_teacher.calibration import calibrate, judges, normalization_of, unseen_errors
+from stadx.detectors.student_teacher.calibration import ErrorMaps, calibrate, judges, normalization_of, unseen_errors
 from stadx.detectors.student_teacher.division import Division
 from stadx.detectors.student_teacher.ensemble import Ensemble
 from stadx.detectors.student_teacher.normalization import Normalization, fuse
@@ -84,9 +85,15 @@ def test_scores_that_are_not_finite_are_refused(wrong: float) -> None:
         threshold_levels(maps)
 
 
-@pytest.mark.parametrize("folds", [[[0, 3, 4], [1, 2]], [[1, 2], [0, 3, 4]]], ids=["harder", "easier"])
-def test_images_that_one_student_left_out_are_raised_by_what_it_says_of_them(folds: list[list[int]]) -> None:
-    teacher, students = random_teacher(), [random_teacher(17, seed) for seed in (1, 2)]
+@pytest.mark.parametrize(
+    ("folds", "seeds"),
+    [([[0, 3, 4], [1, 2]], (1, 2)), ([[1, 2], [0, 3, 4]], (1, 2)), ([[0, 1, 2, 3], [4]], (1, 0))],
+    ids=["easier", "harder", "by heart"],  # g is 0.7 to 0.95, 1.05 to 1.3, 2.2: the last student is the teacher
+)
+def test_images_that_one_student_left_out_are_raised_by_what_it_says_of_them(
+    folds: list[list[int]], seeds: tuple[int, int]
+) -> None:
+    teacher, students = random_teacher(), [random_teacher(17, seed) for seed in seeds]
     ensemble = Ensemble(teacher, students, torch.zeros(8), torch.ones(8), inside=True)
     images = good_images(5, (31, 26))
     for stride in (1, 4):
@@ -106,6 +113,22 @@ def test_images_that_one_student_left_out_are_raised_by_what_it_says_of_them(fol
             torch.testing.assert_close(got.e, (1 - weight) * gap * e + weight * without_v / unseen * e1)
             torch.testing.assert_close(got.v, gap * v)
             assert got.computed == ensemble.computed(TensorRows(images[0]), stride)
+
+
+def test_processes_send_each_other_maps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+
+    def joined(own: dict[int, Any]) -> dict[int, Any]:
+        maps = [part for value in own.values() if isinstance(value, ErrorMaps) for part in value[:2]]
+        sent.extend(part.untyped_storage().nbytes() for part in maps)
+        return own
+
+    monkeypatch.setattr("stadx.detectors.student_teacher.calibration.joined", joined)
+    monkeypatch.setattr("stadx.detectors.student_teacher.calibration.world_size", lambda: 2)
+    ensemble = Ensemble(random_teacher(), [random_teacher(17, 1)], torch.zeros(8), torch.ones(8))
+    source = ImageSource(good_images(3, (31, 26)), None)
+    list(unseen_errors([ensemble], source, Division([], [0, 1, 2], []), 1, silent))
+    assert sent == [31 * 26 * 4] * 6  # not the blocks of memory that they lie in
 
 
 def test_how_images_are_divided() -> None:

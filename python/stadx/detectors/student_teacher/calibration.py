@@ -19,6 +19,7 @@ from stadx.data.source import ImageSource
 from stadx.networks.border import Computed, computed_pixels
 from stadx.networks.upsampling import upsample
 from stadx.networks.windows import TensorRows
+from stadx.teachers.distributed import world_size
 
 from ..thresholds import HeldOutScores
 from .channel_weights import scale_weights
@@ -32,7 +33,7 @@ from .smoothing import smooth
 
 _CPU = torch.device("cpu")
 _BLOCK = 1 << 21  # numbers
-_MOST_PIXELS = 1 << 27  # scored in all, of a scale; each costs some 24 bytes
+_MOST_PIXELS = 1 << 27  # scored in all, of a scale; each costs some 20 bytes
 
 
 class ErrorMaps(NamedTuple):
@@ -78,8 +79,8 @@ def unseen_errors(
     an image is unusual: the fewer images there are, the better students know each. ‖S − ŷ‖² of the unseen student
     alone, e₁, is in expectation larger than e would be if none had seen it, by as much as v is. So over all images
     g = Σ (e₁ − v) / Σ e is how much larger e is of images that none has seen, at least 1. It multiplies v, and e is
-    (1 − w) g e + w c e₁, w = min(1, g − 1), c = Σ (e₁ − v) / Σ e₁: of many images, where students have learned none
-    by heart, w is nearly 0, and e is that of all students, which has less of chance; of ten it is mostly e₁.
+    (1 − w) g e + w c e₁, w = min(1, g − 1), c = Σ (e₁ − v) / Σ e₁, which sums up to g Σ e: of many images, where
+    students have learned none by heart, w is nearly 0, and e is that of all students, which has less of chance.
     """
     judged = judges(source, division, stride)
 
@@ -88,7 +89,7 @@ def unseen_errors(
         own: dict[int, ErrorMaps] = {}
         unseen: dict[int, Tensor] = {}  # e of the student that has not seen the image
         totals: dict[int, tuple[float, float, float]] = {}  # of that, of that less v, and of e
-        room = _Room()
+        room, aside = _Room(), _Room()
         with keep_freed_memory():
             for place in own_places(len(judged)):
                 student, index = judged[place]
@@ -97,11 +98,13 @@ def unseen_errors(
                 computed = ensemble.computed(TensorRows(image), stride)
                 own[place] = maps = ErrorMaps(room.of(e), room.of(v), computed, inside)
                 if alone:
-                    unseen[place] = room.of(alone[0])
+                    unseen[place] = aside.of(alone[0])
                     totals[place] = _total(alone[0], maps), _total(alone[0] - v, maps), _total(e, maps)
                 progress("Scores of good images", number * len(judged) + place + 1, len(ensembles) * len(judged), {})
         if division.folds:
             own = _as_unseen(own, unseen, joined(totals))
+        if world_size() > 1:  # a view is sent with all of its block
+            own = {place: maps._replace(e=maps.e.clone(), v=maps.v.clone()) for place, maps in own.items()}
         own = joined(own)
         yield [own.pop(place) for place in range(len(judged))]
 
