@@ -21,7 +21,7 @@ from stadx.detectors.student_teacher.detector import Detector
 from stadx.experiments import environment, one_class
 from stadx.experiments.reproduce import Outcome, reproduce
 from stadx.experiments.request import BUDGETS, Request, pick
-from stadx.experiments.tables import categories, classes, departures, tables
+from stadx.experiments.tables import categories, classes, departures
 
 pytest.importorskip("sklearn")
 QUICK = BUDGETS["quick"]
@@ -228,12 +228,3 @@ def test_what_departs_from_the_paper_is_read_from_the_settings() -> None:
     assert f"steps {one_class.OneClassSettings().steps:,}" in departures.of_one_class(BUDGETS["default"])
     (line,) = departures.of_teachers(departures.shipped((17, 33, 65)))
     assert "distilled from EfficientNet-Lite0, λk = 1, λm = 0, λc = " in line and "ResNet-18" in line
-
-
-def test_maps_are_freed_when_a_row_is_done(
-    data: Path, tmp_path: Path, measured: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    freed: list[bool] = []
-    monkeypatch.setattr(tables.categories, "forget", lambda: freed.append(True))
-    reproduce("table1", of(data, tmp_path, seeds=2))
-    assert len(freed) == 4

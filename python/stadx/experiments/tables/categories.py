@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ from stadx.teachers.teacher_files import shipped_teacher
 
 from ..panels import write_extremes
 from ..request import Budget, Request
-from .scales import OneScale, ScalesTogether
 
 SCALES = {"Ours p = 65": (65,), "p = 17": (17,), "p = 33": (33,), "p = 65": (65,), "Multiscale": (17, 33, 65)}
 """The columns that are the paper's own system, and their receptive fields."""
@@ -112,10 +110,7 @@ def measure_category(request: Request, folder: Path, row: str, column: str, seed
         raise DataError(f"{folder}: has no defects to measure AU-PRO on")
     detector: MeasuredDetector
     if column in SCALES:
-        scales = [
-            _one_scale(file, request.device) for file in _train(SCALES[column], images, request, seed, row, shown)
-        ]
-        detector = scales[0] if len(scales) == 1 else ScalesTogether(scales)
+        detector = train_detector(SCALES[column], images, request, seed, row, shown)
     else:
         detector = train_baseline(column, images, fingerprint(images), request, seed, row, shown)
     evaluation = evaluate(detector, category, stride=request.budget.stride, at=request.compared_at, progress=shown)
@@ -176,11 +171,6 @@ def _train(
             part.fit(images, progress=progress, checkpoint=f"{file}.part").save(file)
         files.append(file)
     return files
-
-
-@lru_cache(maxsize=3)  # those of one row and seed
-def _one_scale(file: Path, device: str) -> OneScale:
-    return OneScale(Detector.load(file).to(device))
 
 
 def train_baseline(
@@ -261,8 +251,3 @@ def scales_of(column: str) -> tuple[int, ...]:
 def device_of(column: str, device: str) -> str:
     """Where a system works if it can work on `device`."""
     return device if column not in BASELINES or METHODS[BASELINES[column]].on_gpu else "cpu"
-
-
-def forget() -> None:
-    """Free the maps that the systems of a row share."""
-    _one_scale.cache_clear()

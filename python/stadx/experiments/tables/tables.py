@@ -199,12 +199,9 @@ def _run_row(
 ) -> None:
     """All systems on a category or class with a seed: one process, for they share what is trained."""
     precision = request.budget.detector.get("precision", "auto")
-    try:
-        for column, identity in todo:
-            made_with = environment(categories.device_of(column, request.device), precision)
-            store.keep(identity, made_with, partial(measure, request, place, row, column, seed, progress))
-    finally:
-        categories.forget()
+    for column, identity in todo:
+        made_with = environment(categories.device_of(column, request.device), precision)
+        store.keep(identity, made_with, partial(measure, request, place, row, column, seed, progress))
 
 
 def _on_categories(table: PublishedTable, request: Request, progress: Progress) -> _Plan:
