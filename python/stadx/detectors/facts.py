@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from stadx.metrics.intervals import percent
+
 from .lineage import sentence
 
 
@@ -18,6 +20,7 @@ def facts_of(detector: Any) -> dict[str, str]:
         if detector.value_range_ is None
         else detector.value_range_.sentence(),
         "false alarms": detector.false_alarms().sentence(),
+        **_mean_map(detector),
         **_origin(detector),
     }
 
@@ -32,8 +35,20 @@ def figures_of(detector: Any) -> dict[str, Any]:
         "stride": detector.stride,
         "false_alarms": detector.false_alarms()._asdict(),
         "value_range": None if detector.value_range_ is None else detector.value_range_.to_json(),
+        "mean_map_share": detector.mean_map_.share if getattr(detector, "mean_map_", None) is not None else None,
         **(detector.origin() if hasattr(detector, "origin") else {}),
     }
+
+
+def _mean_map(detector: Any) -> dict[str, str]:
+    """What is taken off maps, of a detector that does so, in words."""
+    if not hasattr(detector, "mean_map_"):
+        return {}
+    if detector.mean_map_ is None:
+        return {"mean map share": "none is taken off"}
+    size = f"{detector.mean_map_.width}x{detector.mean_map_.height}"
+    share = percent(detector.mean_map_.share)
+    return {"mean map share": f"{share} of the variance of good images' scores; taken off images of {size}"}
 
 
 def _origin(detector: Any) -> dict[str, str]:

@@ -55,6 +55,8 @@ class ExportedDetector(nn.Module):
         inside = None if roi is None else nearest(roi, size)
         if inside is not None and not inside.any():
             raise DataError(f"the region of interest has no pixel left at {size[1]}x{size[0]}; make it larger")
+        mean_map = detector.mean_map_
+        self.register_buffer("mean_map", None if mean_map is None else mean_map.at(*target, detector.stride))
         self.register_buffer("inside", inside)
         self.register_buffer("places", None if inside is None else inside.flatten().nonzero()[:, 0])
         self._lowest, self._top_share = lowest_score(detector), detector.top_share
@@ -80,7 +82,10 @@ class ExportedDetector(nn.Module):
             shares = ((values - self.taken.low) / (self.taken.high - self.taken.low)).clamp(0, 1)
             normalized = self.resize(normalize_images(shares))  # OpenVINO 2026.4 fails at the other order
         assert isinstance(self.rows, Tensor) and isinstance(self.columns, Tensor)
-        maps = self.rows @ fuse([scale(normalized) for scale in self.scales]) @ self.columns.T
+        maps = fuse([scale(normalized) for scale in self.scales])
+        if isinstance(self.mean_map, Tensor):
+            maps = maps - self.mean_map
+        maps = self.rows @ maps @ self.columns.T
         values = maps.flatten(1)
         if isinstance(self.inside, Tensor) and isinstance(self.places, Tensor):
             values = values.index_select(1, self.places)

@@ -26,6 +26,7 @@ from .channel_weights import scale_weights
 from .division import Division
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision, GpuScorer
+from .mean_map import MeanMap, take_mean_off
 from .normalization import LEVEL_LIMIT, Normalization
 from .settings import DetectorSettings, Terms
 from .sharing import joined, own_places
@@ -37,13 +38,14 @@ _MOST_PIXELS = 1 << 27  # scored in all, of a scale; each costs some 20 bytes
 
 
 class ErrorMaps(NamedTuple):
-    """e and v of an image, of one scale, float32 [h, w] at the computed pixels; and which these are.
+    """e and v of an image, of one scale, float32 [h, w] at the computed pixels; its size, and which these are.
 
     `inside` is which pixels of the image are looked at, bool [H, W]; None: all.
     """
 
     e: Tensor
     v: Tensor
+    size: tuple[int, int]
     computed: Computed
     inside: Tensor | None = None
 
@@ -95,8 +97,9 @@ def unseen_errors(
                 student, index = judged[place]
                 image, inside = source[index], source.inside(index)
                 e, v, *alone = errors(image, student if division.folds else None)
-                computed = ensemble.computed(TensorRows(image), stride)
-                own[place] = maps = ErrorMaps(room.of(e), room.of(v), computed, inside)
+                rows = TensorRows(image)
+                size, computed = (rows.height, rows.width), ensemble.computed(rows, stride)
+                own[place] = maps = ErrorMaps(room.of(e), room.of(v), size, computed, inside)
                 if alone:
                     unseen[place] = aside.of(alone[0])
                     totals[place] = _total(alone[0], maps), _total(alone[0] - v, maps), _total(e, maps)
@@ -212,24 +215,27 @@ def calibrate(
     settings: DetectorSettings,
     ensembles: Sequence[Ensemble] = (),
     known: Sequence[Normalization] = (),
-) -> tuple[list[Normalization], HeldOutScores]:
-    """Score statistics of every scale, and the judging images' scores (Eqs. 11 and 12), smoothed as a detector's.
+    mean_map: MeanMap | None = None,
+) -> tuple[list[Normalization], HeldOutScores, MeanMap | None]:
+    """Score statistics of every scale, the judging images' scores (Eqs. 11 and 12), made as a detector's, and mean map.
 
     Args:
         errors: of every scale, of the same images; the lists are emptied: together they may be gigabytes.
         settings: how errors become scores.
         ensembles: whose errors these are, for the `scale_weights`; none: all scales count alike.
         known: score statistics of every scale that are kept as they are; none: those of these images.
+        mean_map: beside them the mean map that is kept.
     """
     weights = scale_weights(ensembles, settings.channel_weight, settings.scale_weight)
     how = settings.terms, settings.level, settings.level_limit
     normalizations: list[Normalization] = []
     sums: list[Tensor] = []
     insides: list[Tensor | None] = []
+    sizes: list[tuple[int, int]] = []
     stride = 1
     for scale in errors:
         stride = scale[0].computed.rows.stride
-        insides = [maps.inside for maps in scale]
+        insides, sizes = [maps.inside for maps in scale], [maps.size for maps in scale]
         number = len(normalizations)
         weight = weights[number] if weights else 1.0
         normalizations.append(known[number] if known else normalization_of(scale, *how, weight))
@@ -242,14 +248,18 @@ def calibrate(
                 sums.append(scores)
             else:
                 sums[image] += scores
-    fused = (total.div_(len(normalizations))[None] for total in sums)
-    smoothed = [_smoothed(total, stride, settings.smoothing) for total in fused]
-    return normalizations, HeldOutScores.of(smoothed, stride, settings.top_share, insides)
+    fused = [total.div_(len(normalizations)) for total in sums]
+    if not known:
+        mean_map = take_mean_off(fused, sizes, stride, settings.mean_map, insides)
+    elif mean_map is not None:
+        fused = [next(mean_map.taken_off([scores], *size, stride)) for scores, size in zip(fused, sizes, strict=True)]
+    smoothed = [_smoothed(scores, stride, settings.smoothing) for scores in fused]
+    return normalizations, HeldOutScores.of(smoothed, stride, settings.top_share, insides), mean_map
 
 
-def _smoothed(maps: Tensor, stride: int, sigma: float) -> Tensor:
-    """A map [1, h, w] known at every stride-th pixel, smoothed at every pixel; [h, w] at the stride-th."""
+def _smoothed(scores: Tensor, stride: int, sigma: float) -> Tensor:
+    """A map [h, w] known at every stride-th pixel, smoothed at every pixel; at the stride-th."""
     if sigma == 0:
-        return maps[0]
-    height, width = (stride * n for n in maps.shape[1:])
-    return smooth(upsample(maps, height, width, stride), sigma)[0, ::stride, ::stride]
+        return scores
+    height, width = (stride * n for n in scores.shape)
+    return smooth(upsample(scores[None], height, width, stride), sigma)[0, ::stride, ::stride]

@@ -29,8 +29,9 @@ from .cpu_scorer import CpuScorer
 from .division import Division
 from .ensemble import Ensemble
 from .known_images import KnownImages
+from .mean_map import MeanMap
 from .memory import Memory
-from .model_file import DETECTOR_VERSION, file_of, parts_of
+from .model_file import DETECTOR_VERSION, file_of, mean_map_of, parts_of
 from .normalization import Normalization
 from .penalty_photos import photos_of
 from .scoring import score_bands, score_images
@@ -51,6 +52,7 @@ class Detector(UpdatableDetector):
         ensembles_: per scale, teacher, students, µ and σ.
         history_: per scale, the losses in the course of training, see `TrainedStudents`; not kept in the file.
         normalizations_: per scale, mean and deviation of e and v on the good images that judge, and their level.
+        mean_map_: their mean anomaly map, which is taken off others, see `mean_map`; None: nothing is.
         threshold_: scores above it are anomalous; see `set_target_fpr`.
         lineage_, known_, memory_: its training and updates, its images' hashes, and images kept, see `update`.
         heldout_fprs_, heldout_scores_, heldout_image_scores_: what thresholds follow from, see `Calibrated`.
@@ -107,7 +109,7 @@ class Detector(UpdatableDetector):
         self._drop_scorer()
         where = self.device, self.gpu_precision
         errors = unseen_errors(self.ensembles_, source, division, self.stride, progress, *where)
-        self.normalizations_, scores = calibrate(errors, self, self.ensembles_)
+        self.normalizations_, scores, self.mean_map_ = calibrate(errors, self, self.ensembles_)
         self._calibrate(scores)
         self.roi_ = None if region is None or region.share == 1 else region.mask
         self.value_range_ = source.value_range
@@ -148,7 +150,8 @@ class Detector(UpdatableDetector):
         images = read_batch(images, channels, self.value_range_)
         scorer = self._scorer_on(images.device if images.is_cuda else self.device, method)
         mask = region_of(self, images, roi)
-        maps = score_images(scorer, images, self.working_size, self._stride(stride), self.smoothing, mask)
+        how = self._stride(stride), self.smoothing
+        maps = score_images(scorer, images, self.working_size, *how, mask, self.mean_map_)
         return outside_lowest(self, maps, roi)
 
     @property
@@ -176,7 +179,7 @@ class Detector(UpdatableDetector):
         self.check_fitted()
         scorer = CpuScorer(self.ensembles_, self.normalizations_, method)
         mask = band_region(self, roi)
-        bands = score_bands(scorer, image, self._stride(stride), self.smoothing, mask)
+        bands = score_bands(scorer, image, self._stride(stride), self.smoothing, mask, self.mean_map_)
         if mask is not None:
             bands = bands_outside_lowest(self, bands, mask, (image.height, image.width))
         return each_usual(bands)
@@ -214,7 +217,7 @@ class Detector(UpdatableDetector):
             OutputError: if it cannot be written.
         """
         self.check_fitted()
-        header, tensors = file_of(self.settings, self.ensembles_, self.normalizations_)
+        header, tensors = file_of(self.settings, self.ensembles_, self.normalizations_, self.mean_map_)
         header |= {"lineage": self.lineage_}
         tensors |= {**self.known_.tensors(), **self.memory_.tensors()}
         write_calibrated(self, path, "detector", DETECTOR_VERSION, header, tensors)
@@ -229,6 +232,7 @@ class Detector(UpdatableDetector):
         ensembles: Sequence[Ensemble],
         normalizations: Sequence[Normalization],
         held_out: HeldOutScores,
+        mean_map: MeanMap | None = None,
     ) -> Detector:
         """A fitted detector of parts that come from a file, from other detectors or from anywhere.
 
@@ -237,6 +241,7 @@ class Detector(UpdatableDetector):
             ensembles: of every scale: teacher, students, µ and σ.
             normalizations: of every scale: statistics of e and v.
             held_out: scores of good images that no student, or not all, learned from, from which the thresholds follow.
+            mean_map: that of these images; None: nothing is taken off.
 
         Raises:
             ValueError: for a setting that cannot be, or parts that are not those of its scales.
@@ -250,6 +255,7 @@ class Detector(UpdatableDetector):
         if odd := [len(ensemble.students) for ensemble in ensembles if len(ensemble.students) != detector.students]:
             raise ValueError(f"students is {detector.students}, but an ensemble has {odd[0]}")
         detector.ensembles_, detector.normalizations_ = list(ensembles), list(normalizations)
+        detector.mean_map_ = mean_map
         detector._calibrate(held_out)
         return detector
 
@@ -262,7 +268,8 @@ class Detector(UpdatableDetector):
         """
 
         def build(header: dict[str, Any], tensors: dict[str, Tensor]) -> Detector:
-            detector = cls.from_parts(*parts_of(header, tensors), held_out_scores(tensors))
+            parts, mean_map = parts_of(header, tensors), mean_map_of(header, tensors)
+            detector = cls.from_parts(*parts, held_out_scores(tensors), mean_map)
             detector.lineage_ = header.get("lineage", [])  # files of previous versions have none
             detector.known_, detector.memory_ = KnownImages.of_tensors(tensors), Memory.of_tensors(tensors)
             return detector

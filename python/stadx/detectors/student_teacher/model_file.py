@@ -17,6 +17,7 @@ from stadx.core.settings import read_from_json
 from ..model_files import frozen_network, named
 from ..thresholds import HeldOutScores
 from .ensemble import Ensemble
+from .mean_map import MeanMap
 from .normalization import Normalization
 
 _BEFORE = {
@@ -28,14 +29,19 @@ _BEFORE = {
     "scale_weight": 0.0,
     "level_limit": 10.0,
     "steps_factor_65": 1.0,
+    "mean_map": 0.0,
 }  # settings that files of previous versions may not have
+_OF_MEAN_MAP = "height", "width", "stride", "share"
 DETECTOR_VERSION = 2  # 1, of stadx 0.1, has "padding" and no "border"
 
 
 def file_of(
-    settings: Mapping[str, Any], ensembles: Sequence[Ensemble], normalizations: Sequence[Normalization]
+    settings: Mapping[str, Any],
+    ensembles: Sequence[Ensemble],
+    normalizations: Sequence[Normalization],
+    mean_map: MeanMap | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A detector's parts, of every scale, as header and tensors."""
+    """A detector's parts, those of every scale and the mean map, as header and tensors."""
     tensors: dict[str, Tensor] = {}
     for ensemble in ensembles:
         p = ensemble.teacher.patch_size
@@ -55,13 +61,19 @@ def file_of(
         "channel_powers": [ensemble.channel_power for ensemble in ensembles],
         "normalizations": [asdict(n) for n in normalizations],
     }
+    if mean_map is not None:
+        header["mean_map"] = {name: getattr(mean_map, name) for name in _OF_MEAN_MAP}
+        tensors["mean_map"] = mean_map.scores
     return header, tensors
 
 
 def parts_of(
     header: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], list[Ensemble], list[Normalization]]:
-    """Undo `file_of`. Raises `LookupError`, `TypeError`, `ValueError` or `RuntimeError` where a part is missing."""
+    """What `file_of` made a file of; the mean map apart.
+
+    Raises `LookupError`, `TypeError`, `ValueError` or `RuntimeError` where a part is missing.
+    """
     settings = read_from_json({**_BEFORE, **header["settings"]})
     padding = settings.pop("padding", None)
     settings.setdefault("border", padding or header["networks"][0]["padding"])
@@ -76,7 +88,20 @@ def parts_of(
     return settings, ensembles, [Normalization(**n) for n in header["normalizations"]]
 
 
-def model_hash(ensembles: Sequence[Ensemble], normalizations: Sequence[Normalization], scores: HeldOutScores) -> str:
+def mean_map_of(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> MeanMap | None:
+    """The mean map of a file; None: it has none. Raises as `parts_of`."""
+    if "mean_map" not in header:
+        return None
+    told = header["mean_map"]
+    return MeanMap(tensors["mean_map"], *(told[name] for name in _OF_MEAN_MAP))
+
+
+def model_hash(
+    ensembles: Sequence[Ensemble],
+    normalizations: Sequence[Normalization],
+    scores: HeldOutScores,
+    mean_map: MeanMap | None = None,
+) -> str:
     """SHA-256 of all that scores and thresholds follow from; the same however often the model is saved."""
     digest = hashlib.sha256()
     for ensemble in ensembles:
@@ -87,6 +112,8 @@ def model_hash(ensembles: Sequence[Ensemble], normalizations: Sequence[Normaliza
     digest.update(json.dumps([asdict(n) for n in normalizations]).encode())
     for array in scores:
         digest.update(array.tobytes())
+    if mean_map is not None:
+        digest.update(mean_map.scores.contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

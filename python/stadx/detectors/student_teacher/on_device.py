@@ -14,6 +14,7 @@ from ..base import Calibrated
 from .cpu_scorer import CpuScorer
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision, GpuScorer
+from .mean_map import MeanMap
 from .normalization import Normalization
 from .scoring import Scorer
 from .settings import DetectorSettings
@@ -30,6 +31,7 @@ class DetectorOnDevice(DetectorSettings, Calibrated):
 
     ensembles_: list[Ensemble]
     normalizations_: list[Normalization]
+    mean_map_: MeanMap | None
     gpu_precision: GpuPrecision
 
     def __post_init__(self, padding: Padding | None) -> None:

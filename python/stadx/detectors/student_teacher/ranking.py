@@ -19,6 +19,7 @@ from stadx.networks.patch_network import normalize_images
 from stadx.networks.windows import TensorRows
 
 from .ensemble import Ensemble
+from .mean_map import MeanMap
 from .normalization import Normalization, fuse
 from .scoring import Scorer, score_images
 
@@ -74,7 +75,7 @@ class Looks:
         scorer: of their device.
         ensembles: of every scale, without weights of channels: their σ is that of the descriptors.
         normalizations: of every scale, of the scorer.
-        size, stride, smoothing, top_share: as of the detector.
+        size, stride, smoothing, top_share, mean_map: as of the detector.
     """
 
     together = 1
@@ -88,10 +89,12 @@ class Looks:
         stride: int,
         smoothing: float,
         top_share: float,
+        mean_map: MeanMap | None,
     ) -> None:
         self.device = scorer.device
         self._scorer, self._ensembles, self._normalizations = scorer, ensembles, normalizations
         self._size, self._stride, self._smoothing, self._top_share = size, stride, smoothing, top_share
+        self._mean_map = mean_map
         on_cpu = self.device.type == "cpu"
         self._teachers = [e.teacher if on_cpu else copy.deepcopy(e.teacher).to(self.device) for e in ensembles]
         self._figures: list[tuple[float, float, float]] = []
@@ -105,7 +108,7 @@ class Looks:
             inside: which pixels are looked at, bool [H, W]; None: all.
         """
         mask = None if inside is None else inside[None]
-        maps = score_images(self, image[None], self._size, self._stride, self._smoothing, mask)
+        maps = score_images(self, image[None], self._size, self._stride, self._smoothing, mask, self._mean_map)
         score = float(image_scores(maps, self._top_share, mask))
         descriptor = torch.cat(self._descriptors).cpu().numpy()
         return [score, *map(float, np.mean(self._figures, 0)), float(np.sqrt(np.mean(descriptor**2)))], descriptor

@@ -14,6 +14,7 @@ from stadx.networks.upsampling import Upsampler
 from stadx.networks.windows import ImageRows
 
 from .cpu_scorer import CpuScorer
+from .mean_map import MeanMap
 from .smoothing import smooth_bands
 
 
@@ -48,7 +49,13 @@ class Scorer(Protocol):
 
 
 def score_images(
-    scorer: Scorer, images: Tensor, size: ImageSize, stride: int, smoothing: float, roi: Tensor | None = None
+    scorer: Scorer,
+    images: Tensor,
+    size: ImageSize,
+    stride: int,
+    smoothing: float,
+    roi: Tensor | None = None,
+    mean_map: MeanMap | None = None,
 ) -> Tensor:
     """Anomaly maps of images, at every pixel.
 
@@ -59,6 +66,7 @@ def score_images(
         stride: what is between the scored pixels is interpolated bilinearly.
         smoothing: standard deviation in pixels, at `size`.
         roi: which pixels an image's level is of, bool [B, h, w] of any size; None: all.
+        mean_map: is taken off; None: nothing.
 
     Returns:
         float32 [B, H, W] on the images' device.
@@ -72,7 +80,7 @@ def score_images(
         small = resize(part, size)
         inside = None if roi is None else roi[first : first + count].to(scorer.device)
         maps_of_small = scorer.maps(small, stride, inside)
-        bands = _at_every_pixel(maps_of_small, small.shape[2], small.shape[3], stride, smoothing)
+        bands = _at_every_pixel(maps_of_small, small.shape[2], small.shape[3], stride, smoothing, mean_map)
         if small.shape != part.shape:
             bands = iter([resize_maps(_joined(list(bands)), height, width)])
         row = 0
@@ -85,18 +93,26 @@ def score_images(
 
 
 def score_bands(
-    scorer: CpuScorer, image: ImageRows, stride: int, smoothing: float, roi: Tensor | None = None
+    scorer: CpuScorer,
+    image: ImageRows,
+    stride: int,
+    smoothing: float,
+    roi: Tensor | None = None,
+    mean_map: MeanMap | None = None,
 ) -> Iterator[Tensor]:
     """`score_images` of an image too large to hold, as it is: bands of rows from top to bottom, float32 [rows, W]."""
     check_stride(stride)
-    bands = _at_every_pixel(scorer.bands(image, stride, roi), image.height, image.width, stride, smoothing)
+    bands = scorer.bands(image, stride, roi)
+    bands = _at_every_pixel(bands, image.height, image.width, stride, smoothing, mean_map)
     return (band[0] for band in bands)
 
 
 def _at_every_pixel(
-    bands: Iterable[Tensor], height: int, width: int, stride: int, smoothing: float
+    bands: Iterable[Tensor], height: int, width: int, stride: int, smoothing: float, mean_map: MeanMap | None
 ) -> Iterator[Tensor]:
-    """Interpolated between every stride-th pixel, and smoothed."""
+    """Without the mean map, interpolated between every stride-th pixel, and smoothed."""
+    if mean_map is not None:
+        bands = mean_map.taken_off(bands, height, width, stride)
     upsampler = Upsampler(height, width, stride)
     return smooth_bands(filter(Tensor.numel, map(upsampler.push, bands)), height, smoothing)
 

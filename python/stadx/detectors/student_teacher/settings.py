@@ -168,6 +168,15 @@ class DetectorSettings:
         at_most=2,
         paper=0.0,
     )
+    mean_map: float = setting(
+        1.0,
+        "How much of the good images' mean anomaly map is taken off each map, times the share of their scores' "
+        "variance that it predicts: much where objects always lie alike, little where they lie anyhow; 0: none, as in "
+        "the paper.",
+        at_least=0,
+        at_most=1,
+        paper=0.0,
+    )
     top_share: float = setting(
         0.001,
         "Share of an image's pixels, those of the highest scores, whose mean is the image score; 0: the highest alone.",

@@ -112,7 +112,7 @@ class UpdatableDetector(DetectorOnDevice):
         gathered = self._gather(data, old, region, channels, progress)
         check_region(gathered.source, self)
         files = self._checkpoint_files(checkpoint)
-        parts = self.ensembles_, self.normalizations_, self._held_out_scores()
+        parts = self.ensembles_, self.normalizations_, self.mean_map_, self._held_out_scores()
         result = updated(*parts, gathered, settings, files, progress, self.device, self.gpu_precision)
         kept = [student != UNLEARNED for student in result.left_out]
         memory = Memory.of(gathered.source, gathered.hashes, kept, self.memory_bytes)
@@ -162,7 +162,8 @@ class UpdatableDetector(DetectorOnDevice):
         source = ImageSource(data, None, 0, region, channels, self.value_range_ or BYTES)
         scorer = self._scorer_on(self.device, "auto")
         plain = [weighted(ensemble, 0.0) for ensemble in self.ensembles_]  # σ as it was measured
-        looks = Looks(scorer, plain, self.normalizations_, self.working_size, stride, self.smoothing, self.top_share)
+        how = self.working_size, stride, self.smoothing, self.top_share, self.mean_map_
+        looks = Looks(scorer, plain, self.normalizations_, *how)
         known, failures = set(self.known_.hashes), dict[int, str]()
         numbers: list[int] = []
         found: list[tuple[list[float], NDArray[np.float32]]] = []
@@ -211,7 +212,8 @@ class UpdatableDetector(DetectorOnDevice):
         """Become what an update made, and note it."""
         parent, before = self.model_hash(), {"pixel": self.threshold_, "image": self.image_threshold()}
         notes = result.notes + ([OWN_THRESHOLD] if self._own_image_threshold is not None else [])
-        self.ensembles_, self.normalizations_, self.memory_ = result.ensembles, result.normalizations, memory
+        self.ensembles_, self.normalizations_, self.mean_map_ = result.ensembles, result.normalizations, result.mean_map
+        self.memory_ = memory
         self._drop_scorer()
         self._calibrate(result.scores)
         self.history_ = result.history
@@ -250,7 +252,7 @@ class UpdatableDetector(DetectorOnDevice):
     def model_hash(self) -> str:
         """SHA-256 of all that scores and thresholds follow from; the same however often the model is saved."""
         self.check_fitted()
-        return model_hash(self.ensembles_, self.normalizations_, self._held_out_scores())
+        return model_hash(self.ensembles_, self.normalizations_, self._held_out_scores(), self.mean_map_)
 
     def origin(self) -> dict[str, Any]:
         """Where it comes from, as values that `json.dumps` takes: its hash, its lineage with the images' hashes."""

@@ -25,6 +25,7 @@ from .division import Division
 from .ensemble import Ensemble
 from .gpu_scorer import GpuPrecision
 from .known_images import LEARNED, UNLEARNED, left_out_of
+from .mean_map import MeanMap
 from .normalization import Normalization
 from .penalty_photos import photos_of
 from .settings import DetectorSettings
@@ -202,7 +203,7 @@ class Updated(NamedTuple):
     """What an update makes of a detector.
 
     Attributes:
-        ensembles, normalizations, scores, history: of the detector.
+        ensembles, normalizations, mean_map, scores, history: of the detector.
         left_out: of every image, see `KnownImages`.
         judged: the images that judged, after those of which only scores are kept.
         learned: whether students learned.
@@ -211,6 +212,7 @@ class Updated(NamedTuple):
 
     ensembles: list[Ensemble]
     normalizations: list[Normalization]
+    mean_map: MeanMap | None
     scores: HeldOutScores
     history: list[list[dict[str, float]]]
     left_out: list[int]
@@ -222,6 +224,7 @@ class Updated(NamedTuple):
 def updated(
     ensembles: Sequence[Ensemble],
     normalizations: Sequence[Normalization],
+    mean_map: MeanMap | None,
     scores: HeldOutScores,
     gathered: Gathered,
     settings: DetectorSettings,
@@ -233,7 +236,7 @@ def updated(
     """Train students on, if there are old images that they do not forget so, and calibrate anew.
 
     Args:
-        ensembles, normalizations, scores: the detector's; they are not changed.
+        ensembles, normalizations, mean_map, scores: the detector's; they are not changed.
         gathered: its images.
         settings: with the steps and the seed of the update.
         files: checkpoints, of every scale.
@@ -245,11 +248,12 @@ def updated(
         # of the others scores are kept
         division = Division([], list(range(gathered.old, len(source))), [], settings.judges)
         errors = unseen_errors(ensembles, source, division, *where)
-        found = calibrate(errors, settings, known=normalizations)[1]
+        found = calibrate(errors, settings, known=normalizations, mean_map=mean_map)[1]
         judged = [index for _, index in judges(source, division, stride)]
         joined = joined_scores(scores, found)
         note = FORGETFUL.format(images=gathered.new)
-        return Updated([*ensembles], [*normalizations], joined, [], gathered.left_out, judged, False, [note])
+        kept = [*ensembles], [*normalizations], mean_map
+        return Updated(*kept, joined, [], gathered.left_out, judged, False, [note])
     division = division_of(gathered, settings)
     repeats = repeats_of(division.learned, gathered)
     notes = [UNKNOWN.format(images=gathered.unknown)] if gathered.unknown else []
@@ -270,6 +274,7 @@ def updated(
         repeats=repeats,
         photos=photos,
     )
-    statistics, found = calibrate(unseen_errors(now, source, division, *where), settings, now)
+    statistics, found, mean_map = calibrate(unseen_errors(now, source, division, *where), settings, now)
     judged = [index for _, index in judges(source, division, stride)]
-    return Updated(now, statistics, found, history, left_out_of(division, len(source)), judged, True, notes)
+    left_out = left_out_of(division, len(source))
+    return Updated(now, statistics, mean_map, found, history, left_out, judged, True, notes)

@@ -96,6 +96,7 @@ STUDIES: dict[str, Callable[[DetectorSettings], Sequence[Change]]] = {
     "level": lambda base: [Change(f"level {n:g}", {"level": n}) for n in (0.0, 0.5, 1.0)],
     "channel-weight": lambda base: _weights(base, "channel_weight", (0.0, 1.0, 1.5, 2.0)),
     "scale-weight": lambda base: _weights(base, "scale_weight", (0.0, 0.5, 1.0)),
+    "mean-map": lambda base: [Change(f"mean map {n:g}", {"mean_map": n}) for n in (0.0, 0.5, 1.0)],
     "image-size": lambda base: [Change(f"{n} x {n}", detector={"image_size": n}) for n in (128, 192, 256, 320)],
     "border": lambda base: [Change(b, detector={"border": b}) for b in get_args(Border)],
     "steps": lambda base: [

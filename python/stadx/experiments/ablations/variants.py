@@ -18,7 +18,7 @@ from stadx.detectors.student_teacher.settings import DetectorSettings
 
 from .studies import UNMEASURED
 
-VARIED = {"students", "terms", "smoothing", "level", "channel_weight", "scale_weight"}
+VARIED = {"students", "terms", "smoothing", "level", "channel_weight", "scale_weight", "mean_map"}
 """Settings that can be changed without training."""
 
 
