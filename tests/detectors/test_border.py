@@ -135,7 +135,7 @@ def test_statistics_and_level_are_of_the_inside_alone(tmp_path: Path) -> None:
     images = good_images(6, (60, 70))
     framed = images.clone()
     framed[:, :, :4] = 255  # no patch of p = 17 that lies inside sees the whole of it
-    settings = {"students": 2, "steps": 4, "image_size": None, "precision": "float32", "stride": 1, "mean_map": 0.0}
+    settings = {"students": 2, "steps": 4, "image_size": None, "precision": "float32", "stride": 1}
     detector = Detector((17,), teachers=[teacher_file(tmp_path)], **settings).fit(framed)  # type: ignore[arg-type]
     ensemble, n = detector.ensembles_[0], detector.normalizations_[0]
     factors = [n.factor(ensemble.error_and_variance(x[None])[0]) for x in framed]

@@ -42,7 +42,7 @@ def test_one_scale_after_the_other_is_all_at_once(
     errors = unseen_errors(
         ensembles, source, division, 1, lambda stage, done, total, figures: told.append((done, total))
     )
-    settings = DetectorSettings(terms=terms, level=level, smoothing=smoothing, top_share=0.0, mean_map=0.0)
+    settings = DetectorSettings(terms=terms, level=level, smoothing=smoothing, top_share=0.0, image_size=None)
     found, scores, _ = calibrate(errors, settings)
     every = list(unseen_errors(ensembles, source, division, 1, silent))
     assert found == [normalization_of(scale, terms, level) for scale in every]

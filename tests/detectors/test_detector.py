@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_detector(folder: Path, scales: tuple[int, ...] = (17,), **settings: object) -> Detector:
     shared = {"students": 2, "steps": 40, "image_size": None, "precision": "float32"}
-    shared |= {"cross": False, "stride": 1, "border": "reflect", "mean_map": 0.0}
+    shared |= {"cross": False, "stride": 1, "border": "reflect"}
     given = {**shared, **settings}
     return Detector(scales, teachers=[teacher_file(folder, p) for p in scales], **given)  # type: ignore[arg-type]
 

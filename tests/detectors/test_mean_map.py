@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +13,18 @@ from small import good_images, teacher_file
 from small_exports import untrained
 from torch import Tensor
 
-from stadx import Detector
+from stadx import Detector, ModelFileError
+from stadx.core.files import read_model, write_model
 from stadx.core.progress import silent
 from stadx.data.source import ImageSource
 from stadx.detectors.export.graph import ExportedDetector, example_inputs
 from stadx.detectors.student_teacher.gpu_scorer import GpuScorer
 from stadx.detectors.student_teacher.mean_map import MeanMap, take_mean_off
+from stadx.detectors.student_teacher.model_file import DETECTOR_VERSION
 from stadx.detectors.student_teacher.scoring import score_images
 from stadx.detectors.student_teacher.smoothing import smooth
 from stadx.experiments.ablations.variants import HeldOut
+from stadx.metrics.intervals import percent
 from stadx.networks.windows import TensorRows
 
 pytestmark = [pytest.mark.arithmetic, pytest.mark.usefixtures("narrow_networks")]
@@ -56,31 +61,30 @@ def test_each_image_is_judged_by_the_others(stride: int, masked: bool) -> None:
     share = float(1 - left.square().sum() / (values - values.mean()).square().sum())
     assert 0.3 < share < 0.9
     given = [scores.clone() for scores in maps]
-    found = take_mean_off(given, [(height, width)] * 6, stride, 0.5, insides)
+    found = take_mean_off(given, (height, width), stride, 0.5, insides)
     assert found is not None and found.share == pytest.approx(share)
     for got, scores, other in zip(given, maps, others, strict=True):
-        torch.testing.assert_close(got, (scores - 0.5 * share * other).float())
-    torch.testing.assert_close(found.scores, (0.5 * share * mean([*range(6)])).float())
+        torch.testing.assert_close(got, (scores - 0.5 * share * other).float(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.scores, (0.5 * share * mean([*range(6)])).float(), rtol=1e-5, atol=1e-5)
 
 
 def test_where_a_place_tells_nothing_nothing_is_taken() -> None:
-    whole = [(31, 27)] * 8
-    for maps, sizes, strength in (
-        (maps_of(8, (31, 27), 0.0), whole, 1.0),  # the others' mean predicts worse than that of all pixels
-        (maps_of(8, (31, 27), 2.0), whole, 0.0),
-        (maps_of(8, (31, 27), 2.0), [(31, 27)] * 7 + [(30, 27)], 1.0),
-        (maps_of(1, (31, 27), 2.0), [(31, 27)], 1.0),
-        ([torch.full((31, 27), 3.0)] * 8, whole, 1.0),
+    size = 31, 27
+    for maps, strength in (
+        (maps_of(8, size, 0.0), 1.0),  # the others' mean predicts worse than that of all pixels
+        (maps_of(8, size, 2.0), 0.0),
+        (maps_of(1, size, 2.0), 1.0),
+        ([torch.full(size, 3.0)] * 8, 1.0),
     ):
         before = [scores.clone() for scores in maps]
-        assert take_mean_off(maps, sizes, 1, strength, [None] * len(maps)) is None
+        assert take_mean_off(maps, size, 1, strength, [None] * len(maps)) is None
         assert all(torch.equal(x, y) for x, y in zip(maps, before, strict=True))
-    alike = take_mean_off(maps_of(30, (31, 27), 5.0), [(31, 27)] * 30, 1, 1.0, [None] * 30)
+    alike = take_mean_off(maps_of(30, size, 5.0), size, 1, 1.0, [None] * 30)
     assert alike is not None and alike.share > 0.4
     never = [torch.zeros(31, 27, dtype=torch.bool) for _ in range(8)]
     for mask in never:
         mask[:, :9] = True
-    masked = take_mean_off(maps_of(8, (31, 27), 2.0), whole, 1, 1.0, never)
+    masked = take_mean_off(maps_of(8, size, 2.0), size, 1, 1.0, never)
     assert masked is not None and masked.scores.isfinite().all() and not masked.scores[:, 25:].any()
 
 
@@ -88,13 +92,14 @@ def test_where_a_place_tells_nothing_nothing_is_taken() -> None:
 def test_scores_that_are_not_finite_are_still_refused(wrong: float) -> None:
     maps = maps_of(4, (9, 9), 2.0)
     maps[2][3, 3] = wrong
-    assert take_mean_off(maps, [(9, 9)] * 4, 1, 1.0, [None] * 4) is None and not maps[2].isfinite().all()
+    assert take_mean_off(maps, (9, 9), 1, 1.0, [None] * 4) is None and not maps[2].isfinite().all()
 
 
 def test_at_other_strides_it_is_interpolated_and_of_other_sizes_nothing() -> None:
     ramp = torch.arange(8.0)[:, None] + 100 * torch.arange(5.0)
     mean_map = MeanMap(ramp, 30, 20, 4, 0.5)
-    assert mean_map.at(30, 20, 4) is ramp
+    at_own = mean_map.at(30, 20, 4)
+    assert at_own is not None and torch.equal(at_own, ramp)
     (rows, columns), at_two = torch.meshgrid(torch.arange(15), torch.arange(10), indexing="ij"), mean_map.at(30, 20, 2)
     want = (rows / 2).clamp_max(7) + 100 * (columns / 2).clamp_max(4)
     assert at_two is not None
@@ -104,6 +109,9 @@ def test_at_other_strides_it_is_interpolated_and_of_other_sizes_nothing() -> Non
     assert mean_map.at(20, 30, 4) is None
     with pytest.raises(ValueError, match=r"the mean map is torch.float32 \(8, 5\); it must be float32 \(8, 6\)"):
         MeanMap(ramp, 30, 21, 4, 0.5)
+    for wrong, stride in ((torch.full((8, 5), torch.nan), 4), (ramp, 0), (ramp.double(), 4)):
+        with pytest.raises(ValueError, match="the mean map is"):
+            MeanMap(wrong, 30, 20, stride, 0.5)
     maps = torch.rand(2, 8, 5)
     bands = list(mean_map.taken_off([maps[:, :3], maps[:, 3:]], 30, 20, 4))
     assert [band.shape[1] for band in bands] == [3, 5] and torch.equal(torch.cat(bands, 1), maps - ramp)
@@ -122,7 +130,7 @@ def objects(count: int, seed: int = 0) -> Tensor:
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Detector:
     teacher = teacher_file(tmp_path_factory.mktemp("teacher"))
-    settings = {"students": 2, "steps": 30, "image_size": None, "border": "reflect", "stride": 2}
+    settings = {"students": 2, "steps": 30, "image_size": (48, 40), "border": "reflect", "stride": 2}
     return Detector((17,), teachers=[teacher], **settings).fit(objects(10))  # type: ignore[arg-type]
 
 
@@ -145,8 +153,9 @@ def test_a_detector_takes_it_off_images_of_its_size(fitted: Detector, tmp_path: 
     (image,) = objects(1, seed=6)
     bands = torch.cat(list(fitted.score_bands(TensorRows(image))))
     assert torch.equal(bands, fitted.score(image[None])[0])
-    other = good_images(1, (48, 44))
-    assert torch.equal(fitted.score(other), plain.score(other))
+    (other,) = good_images(1, (48, 44))
+    for alike in zip(fitted.score_bands(TensorRows(other)), plain.score_bands(TensorRows(other)), strict=True):
+        assert torch.equal(*alike)
     fitted.save(tmp_path / "m.safetensors")
     loaded = Detector.load(tmp_path / "m.safetensors")
     assert torch.equal(loaded.score(images), fitted.score(images))
@@ -155,13 +164,40 @@ def test_a_detector_takes_it_off_images_of_its_size(fitted: Detector, tmp_path: 
     plain.save(tmp_path / "plain.safetensors")
     assert Detector.load(tmp_path / "plain.safetensors").mean_map_ is None
     assert fitted.figures()["mean_map_share"] == mean_map.share and plain.figures()["mean_map_share"] is None
-    assert fitted.facts()["mean map share"].endswith("variance of good images' scores; taken off images of 40x48")
-    assert plain.facts()["mean map share"] == "none is taken off"
+    share = percent(mean_map.share)
+    assert fitted.facts()["mean map share"].startswith(f"it predicts {share} of the variance of good images' scores")
+    assert plain.facts()["mean map share"].startswith("nothing is taken off")
     assert torch.equal(fitted.predict(images).maps, fitted.score(images))
 
 
+def test_images_of_their_own_sizes_have_none(tmp_path: Path) -> None:
+    settings = {"students": 2, "steps": 2, "border": "reflect", "teachers": [teacher_file(tmp_path)]}
+    for size in ({"image_size": None}, {"image_size": 40, "keep_aspect": True}):
+        assert Detector((17,), **settings, **size).fit(objects(6)).mean_map_ is None  # type: ignore[arg-type]
+
+
+def test_images_prove_that_a_model_of_parts_learned_from_them(fitted: Detector) -> None:
+    parts = fitted.ensembles_, fitted.normalizations_, fitted._held_out_scores(), fitted.mean_map_
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = Detector.from_parts(fitted.settings, *parts).update(objects(4, seed=40), old=objects(10), steps=1)
+    assert made.lineage_[-1]["images"] == {"new": 4, "old": 10, "unknown": 0}
+
+
+@pytest.mark.parametrize("damage", [{"stride": 0}, {"share": None}, {"height": 44}, None], ids=str)
+def test_damaged_files_are_refused(fitted: Detector, tmp_path: Path, damage: dict[str, Any] | None) -> None:
+    fitted.save(tmp_path / "m.safetensors")
+    header, tensors = read_model(tmp_path / "m.safetensors", "detector", DETECTOR_VERSION)
+    if damage is None:
+        tensors["mean_map"] = tensors["mean_map"].log()  # NaN where it was negative
+    header["mean_map"] |= damage or {}
+    write_model(tmp_path / "m.safetensors", "detector", DETECTOR_VERSION, header, tensors)
+    with pytest.raises(ModelFileError, match=r"m\.safetensors"):
+        Detector.load(tmp_path / "m.safetensors")
+
+
 def test_an_ablation_takes_off_less_of_it(fitted: Detector) -> None:
-    held_out = HeldOut(fitted, ImageSource(objects(10), None), silent)
+    held_out = HeldOut(fitted, ImageSource(objects(10), (48, 40)), silent)
     images = objects(2, seed=5)
     none, half, whole = [held_out.variant(mean_map=share).score(images) for share in (0.0, 0.5, 1.0)]
     assert torch.equal(whole, fitted.score(images)) and torch.equal(none, plain_of(fitted).score(images))

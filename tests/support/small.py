@@ -67,10 +67,5 @@ def small_model(folder: Path) -> Path:
 def error_maps(ensemble: Ensemble, images: Tensor) -> list[ErrorMaps]:
     """What `calibrate` needs of images [B, 3, H, W], at every pixel."""
     return [
-        ErrorMaps(
-            *ensemble.error_and_variance(image[None]),
-            (image.shape[1], image.shape[2]),
-            ensemble.computed(TensorRows(image)),
-        )
-        for image in images
+        ErrorMaps(*ensemble.error_and_variance(image[None]), ensemble.computed(TensorRows(image))) for image in images
     ]

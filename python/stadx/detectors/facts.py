@@ -45,10 +45,9 @@ def _mean_map(detector: Any) -> dict[str, str]:
     if not hasattr(detector, "mean_map_"):
         return {}
     if detector.mean_map_ is None:
-        return {"mean map share": "none is taken off"}
-    size = f"{detector.mean_map_.width}x{detector.mean_map_.height}"
+        return {"mean map share": "nothing is taken off: it predicts nothing, or it was not asked for"}
     share = percent(detector.mean_map_.share)
-    return {"mean map share": f"{share} of the variance of good images' scores; taken off images of {size}"}
+    return {"mean map share": f"it predicts {share} of the variance of good images' scores, and is taken off so far"}
 
 
 def _origin(detector: Any) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,14 +38,13 @@ _MOST_PIXELS = 1 << 27  # scored in all, of a scale; each costs some 20 bytes
 
 
 class ErrorMaps(NamedTuple):
-    """e and v of an image, of one scale, float32 [h, w] at the computed pixels; its size, and which these are.
+    """e and v of an image, of one scale, float32 [h, w] at the computed pixels; and which these are.
 
     `inside` is which pixels of the image are looked at, bool [H, W]; None: all.
     """
 
     e: Tensor
     v: Tensor
-    size: tuple[int, int]
     computed: Computed
     inside: Tensor | None = None
 
@@ -97,9 +96,8 @@ def unseen_errors(
                 student, index = judged[place]
                 image, inside = source[index], source.inside(index)
                 e, v, *alone = errors(image, student if division.folds else None)
-                rows = TensorRows(image)
-                size, computed = (rows.height, rows.width), ensemble.computed(rows, stride)
-                own[place] = maps = ErrorMaps(room.of(e), room.of(v), size, computed, inside)
+                computed = ensemble.computed(TensorRows(image), stride)
+                own[place] = maps = ErrorMaps(room.of(e), room.of(v), computed, inside)
                 if alone:
                     unseen[place] = aside.of(alone[0])
                     totals[place] = _total(alone[0], maps), _total(alone[0] - v, maps), _total(e, maps)
@@ -215,27 +213,30 @@ def calibrate(
     settings: DetectorSettings,
     ensembles: Sequence[Ensemble] = (),
     known: Sequence[Normalization] = (),
-    mean_map: MeanMap | None = None,
+    mean_map: MeanMap | Literal["anew"] | None = "anew",
 ) -> tuple[list[Normalization], HeldOutScores, MeanMap | None]:
-    """Score statistics of every scale, the judging images' scores (Eqs. 11 and 12), made as a detector's, and mean map.
+    """Score statistics of every scale, scores (Eqs. 11 and 12) of the images that judge, and their mean map.
+
+    The scores are those of a detector with these statistics, smoothed as it smooths. From each image's map the mean map
+    of the others is taken.
 
     Args:
         errors: of every scale, of the same images; the lists are emptied: together they may be gigabytes.
         settings: how errors become scores.
         ensembles: whose errors these are, for the `scale_weights`; none: all scales count alike.
         known: score statistics of every scale that are kept as they are; none: those of these images.
-        mean_map: beside them the mean map that is kept.
+        mean_map: one that is kept, and taken off all alike; "anew": that of these images, as far as `settings` asks
+            for it; None: nothing is taken off.
     """
     weights = scale_weights(ensembles, settings.channel_weight, settings.scale_weight)
     how = settings.terms, settings.level, settings.level_limit
     normalizations: list[Normalization] = []
     sums: list[Tensor] = []
     insides: list[Tensor | None] = []
-    sizes: list[tuple[int, int]] = []
     stride = 1
     for scale in errors:
         stride = scale[0].computed.rows.stride
-        insides, sizes = [maps.inside for maps in scale], [maps.size for maps in scale]
+        insides = [maps.inside for maps in scale]
         number = len(normalizations)
         weight = weights[number] if weights else 1.0
         normalizations.append(known[number] if known else normalization_of(scale, *how, weight))
@@ -249,10 +250,11 @@ def calibrate(
             else:
                 sums[image] += scores
     fused = [total.div_(len(normalizations)) for total in sums]
-    if not known:
-        mean_map = take_mean_off(fused, sizes, stride, settings.mean_map, insides)
-    elif mean_map is not None:
-        fused = [next(mean_map.taken_off([scores], *size, stride)) for scores, size in zip(fused, sizes, strict=True)]
+    size = settings.one_size
+    if mean_map == "anew":
+        mean_map = None if size is None else take_mean_off(fused, size, stride, settings.mean_map, insides)
+    elif mean_map is not None and size is not None:
+        fused = [next(mean_map.taken_off([scores], *size, stride)) for scores in fused]
     smoothed = [_smoothed(scores, stride, settings.smoothing) for scores in fused]
     return normalizations, HeldOutScores.of(smoothed, stride, settings.top_share, insides), mean_map
 

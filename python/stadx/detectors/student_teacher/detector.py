@@ -52,7 +52,7 @@ class Detector(UpdatableDetector):
         ensembles_: per scale, teacher, students, µ and σ.
         history_: per scale, the losses in the course of training, see `TrainedStudents`; not kept in the file.
         normalizations_: per scale, mean and deviation of e and v on the good images that judge, and their level.
-        mean_map_: their mean anomaly map, which is taken off others, see `mean_map`; None: nothing is.
+        mean_map_: what is taken off every map, see `MeanMap`; None: nothing.
         threshold_: scores above it are anomalous; see `set_target_fpr`.
         lineage_, known_, memory_: its training and updates, its images' hashes, and images kept, see `update`.
         heldout_fprs_, heldout_scores_, heldout_image_scores_: what thresholds follow from, see `Calibrated`.
@@ -241,7 +241,7 @@ class Detector(UpdatableDetector):
             ensembles: of every scale: teacher, students, µ and σ.
             normalizations: of every scale: statistics of e and v.
             held_out: scores of good images that no student, or not all, learned from, from which the thresholds follow.
-            mean_map: that of these images; None: nothing is taken off.
+            mean_map: what is taken off every map; None: nothing.
 
         Raises:
             ValueError: for a setting that cannot be, or parts that are not those of its scales.

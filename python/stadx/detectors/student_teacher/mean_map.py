@@ -23,13 +23,15 @@ class MeanMap:
     is less than that. The share tells how alike: of 1 all of the mean is taken off, of objects that lie anyhow little.
 
     Attributes:
-        scores: what is taken off, float32 [⌈height / stride⌉, ⌈width / stride⌉].
+        scores: what is taken off, mean times share times the setting `mean_map`: float32 [⌈height / stride⌉,
+            ⌈width / stride⌉], finite.
         height, width: of the images, at the size they are scored at.
         stride: `scores` has every stride-th pixel of every stride-th row.
-        share: 1 − Σ (F − m)² / Σ (F − F̄)² over the good images' maps F, m the mean map of the other ones.
+        share: 1 − Σ (F − m)² / Σ (F − F̄)² over the good images' maps F, m the mean of the other ones, smoothed by a
+            Gaussian whose standard deviation is 4 pixels of the image.
 
     Raises:
-        ValueError: if the map is not one of that size.
+        ValueError: if `scores` is not such a map.
     """
 
     scores: Tensor
@@ -39,17 +41,17 @@ class MeanMap:
     share: float
 
     def __post_init__(self) -> None:
-        size = tuple(-(-length // self.stride) for length in (self.height, self.width))
+        size = tuple(-(-length // max(self.stride, 1)) for length in (self.height, self.width))
         given = tuple(self.scores.shape), self.scores.dtype
-        if given != (size, torch.float32):
-            raise ValueError(f"the mean map is {given[1]} {given[0]}; it must be float32 {size}")
+        if given != (size, torch.float32) or not self.scores.isfinite().all():
+            raise ValueError(f"the mean map is {given[1]} {given[0]}; it must be float32 {size}, and finite")
 
     def at(self, height: int, width: int, stride: int) -> Tensor | None:
         """What is taken off at every stride-th pixel; None, which is nothing, of images of another size."""
         if (height, width) != (self.height, self.width):
             return None
-        if stride == self.stride:
-            return self.scores
+        if stride >= self.stride:  # both are powers of two
+            return self.scores[:: stride // self.stride, :: stride // self.stride]
         return upsample(self.scores, height, width, self.stride)[::stride, ::stride]
 
     def taken_off(self, bands: Iterable[Tensor], height: int, width: int, stride: int) -> Iterator[Tensor]:
@@ -67,7 +69,7 @@ class MeanMap:
 
 def take_mean_off(
     maps: Sequence[Tensor],
-    sizes: Sequence[tuple[int, int]],
+    size: tuple[int, int],
     stride: int,
     strength: float,
     insides: Sequence[Tensor | None],
@@ -76,16 +78,16 @@ def take_mean_off(
 
     Args:
         maps: at every stride-th pixel, float32 [h, w].
-        sizes: height and width of each image.
+        size: height and width of the images.
         stride: of the maps.
         strength: how much of the mean map's share is taken.
         insides: which pixels of each image are looked at, bool [H, W]; None: all.
 
     Returns:
         What is taken off other images' maps. None, and the maps stay as they are, where that is nothing: of one image,
-        of images of several sizes, and where a place tells nothing.
+        and where a place tells nothing.
     """
-    if not strength or len(maps) < 2 or len(set(sizes)) > 1:
+    if not strength or len(maps) < 2:
         return None
 
     def weighted() -> Iterator[tuple[Tensor, Tensor]]:  # made anew each time: together they may be gigabytes
@@ -108,7 +110,7 @@ def take_mean_off(
     for scores, weight in weighted():
         scores -= strength * share * _smoothed_mean(sums - scores * weight, counts - weight, stride)
     mean = strength * share * _smoothed_mean(sums, counts, stride)
-    return MeanMap(mean.float(), *sizes[0], stride, share)
+    return MeanMap(mean, *size, stride, share)
 
 
 def _counted(scores: Tensor, stride: int, inside: Tensor | None) -> Tensor:
@@ -120,5 +122,5 @@ def _counted(scores: Tensor, stride: int, inside: Tensor | None) -> Tensor:
 
 def _smoothed_mean(sums: Tensor, counts: Tensor, stride: int) -> Tensor:
     """The mean, smoothed, of sums [h, w] over so many images each; 0, a good image's score, where there is none."""
-    smoothed = smooth(torch.stack([sums, counts]), _SIGMA / stride)
+    smoothed = smooth(torch.stack([sums, counts]).float(), _SIGMA / stride)  # float64 takes PyTorch much more memory
     return torch.where(smoothed[1] > 1e-9, smoothed[0] / smoothed[1], 0.0)

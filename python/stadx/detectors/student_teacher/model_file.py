@@ -31,7 +31,7 @@ _BEFORE = {
     "steps_factor_65": 1.0,
     "mean_map": 0.0,
 }  # settings that files of previous versions may not have
-_OF_MEAN_MAP = "height", "width", "stride", "share"
+_OF_MEAN_MAP = {"height": int, "width": int, "stride": int, "share": float}
 DETECTOR_VERSION = 2  # 1, of stadx 0.1, has "padding" and no "border"
 
 
@@ -93,7 +93,7 @@ def mean_map_of(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Mea
     if "mean_map" not in header:
         return None
     told = header["mean_map"]
-    return MeanMap(tensors["mean_map"], *(told[name] for name in _OF_MEAN_MAP))
+    return MeanMap(tensors["mean_map"], *(kind(told[name]) for name, kind in _OF_MEAN_MAP.items()))
 
 
 def model_hash(
@@ -113,6 +113,7 @@ def model_hash(
     for array in scores:
         digest.update(array.tobytes())
     if mean_map is not None:
+        digest.update(f"{mean_map.height} {mean_map.width} {mean_map.stride}".encode())
         digest.update(mean_map.scores.contiguous().numpy().tobytes())
     return digest.hexdigest()
 

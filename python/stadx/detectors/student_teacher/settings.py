@@ -172,7 +172,7 @@ class DetectorSettings:
         1.0,
         "How much of the good images' mean anomaly map is taken off each map, times the share of their scores' "
         "variance that it predicts: much where objects always lie alike, little where they lie anyhow; 0: none, as in "
-        "the paper.",
+        "the paper, and for images that are not resized to one size.",
         at_least=0,
         at_most=1,
         paper=0.0,
@@ -231,6 +231,14 @@ class DetectorSettings:
         check_range(self.value_range)
         if self.students == 1 and self.terms == "v":
             raise ValueError("terms is 'v', and one student alone has no variance; choose 'e', or two students or more")
+
+    @property
+    def one_size(self) -> tuple[int, int] | None:
+        """Height and width that every image is brought to; None: they may differ."""
+        if self.image_size is None or self.keep_aspect:
+            return None
+        height, width = self.image_size if isinstance(self.image_size, tuple | list) else 2 * (self.image_size,)
+        return int(height), int(width)
 
     def steps_of(self, p: int) -> int:
         """Optimiser steps of scale p, see `steps`."""

@@ -159,7 +159,7 @@ def proven(
         return {}
     division = Division.of(settings, len(old))
     errors = unseen_errors(ensembles, old, division, settings.stride, progress)
-    found = calibrate(errors, settings, known=normalizations)[1].image_scores  # another version's would be others
+    found = calibrate(errors, settings, known=normalizations)[1].image_scores  # another version's statistics differ
     kept = scores.image_scores
     if found.shape != kept.shape or not np.allclose(found, kept, rtol=_SAME, atol=_SAME * float(kept.std())):
         return {}
