@@ -47,7 +47,7 @@ def _mean_map(detector: Any) -> dict[str, str]:
     if detector.mean_map_ is None:
         return {"mean map share": "nothing is taken off: it predicts nothing, or it was not asked for"}
     share = percent(detector.mean_map_.share)
-    return {"mean map share": f"it predicts {share} of the variance of good images' scores; that share of it is taken off"}
+    return {"mean map share": f"it predicts {share} of the variance of good images' scores; that share is taken off"}
 
 
 def _origin(detector: Any) -> dict[str, str]:
