@@ -16,6 +16,7 @@ from stadx.core.errors import DataError
 from stadx.core.memory import keep_freed_memory
 from stadx.core.progress import Progress
 from stadx.data.source import ImageSource
+from stadx.data.tensors import resized
 from stadx.networks.border import Computed, computed_pixels
 from stadx.networks.upsampling import upsample
 from stadx.networks.windows import TensorRows
@@ -250,10 +251,11 @@ def calibrate(
             else:
                 sums[image] += scores
     fused = [total.div_(len(normalizations)) for total in sums]
-    size = settings.one_size
+    size = resized(0, 0, settings.image_size)  # that every image is brought to, if to one
     if mean_map == "anew":
-        mean_map = None if size is None else take_mean_off(fused, size, stride, settings.mean_map, insides)
-    elif mean_map is not None and size is not None:
+        one_size = settings.image_size is not None and not settings.keep_aspect
+        mean_map = take_mean_off(fused, size, stride, settings.mean_map, insides) if one_size else None
+    elif mean_map is not None:
         fused = [next(mean_map.taken_off([scores], *size, stride)) for scores in fused]
     smoothed = [_smoothed(scores, stride, settings.smoothing) for scores in fused]
     return normalizations, HeldOutScores.of(smoothed, stride, settings.top_share, insides), mean_map

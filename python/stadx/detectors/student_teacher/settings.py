@@ -232,14 +232,6 @@ class DetectorSettings:
         if self.students == 1 and self.terms == "v":
             raise ValueError("terms is 'v', and one student alone has no variance; choose 'e', or two students or more")
 
-    @property
-    def one_size(self) -> tuple[int, int] | None:
-        """Height and width that every image is brought to; None: they may differ."""
-        if self.image_size is None or self.keep_aspect:
-            return None
-        height, width = self.image_size if isinstance(self.image_size, tuple | list) else 2 * (self.image_size,)
-        return int(height), int(width)
-
     def steps_of(self, p: int) -> int:
         """Optimiser steps of scale p, see `steps`."""
         return max(1, round(self.steps_factor_65 * self.steps)) if p == 65 else self.steps
