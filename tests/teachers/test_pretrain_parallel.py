@@ -25,7 +25,9 @@ def test_two_processes_are_one(targets: str, tmp_path: Path, monkeypatch: pytest
     photos = write_photos(tmp_path / "photos")
     one, two = tmp_path / "one" / "t", tmp_path / "two" / "t"
     train(photos, one, targets, monkeypatch)
-    run_together(2, SCRIPT, photos, two, targets)
+    threads = run_together(2, SCRIPT, photos, two, targets)
+    # those of a group that is left can end the process with an error while Python ends
+    assert not any("gloo" in of_one for of_one in threads), threads
     assert [f.name for f in two.parent.iterdir()] == ["t"]
     (header, a), (other, b) = (read_model(path, "teacher", 1) for path in (one, two))
     for name in a:

@@ -41,6 +41,9 @@ def process_group() -> Iterator[None]:
             f"not all of the {os.environ['WORLD_SIZE']} processes of WORLD_SIZE came ({error}); start so many with the "
             "same MASTER_ADDR and MASTER_PORT, or use torchrun"
         ) from error
+    # imported while there is a group, as by an optimizer, it keeps the group, whose threads then outlive Python
+    import torch.distributed.nn  # noqa: F401
+
     store.set_timeout(LIMIT)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=world, timeout=LIMIT)
     try:
