@@ -81,7 +81,7 @@ def unseen_errors(
     an image is unusual: the fewer images there are, the better students know each. ‖S − ŷ‖² of the unseen student
     alone, e₁, is in expectation larger than e would be if none had seen it, by as much as v is. So over all images
     g = Σ (e₁ − v) / Σ e is how much larger e is of images that none has seen, at least 1. It multiplies v, and e is
-    (1 − w) g e + w c e₁, w = min(1, g − 1), c = Σ (e₁ − v) / Σ e₁, which sums up to g Σ e: of many images, where
+    (1 − w) g e + w max(e₁ − v, e₁ / 10), w = min(1, g − 1), with the v that was measured: of many images, where
     students have learned none by heart, w is nearly 0, and e is that of all students, which has less of chance.
     """
     judged = judges(source, division, stride)
@@ -90,7 +90,7 @@ def unseen_errors(
         errors = _errors_on(device, ensemble, stride, precision)
         own: dict[int, ErrorMaps] = {}
         unseen: dict[int, Tensor] = {}  # e of the student that has not seen the image
-        totals: dict[int, tuple[float, float, float]] = {}  # of that, of that less v, and of e
+        totals: dict[int, tuple[float, float]] = {}  # of that less v, and of e
         room, aside = _Room(), _Room()
         with keep_freed_memory():
             for place in own_places(len(judged)):
@@ -101,7 +101,7 @@ def unseen_errors(
                 own[place] = maps = ErrorMaps(room.of(e), room.of(v), computed, inside)
                 if alone:
                     unseen[place] = aside.of(alone[0])
-                    totals[place] = _total(alone[0], maps), _total(alone[0] - v, maps), _total(e, maps)
+                    totals[place] = _total(alone[0] - v, maps), _total(e, maps)
                 progress("Scores of good images", number * len(judged) + place + 1, len(ensembles) * len(judged), {})
         if division.folds:
             own = _as_unseen(own, unseen, joined(totals))
@@ -112,14 +112,16 @@ def unseen_errors(
 
 
 def _as_unseen(
-    own: dict[int, ErrorMaps], unseen: dict[int, Tensor], totals: dict[int, tuple[float, float, float]]
+    own: dict[int, ErrorMaps], unseen: dict[int, Tensor], totals: dict[int, tuple[float, float]]
 ) -> dict[int, ErrorMaps]:
     """This process's maps, changed in place as `unseen_errors` says; totals are those of all processes."""
-    alone, without_v, seen = (sum(totals[place][part] for place in sorted(totals)) for part in range(3))
+    without_v, seen = (sum(totals[place][part] for place in sorted(totals)) for part in range(2))
     gap = max(1.0, without_v / max(seen, 1e-30))
-    weight, shrunk = min(1.0, gap - 1), without_v / max(alone, 1e-30)
+    weight = min(1.0, gap - 1)
     for place, maps in own.items():
-        maps.e.mul_((1 - weight) * gap).add_(unseen.pop(place), alpha=weight * shrunk)
+        alone = unseen.pop(place)
+        alone = torch.maximum(alone - maps.v, alone / 10)  # no lower, as v is measured on so few students
+        maps.e.mul_((1 - weight) * gap).add_(alone, alpha=weight)
         maps.v.mul_(gap)
     return own
 
