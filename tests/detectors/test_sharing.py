@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from fit_in_parallel import fit
-from processes import run_together
+from processes import assert_no_group_is_left, run_together
 from small import good_images, random_teacher
 
 from stadx import Detector, StadxError
@@ -61,7 +61,7 @@ def same(a: Path, b: Path) -> None:
 def test_several_processes_are_one(place: Path, processes: int) -> None:
     """Two share out the students; with three the third has none; four share out the scales too."""
     out = place / f"of{processes}"
-    run_together(processes, SCRIPT, place, out, 0)
+    assert_no_group_is_left(run_together(processes, SCRIPT, place, out, 0))
     same(place / "one", out)
     assert not list(place.glob(f"{out.name}.part*"))
 

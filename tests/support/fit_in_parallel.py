@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import print_threads
 from small import make_narrow
 
 from stadx import Detector
@@ -45,3 +46,4 @@ if __name__ == "__main__":
         sys.argv = ["stadx", *sys.argv[2:]]
         sys.exit(main())
     fit(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), **json.loads(*sys.argv[4:] or ["{}"]))
+    print_threads()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 
 def run_together(processes: int, *arguments: object, fails: bool = False) -> list[str]:
@@ -30,3 +33,24 @@ def run_together(processes: int, *arguments: object, fails: bool = False) -> lis
             process.kill()
     assert all((process.returncode != 0) == fails for process in started), "\n".join(error for _, error in told)
     return [output + error for output, error in told]
+
+
+def print_threads() -> None:
+    """Print the names of this process's threads, on Linux, when none of a process group is left, or after 10 s."""
+    names = ["gloo"]
+    for _ in range(100):  # a thread that has been waited for may be listed a little longer
+        if not any("gloo" in name for name in names):
+            break
+        time.sleep(0.1)
+        names = []
+        for task in Path("/proc/self/task").glob("*"):
+            with contextlib.suppress(OSError):  # it has ended
+                names.append(task.joinpath("comm").read_text().strip())
+    print("threads:", *names)
+
+
+def assert_no_group_is_left(told: list[str]) -> None:
+    """Of processes that ended with `print_threads`: a group's threads can end them with an error as Python ends."""
+    for text in told:
+        (threads,) = (line for line in text.splitlines() if line.startswith("threads:"))
+        assert "gloo" not in threads, threads

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pretrain_photos import P_NET, SETTINGS, make_cheap
+from processes import print_threads
 
 from stadx.teachers import pretraining
 
@@ -28,19 +27,6 @@ def train(photos: Path, out: Path, targets: str, patch: pytest.MonkeyPatch) -> N
     pretraining.pretrain(photos, settings, out, network=p_net)
 
 
-def threads() -> list[str]:
-    """The names of this process's threads, on Linux; none elsewhere."""
-    names = []
-    for task in Path("/proc/self/task").glob("*"):
-        with contextlib.suppress(OSError):  # it has ended
-            names.append(task.joinpath("comm").read_text().strip())
-    return names
-
-
 if __name__ == "__main__":
     train(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], pytest.MonkeyPatch())
-    for _ in range(100):  # a thread that has been waited for may be listed a little longer
-        if not any("gloo" in name for name in threads()):
-            break
-        time.sleep(0.1)
-    print(*threads())
+    print_threads()

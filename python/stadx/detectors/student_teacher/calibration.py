@@ -81,8 +81,9 @@ def unseen_errors(
     an image is unusual: the fewer images there are, the better students know each. ‖S − ŷ‖² of the unseen student
     alone, e₁, is in expectation larger than e would be if none had seen it, by as much as v is. So over all images
     g = Σ (e₁ − v) / Σ e is how much larger e is of images that none has seen, at least 1. It multiplies v, and e is
-    (1 − w) g e + w max(e₁ − v, e₁ / 10), w = min(1, g − 1), with the v that was measured: of many images, where
-    students have learned none by heart, w is nearly 0, and e is that of all students, which has less of chance.
+    (1 − w) g e + w max(e₁ − v, e₁ / 10), w = min(1, g − 1), with the v that was measured, which sums up to g Σ e or a
+    little more: of many images, where students have learned none by heart, w is nearly 0, and e is that of all
+    students, which has less of chance.
     """
     judged = judges(source, division, stride)
 
