@@ -4,8 +4,8 @@ python benchmarks/false_alarms.py ../data/mvtec_ad/bottle ../data/mvtec_ad/screw
 
 Each split trains on some of a category's good images, of training and test, asks for a share of false alarms and
 counts them on the others. A line of JSON a split; those in the file are not run again. At its end the table: how often
-the share that was counted lies within the stated interval, and how often its own interval, as there are so few others,
-meets that.
+the share that was counted lies within the stated interval, how often it is due to, were images independent and the
+others like those that judge, and how often its own interval, as there are so few others, meets the stated one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import betabinom
 
 import stadx
 from stadx.cli.console import ShownProgress
@@ -96,15 +97,30 @@ def run(folder: Path, split: int, settings: dict[str, Any], progress: Any) -> di
 
 def table(lines: list[dict[str, Any]]) -> str:
     """By number of images: splits, flagged of all others, within the stated interval."""
-    rows = ["| good images | splits | flagged | of others | within the stated interval | their intervals meet |"]
-    rows.append("|---|---|---|---|---|---|")
+    rows = ["| good images | splits | flagged | of others | within the stated interval | due | their intervals meet |"]
+    rows.append("|---|---|---|---|---|---|---|")
     groups = {str(n): [x for x in lines if x["images"] == n] for n in sorted({x["images"] for x in lines})}
     for name, group in {**groups, "all": lines}.items():
         flagged, others = (sum(line[key] for line in group) for key in ("flagged", "others"))
         within, possible = (sum(line[key] for line in group) for key in ("within", "possible"))
-        share = f"{flagged} ({flagged / others:.1%})"
-        rows.append(f"| {name} | {len(group)} | {share} | {others} | {within} | {possible} |")
+        share, due = f"{flagged} ({flagged / others:.1%})", sum(map(chance_within, group))
+        rows.append(f"| {name} | {len(group)} | {share} | {others} | {within} | {due:.1f} | {possible} |")
     return "\n".join(rows)
+
+
+def chance_within(line: dict[str, Any]) -> float:
+    """How likely the counted share lies within the stated interval if all images are independent and of one kind.
+
+    Of n that judge, the threshold at the place t = f (n + 1) of their scores is exceeded by a share of all others that
+    is Beta(t, n + 1 - t); of m of these the number is beta-binomial. So with few others a count can miss an interval
+    that holds.
+    """
+    judges, others = line["independent"][0], line["others"]
+    place = max(1.0, line["settings"]["image_fpr"] * (judges + 1))
+    low, high = line["stated"]
+    counts = np.arange(others + 1)
+    inside = (low <= counts / others) & (counts / others <= high)
+    return float(betabinom.pmf(counts, others, place, judges + 1 - place)[inside].sum())
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
