@@ -20,7 +20,7 @@ _RATES: dict[OptimizerName, float] = {"muon": 2e-3, "adam": 1.2e-3}  # Adam's is
 class PretrainSettings:
     """How a teacher is trained (Bergmann et al. 2020, section 3.1 and 4).
 
-    The paper: `PRESETS["paper"]`. The defaults are those of the highest AU-PRO (docs/records/accuracy.md) that fit
+    The paper: `PRESETS["paper"]`. The defaults are those of the highest AU-PRO (docs/records/ablations.md) that fit
     into some hours of a processor without a GPU.
 
     Raises:
