@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import betabinom
+from scipy.stats import beta, betabinom
 
 import stadx
 from stadx.cli.console import ShownProgress
@@ -97,19 +97,22 @@ def run(folder: Path, split: int, settings: dict[str, Any], progress: Any) -> di
 
 def table(lines: list[dict[str, Any]]) -> str:
     """By number of images: splits, flagged of all others, within the stated interval."""
-    rows = ["| good images | splits | flagged | of others | within the stated interval | due | their intervals meet |"]
-    rows.append("|---|---|---|---|---|---|---|")
+    heads = ["good images", "splits", "flagged", "of others", "within the stated interval", "due"]
+    heads += ["due of the true share", "their intervals meet"]
+    rows = [f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}"]
     groups = {str(n): [x for x in lines if x["images"] == n] for n in sorted({x["images"] for x in lines})}
     for name, group in {**groups, "all": lines}.items():
         flagged, others = (sum(line[key] for line in group) for key in ("flagged", "others"))
         within, possible = (sum(line[key] for line in group) for key in ("within", "possible"))
-        share, due = f"{flagged} ({flagged / others:.1%})", sum(map(chance_within, group))
-        rows.append(f"| {name} | {len(group)} | {share} | {others} | {within} | {due:.1f} | {possible} |")
+        counted, true = (sum(chances) for chances in zip(*map(chances_within, group), strict=True))
+        share = f"{flagged} ({flagged / others:.1%})"
+        cells = [name, len(group), share, others, within, f"{counted:.1f}", f"{true:.1f}", possible]
+        rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
 
 
-def chance_within(line: dict[str, Any]) -> float:
-    """How likely the counted share lies within the stated interval if all images are independent and of one kind.
+def chances_within(line: dict[str, Any]) -> tuple[float, float]:
+    """How likely the counted and the true share lie within the stated interval, were images independent and alike.
 
     Of n that judge, the threshold at the place t = f (n + 1) of their scores is exceeded by a share of all others that
     is Beta(t, n + 1 - t); of m of these the number is beta-binomial. So with few others a count can miss an interval
@@ -117,10 +120,11 @@ def chance_within(line: dict[str, Any]) -> float:
     """
     judges, others = line["independent"][0], line["others"]
     place = max(1.0, line["settings"]["image_fpr"] * (judges + 1))
-    low, high = line["stated"]
+    a, b, (low, high) = place, judges + 1 - place, line["stated"]
     counts = np.arange(others + 1)
     inside = (low <= counts / others) & (counts / others <= high)
-    return float(betabinom.pmf(counts, others, place, judges + 1 - place)[inside].sum())
+    counted = betabinom.pmf(counts, others, a, b)[inside].sum()
+    return float(counted), float(beta.cdf(high, a, b) - beta.cdf(low, a, b))
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
