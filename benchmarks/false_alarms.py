@@ -5,7 +5,8 @@ python benchmarks/false_alarms.py ../data/mvtec_ad/bottle ../data/mvtec_ad/screw
 Each split trains on some of a category's good images, of training and test, asks for a share of false alarms and
 counts them on the others. A line of JSON a split; those in the file are not run again. At its end the table: how often
 the share that was counted lies within the stated interval, how often it is due to, were images independent and the
-others like those that judge, and how often its own interval, as there are so few others, meets the stated one.
+others like those that judge, and how often its own interval, as there are so few others, meets the stated one. And of
+each category whether its good test images are like its good training images, to models that saw neither.
 """
 
 from __future__ import annotations
@@ -59,16 +60,15 @@ def main() -> None:
             with given.out.open("a") as file:
                 file.write(json.dumps(line) + "\n")
     lines = [json.loads(line) for line in given.out.read_text().splitlines()]
-    print(table([line for line in lines if line["settings"] == _plain(settings)]))
+    lines = [line for line in lines if line["settings"] == _plain(settings)]
+    print(f"{table(lines)}\n\n{table_of_kinds(lines, given.categories)}")
 
 
 def run(folder: Path, split: int, settings: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Train on some of the good images of a category, and count the alarms on the others."""
     category = open_category(folder)
     good = [*category.train, *(item.path for item in category.test if item.is_good)]
-    order = np.random.default_rng(split).permutation(len(good))
-    size = min(SIZES[split % len(SIZES)], len(good) - 20)  # at least 20 to count on
-    images, others = ([good[i] for i in sorted(part)] for part in (order[:size], order[size:]))  # as they were taken
+    images, others = ([good[i] for i in part] for part in division(len(good), split))
     detector = stadx.Detector(**settings, seed=split).fit(images, progress=progress)
     source, scores = ImageSource(others, settings["image_size"]), []
     for index in range(len(source)):
@@ -82,7 +82,7 @@ def run(folder: Path, split: int, settings: dict[str, Any], progress: Any) -> di
         "category": folder.name,
         "split": split,
         "settings": _plain(settings),
-        "images": size,
+        "images": len(images),
         "stated": [promise.low, promise.high],
         "independent": [promise.independent, independent],
         "flagged": flagged,
@@ -93,6 +93,13 @@ def run(folder: Path, split: int, settings: dict[str, Any], progress: Any) -> di
         "scores": np.round(scores, 4).tolist(),
         "versions": {"stadx": stadx.__version__, "torch": torch.__version__},
     }
+
+
+def division(count: int, split: int) -> tuple[list[int], list[int]]:
+    """Numbers of the good images that train and of the others, each rising: as they were taken."""
+    order = np.random.default_rng(split).permutation(count).tolist()
+    size = min(SIZES[split % len(SIZES)], count - 20)  # at least 20 to count on
+    return sorted(order[:size]), sorted(order[size:])
 
 
 def table(lines: list[dict[str, Any]]) -> str:
@@ -125,6 +132,27 @@ def chances_within(line: dict[str, Any]) -> tuple[float, float]:
     inside = (low <= counts / others) & (counts / others <= high)
     counted = betabinom.pmf(counts, others, a, b)[inside].sum()
     return float(counted), float(beta.cdf(high, a, b) - beta.cdf(low, a, b))
+
+
+def table_of_kinds(lines: list[dict[str, Any]], folders: list[Path]) -> str:
+    """By category: good test images that a threshold flags which flags just the asked share of good training images.
+
+    Of both those that are the others of a split; an image counts in each split in which it is one.
+    """
+    rows = ["| category | splits | good test images flagged | of | asked |\n|---|---|---|---|---|"]
+    for folder in folders:
+        category, flagged, tested = open_category(folder), 0, 0
+        count = len(category.train) + sum(item.is_good for item in category.test)
+        group = [line for line in lines if line["category"] == folder.name]
+        for line in group:
+            is_test = np.array(division(count, line["split"])[1]) >= len(category.train)
+            scores, fpr = np.array(line["scores"]), line["settings"]["image_fpr"]
+            above = scores[is_test] > np.quantile(scores[~is_test], 1 - fpr)
+            flagged, tested = flagged + int(above.sum()), tested + len(above)
+        if tested:
+            asked, share = f"{group[0]['settings']['image_fpr']:.0%}", f"{flagged} ({flagged / tested:.1%})"
+            rows.append(f"| {folder.name} | {len(group)} | {share} | {tested} | {asked} |")
+    return "\n".join(rows)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
