@@ -6,20 +6,20 @@ Each split trains on some of a category's good images, of training and test, ask
 counts them on the others. A line of JSON a split; those in the file are not run again. At its end the table: how often
 the share that was counted lies within the stated interval, how often it is due to, were images independent and the
 others like those that judge, and how often its own interval, as there are so few others, meets the stated one. And of
-each category whether its good test images are like its good training images, to models that saw neither.
+each category whether its good test images are like its good training images, to models that saw neither. SciPy is
+needed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import beta, betabinom
+from scipy.stats import beta, betabinom, mannwhitneyu, rankdata
 
 import stadx
 from stadx.cli.console import ShownProgress
@@ -28,6 +28,7 @@ from stadx.data.source import ImageSource
 from stadx.metrics.intervals import independent_number, korn_graubard
 
 SIZES = (10, 20, 40, 80, 160, 300)
+LEAST_OTHERS = 20  # to count on
 
 
 def main() -> None:
@@ -49,25 +50,34 @@ def main() -> None:
         "image_fpr": given.image_fpr,
         "cross": not given.no_cross,
     }
-    done = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
-    known = {(line["category"], line["split"]) for line in done if line["settings"] == _plain(settings)}
+    folders = [folder.resolve() for folder in given.categories]
+    known = {(line["category"], line["split"]) for line in lines_of(given.out, settings)}
     with ShownProgress() as progress:
         for split in range(given.first, given.splits):
-            folder = given.categories[split % len(given.categories)]
+            folder = folders[split % len(folders)]
             if (folder.name, split) in known:
                 continue
             line = run(folder, split, settings, lambda s, d, t, f, n=split: progress(f"split {n}: {s}", d, t, f))
             with given.out.open("a") as file:
                 file.write(json.dumps(line) + "\n")
-    lines = [json.loads(line) for line in given.out.read_text().splitlines()]
-    lines = [line for line in lines if line["settings"] == _plain(settings)]
-    print(f"{table(lines)}\n\n{table_of_kinds(lines, given.categories)}")
+    lines = lines_of(given.out, settings)
+    print(table(lines))
+    print(f"\n{table_of_kinds(lines, folders)}")
+
+
+def lines_of(file: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of the splits in a file those of these settings."""
+    text = file.read_text() if file.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+    return [line for line in lines if line["settings"] == _plain(settings)]
 
 
 def run(folder: Path, split: int, settings: dict[str, Any], progress: Any) -> dict[str, Any]:
     """Train on some of the good images of a category, and count the alarms on the others."""
     category = open_category(folder)
     good = [*category.train, *(item.path for item in category.test if item.is_good)]
+    if len(good) < SIZES[0] + LEAST_OTHERS:
+        raise SystemExit(f"{folder}: {len(good)} good images are too few; give {SIZES[0] + LEAST_OTHERS} or more")
     images, others = ([good[i] for i in part] for part in division(len(good), split))
     detector = stadx.Detector(**settings, seed=split).fit(images, progress=progress)
     source, scores = ImageSource(others, settings["image_size"]), []
@@ -98,60 +108,95 @@ def run(folder: Path, split: int, settings: dict[str, Any], progress: Any) -> di
 def division(count: int, split: int) -> tuple[list[int], list[int]]:
     """Numbers of the good images that train and of the others, each rising: as they were taken."""
     order = np.random.default_rng(split).permutation(count).tolist()
-    size = min(SIZES[split % len(SIZES)], count - 20)  # at least 20 to count on
+    size = min(SIZES[split % len(SIZES)], count - LEAST_OTHERS)
     return sorted(order[:size]), sorted(order[size:])
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """By number of images: splits, flagged of all others, within the stated interval."""
-    heads = ["good images", "splits", "flagged", "of others", "within the stated interval", "due"]
-    heads += ["due of the true share", "their intervals meet"]
+    """By number of images: what was stated, counted, and due."""
+    heads = ["good images", "categories", "splits", "stated, the widest", "flagged", "due", "of others"]
+    heads += ["within", "due", "true share within, due", "their intervals meet"]
     rows = [f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}"]
     groups = {str(n): [x for x in lines if x["images"] == n] for n in sorted({x["images"] for x in lines})}
     for name, group in {**groups, "all": lines}.items():
-        flagged, others = (sum(line[key] for line in group) for key in ("flagged", "others"))
-        within, possible = (sum(line[key] for line in group) for key in ("within", "possible"))
-        counted, true = (sum(chances) for chances in zip(*map(chances_within, group), strict=True))
-        share = f"{flagged} ({flagged / others:.1%})"
-        cells = [name, len(group), share, others, within, f"{counted:.1f}", f"{true:.1f}", possible]
+        if not group:
+            return "no splits"
+        flagged, others, within, possible = (
+            sum(x[k] for x in group) for k in ("flagged", "others", "within", "possible")
+        )
+        low, high = min(x["stated"][0] for x in group), max(x["stated"][1] for x in group)
+        dues = [Due.of(line) for line in group]
+        mean, variance, counted, true = (sum(values) for values in zip(*dues, strict=True))
+        cells = [name, ", ".join(sorted({x["category"] for x in group})), len(group), f"{low:.1%} to {high:.1%}"]
+        cells += [f"{flagged} ({flagged / others:.1%})", f"{mean:.0f} ± {variance**0.5:.0f}", others]
+        cells += [within, f"{counted:.1f}", f"{true:.1f}", possible]
         rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
 
 
-def chances_within(line: dict[str, Any]) -> tuple[float, float]:
-    """How likely the counted and the true share lie within the stated interval, were images independent and alike.
+class Due(NamedTuple):
+    """What is due of a split if all images are independent and of one kind.
 
     Of n that judge, the threshold at the place t = f (n + 1) of their scores is exceeded by a share of all others that
-    is Beta(t, n + 1 - t); of m of these the number is beta-binomial. So with few others a count can miss an interval
-    that holds.
+    is Beta(t, n + 1 - t); of m of these the number is beta-binomial. n is the number of independent images that say as
+    much as those that judge. With few others a count can miss an interval that holds.
+
+    Attributes:
+        flagged, variance: mean and variance of the number of others flagged.
+        within: how likely their share lies within the stated interval.
+        true_within: how likely the share of all others does.
     """
-    judges, others = line["independent"][0], line["others"]
-    place = max(1.0, line["settings"]["image_fpr"] * (judges + 1))
-    a, b, (low, high) = place, judges + 1 - place, line["stated"]
-    counts = np.arange(others + 1)
-    inside = (low <= counts / others) & (counts / others <= high)
-    counted = betabinom.pmf(counts, others, a, b)[inside].sum()
-    return float(counted), float(beta.cdf(high, a, b) - beta.cdf(low, a, b))
+
+    flagged: float
+    variance: float
+    within: float
+    true_within: float
+
+    @classmethod
+    def of(cls, line: dict[str, Any]) -> Due:
+        judges, others = line["independent"][0], line["others"]
+        a = max(1.0, line["settings"]["image_fpr"] * (judges + 1))
+        b, (low, high) = judges + 1 - a, line["stated"]
+        counts = np.arange(others + 1)
+        inside = (low <= counts / others) & (counts / others <= high)
+        mean, variance = betabinom.stats(others, a, b, moments="mv")
+        within = betabinom.pmf(counts, others, a, b)[inside].sum()
+        return cls(*map(float, (mean, variance, within, beta.cdf(high, a, b) - beta.cdf(low, a, b))))
 
 
 def table_of_kinds(lines: list[dict[str, Any]], folders: list[Path]) -> str:
-    """By category: good test images that a threshold flags which flags just the asked share of good training images.
+    """By category: how good test images rank among all good ones, to models that saw none of them; 0.5 is due.
 
-    Of both those that are the others of a split; an image counts in each split in which it is one.
+    An image's rank is its mean over the splits in which it is one of the others. P that ranks differ so by chance takes
+    images for independent (Mann and Whitney 1947). And how often one is above the threshold that flags the asked share
+    of good training images, of how often one is among the others.
     """
-    rows = ["| category | splits | good test images flagged | of | asked |\n|---|---|---|---|---|"]
+    rows = ["| category | splits | test images | rank | P | flagged | due |\n|---|---|---|---|---|---|---|"]
     for folder in folders:
-        category, flagged, tested = open_category(folder), 0, 0
+        category = open_category(folder)
         count = len(category.train) + sum(item.is_good for item in category.test)
+        ranks: list[list[float]] = [[] for _ in range(count)]
+        flagged, tested, due = 0, 0, 0.0
         group = [line for line in lines if line["category"] == folder.name]
         for line in group:
-            is_test = np.array(division(count, line["split"])[1]) >= len(category.train)
-            scores, fpr = np.array(line["scores"]), line["settings"]["image_fpr"]
-            above = scores[is_test] > np.quantile(scores[~is_test], 1 - fpr)
-            flagged, tested = flagged + int(above.sum()), tested + len(above)
-        if tested:
-            asked, share = f"{group[0]['settings']['image_fpr']:.0%}", f"{flagged} ({flagged / tested:.1%})"
-            rows.append(f"| {folder.name} | {len(group)} | {share} | {tested} | {asked} |")
+            others = np.array(division(count, line["split"])[1])
+            scores, is_test = np.array(line["scores"]), others >= len(category.train)
+            for number, rank in zip(others, (rankdata(scores) - 0.5) / len(scores), strict=True):
+                ranks[number].append(float(rank))
+            falling = np.sort(scores[~is_test])[::-1]
+            place = line["settings"]["image_fpr"] * (len(falling) + 1)
+            if place >= 1:  # of fewer no threshold flags so few
+                threshold = np.interp(place, np.arange(1, len(falling) + 1), falling)
+                flagged, tested = flagged + int((scores[is_test] > threshold).sum()), tested + int(is_test.sum())
+                due += line["settings"]["image_fpr"] * int(is_test.sum())
+        means = [
+            [float(np.mean(r)) for r in part if r]
+            for part in (ranks[: len(category.train)], ranks[len(category.train) :])
+        ]
+        if all(means):
+            p = mannwhitneyu(*means).pvalue
+            cells = [folder.name, len(group), len(means[1]), f"{np.mean(means[1]):.2f}", f"{p:.1g}"]
+            rows.append(f"| {' | '.join(map(str, cells))} | {flagged} of {tested} | {due:.0f} |")
     return "\n".join(rows)
 
 
@@ -161,4 +206,4 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     torch.manual_seed(0)
-    sys.exit(main())
+    main()
