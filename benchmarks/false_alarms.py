@@ -25,6 +25,7 @@ import stadx
 from stadx.cli.console import ShownProgress
 from stadx.data.layouts import open_category
 from stadx.data.source import ImageSource
+from stadx.detectors.thresholds import image_threshold_at
 from stadx.metrics.intervals import independent_number, korn_graubard
 
 SIZES = (10, 20, 40, 80, 160, 300)
@@ -127,9 +128,10 @@ def table(lines: list[dict[str, Any]]) -> str:
         low, high = min(x["stated"][0] for x in group), max(x["stated"][1] for x in group)
         dues = [Due.of(line) for line in group]
         mean, variance, counted, true = (sum(values) for values in zip(*dues, strict=True))
+        spread = sum(due.within * (1 - due.within) for due in dues) ** 0.5
         cells = [name, ", ".join(sorted({x["category"] for x in group})), len(group), f"{low:.1%} to {high:.1%}"]
         cells += [f"{flagged} ({flagged / others:.1%})", f"{mean:.0f} ± {variance**0.5:.0f}", others]
-        cells += [within, f"{counted:.1f}", f"{true:.1f}", possible]
+        cells += [within, f"{counted:.1f} ± {spread:.1f}", f"{true:.1f}", possible]
         rows.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(rows)
 
@@ -183,12 +185,10 @@ def table_of_kinds(lines: list[dict[str, Any]], folders: list[Path]) -> str:
             scores, is_test = np.array(line["scores"]), others >= len(category.train)
             for number, rank in zip(others, (rankdata(scores) - 0.5) / len(scores), strict=True):
                 ranks[number].append(float(rank))
-            falling = np.sort(scores[~is_test])[::-1]
-            place = line["settings"]["image_fpr"] * (len(falling) + 1)
-            if place >= 1:  # of fewer no threshold flags so few
-                threshold = np.interp(place, np.arange(1, len(falling) + 1), falling)
-                flagged, tested = flagged + int((scores[is_test] > threshold).sum()), tested + int(is_test.sum())
-                due += line["settings"]["image_fpr"] * int(is_test.sum())
+            fpr, trained = line["settings"]["image_fpr"], scores[~is_test]
+            if fpr * (len(trained) + 1) >= 1:  # of fewer no threshold flags so few
+                above = scores[is_test] > image_threshold_at(fpr, trained)
+                flagged, tested, due = flagged + int(above.sum()), tested + len(above), due + fpr * len(above)
         means = [
             [float(np.mean(r)) for r in part if r]
             for part in (ranks[: len(category.train)], ranks[len(category.train) :])
